@@ -1,0 +1,28 @@
+# Everything comes from Debian 12's packages; deploy/packages.txt lists them by name.
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+# The CUDA Toolkit is used where it is found: only cuda.h, the driver's own library is looked up
+# at run time. Without it the same tree builds and the daemon says what is missing.
+find_path(WEIGHTD_CUDA_INCLUDE_DIR cuda.h
+  HINTS ENV CUDA_HOME ENV CUDA_PATH
+  PATHS /usr/local/cuda /usr/lib/cuda
+  PATH_SUFFIXES include)
+add_library(weightd_cuda_headers INTERFACE)
+if(WEIGHTD_CUDA_INCLUDE_DIR)
+  target_include_directories(weightd_cuda_headers SYSTEM INTERFACE ${WEIGHTD_CUDA_INCLUDE_DIR})
+  target_compile_definitions(weightd_cuda_headers INTERFACE WEIGHTD_HAVE_CUDA=1)
+  message(STATUS "CUDA driver API: ${WEIGHTD_CUDA_INCLUDE_DIR}/cuda.h")
+else()
+  target_compile_definitions(weightd_cuda_headers INTERFACE WEIGHTD_HAVE_CUDA=0)
+  message(STATUS "CUDA driver API: cuda.h not found, building for host memory only "
+                 "(set WEIGHTD_CUDA_INCLUDE_DIR to the folder that holds it)")
+endif()

@@ -1,0 +1,57 @@
+# weightd_library(NAME SOURCES ... HEADERS ... PUBLIC ... PRIVATE ...)
+# The static library of one folder. Headers are part of the target and are compiled on their own
+# by the target `all_verify_interface_header_sets`.
+function(weightd_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC)
+    target_sources(${name} PRIVATE ${ARG_SOURCES}
+      PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
+    target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} weightd_warnings)
+  else()
+    add_library(${name} INTERFACE)
+    target_sources(${name} INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
+    target_link_libraries(${name} INTERFACE ${ARG_PUBLIC})
+  endif()
+  set_target_properties(${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+endfunction()
+
+# weightd_proto_library(NAME BASE_DIR dir PROTOS a.proto ... [GRPC] PUBLIC ...)
+# Generated code, compiled without our warnings. Includes are relative to BASE_DIR.
+function(weightd_proto_library name)
+  cmake_parse_arguments(ARG "GRPC" "BASE_DIR" "PROTOS;PUBLIC" ${ARGN})
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${out})
+  set(generated "")
+  foreach(proto IN LISTS ARG_PROTOS)
+    string(REGEX REPLACE "\\.proto$" "" stem ${proto})
+    set(files ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
+    set(flags --cpp_out=${out})
+    set(plugin "")
+    if(ARG_GRPC)
+      list(APPEND files ${out}/${stem}.grpc.pb.cc ${out}/${stem}.grpc.pb.h)
+      list(APPEND flags --grpc_out=${out} --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
+    endif()
+    add_custom_command(OUTPUT ${files}
+      COMMAND protobuf::protoc -I ${ARG_BASE_DIR} -I ${PROJECT_SOURCE_DIR}/proto ${flags} ${ARG_BASE_DIR}/${proto}
+      DEPENDS ${ARG_BASE_DIR}/${proto} VERBATIM)
+    list(APPEND generated ${files})
+  endforeach()
+  add_library(${name} STATIC ${generated})
+  target_include_directories(${name} SYSTEM PUBLIC ${out})
+  target_link_libraries(${name} PUBLIC protobuf::libprotobuf ${ARG_PUBLIC})
+endfunction()
+
+# weightd_test(NAME LABEL unit|contract|integration SOURCES ... LIBS ... [TIMEOUT seconds])
+# A GoogleTest program; each of its tests is a test of CTest.
+function(weightd_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main weightd_warnings)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,121 @@
+#include "common/fd_passing.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+absl::Status WaitFor(int socket, int16_t events, absl::Time deadline, absl::string_view what) {
+  while (true) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(absl::StrCat(what, ": timed out"));
+    }
+    pollfd entry{.fd = socket, .events = events, .revents = 0};
+    const int ready = ::poll(&entry, 1, static_cast<int>(absl::ToInt64Milliseconds(left) + 1));
+    if (ready > 0) return absl::OkStatus();
+    if (ready < 0 && errno != EINTR) return PosixError(errno, what);
+  }
+}
+
+}  // namespace
+
+absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const int> fds,
+                           absl::Duration timeout) {
+  if (fds.size() > kFdsPerMessageMax || bytes.size() > kFdMessageBytesMax || bytes.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("send message: ", bytes.size(), " bytes and ",
+                                                   fds.size(), " descriptors, allowed are 1 to ",
+                                                   kFdMessageBytesMax, " and ", kFdsPerMessageMax));
+  }
+  iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
+  }
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    const ssize_t sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return absl::OkStatus();
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return PosixError(errno, "send message with descriptors");
+    RETURN_IF_ERROR(WaitFor(socket, POLLOUT, deadline, "send message with descriptors"));
+  }
+}
+
+absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  std::array<char, kFdMessageBytesMax + 1> bytes;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))> control{};
+  iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  ssize_t received = 0;
+  while (true) {
+    received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (received >= 0) break;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return PosixError(errno, "receive message");
+    RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
+  }
+  FdMessage result;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      result.fds.emplace_back(fd);
+    }
+  }
+  if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",
+                                                   kFdMessageBytesMax, " bytes or more than ",
+                                                   kFdsPerMessageMax, " descriptors"));
+  }
+  result.bytes.assign(bytes.data(), static_cast<size_t>(received));
+  return result;
+}
+
+absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("connect to ", path, ": the path has ",
+                                                   path.size(), " bytes, at most ",
+                                                   sizeof(address.sun_path) - 1, " fit"));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return PosixError(errno, "create socket");
+  while (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    if (errno != EINTR) return PosixError(errno, absl::StrCat("connect to ", path));
+  }
+  return socket;
+}
+
+}  // namespace weightd

@@ -1,0 +1,44 @@
+#ifndef WEIGHTD_COMMON_FD_PASSING_H_
+#define WEIGHTD_COMMON_FD_PASSING_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/unique_fd.h"
+
+// Messages with file descriptors over a connected Unix SOCK_SEQPACKET socket (unix(7),
+// SCM_RIGHTS). One message is one packet. Thread-compatible per socket.
+
+namespace weightd {
+
+// Descriptors in one message: the kernel's own limit (SCM_MAX_FD) is 253.
+inline constexpr size_t kFdsPerMessageMax = 253;
+// Bytes in one message.
+inline constexpr size_t kFdMessageBytesMax = 4096;
+
+struct FdMessage {
+  std::string bytes;
+  std::vector<UniqueFd> fds;  // close-on-exec
+};
+
+// Sends one message. INVALID_ARGUMENT beyond the limits above; DEADLINE_EXCEEDED when the peer
+// does not take it within `timeout`; UNAVAILABLE when the peer is gone (never SIGPIPE).
+absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const int> fds,
+                           absl::Duration timeout);
+
+// Receives one message. UNAVAILABLE when the peer closed, DEADLINE_EXCEEDED after `timeout`,
+// INVALID_ARGUMENT for a message beyond the limits (descriptors that came are closed).
+absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
+
+// Connects to a SOCK_SEQPACKET or SOCK_STREAM Unix socket in the file system. The error keeps
+// errno's meaning: NOT_FOUND no such socket, UNAVAILABLE nobody listens, PERMISSION_DENIED.
+absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_COMMON_FD_PASSING_H_

@@ -1,0 +1,28 @@
+#ifndef WEIGHTD_COMMON_SOCKET_PATHS_H_
+#define WEIGHTD_COMMON_SOCKET_PATHS_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+// Where daemon, CLI and libraries meet. Thread-safe.
+
+namespace weightd {
+
+// The environment variable that names the socket directory for all of them.
+inline constexpr const char* kSocketDirVariable = "WEIGHTD_SOCKET_DIR";
+
+// `given` if not empty, else $WEIGHTD_SOCKET_DIR, else /run/weightd for root, else
+// $XDG_RUNTIME_DIR/weightd, else /tmp/weightd-<uid>.
+std::string ResolveSocketDir(absl::string_view given);
+
+// <dir>/weightd.sock: gRPC (SOCK_STREAM).
+std::string RpcSocketPath(absl::string_view dir);
+// <dir>/handles.sock: descriptors for tickets (SOCK_SEQPACKET, see handle_protocol.h).
+std::string HandleSocketPath(absl::string_view dir);
+// <dir>/weightd.lock: held with flock(2) by the daemon that owns the directory.
+std::string LockFilePath(absl::string_view dir);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_COMMON_SOCKET_PATHS_H_

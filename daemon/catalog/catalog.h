@@ -1,0 +1,95 @@
+#ifndef WEIGHTD_DAEMON_CATALOG_CATALOG_H_
+#define WEIGHTD_DAEMON_CATALOG_CATALOG_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "daemon/format/manifest.h"
+#include "daemon/storage/volume.h"
+
+// Which checkpoints exist below the roots, under which names.
+//
+//   below a root                               model
+//   x.safetensors                              x
+//   x.safetensors.index.json + its shards      x        (in the root itself)
+//   d/*.safetensors                            d        (with or without an index; nested paths
+//   keep
+//                                                        their slashes: a/b/d)
+//   models--org--name/snapshots/<rev>/...      org/name (Hugging Face hub cache; refs/main names
+//   the
+//                                                        revision, else the only or newest
+//                                                        snapshot)
+//
+// Nothing is cached: every call reads directories, so that a model that was just copied is found.
+// Thread-safe.
+
+namespace weightd {
+
+// A checkpoint that was found; its files have not been opened.
+struct Checkpoint {
+  std::string model;
+  std::shared_ptr<Volume> volume;
+  std::string directory;  // that holds the files, relative to the root; "" is the root
+  std::string revision;   // of a hub cache, else empty
+  std::vector<std::string> shard_paths;  // relative to the root, sorted
+  std::string index_path;                // empty without an index
+  uint64_t file_bytes = 0;               // sum of the shards' sizes
+  // Why it cannot be opened, where that shows without reading headers (an index that is not valid,
+  // or names a missing shard): the text that Open() would give. Empty is good.
+  std::string problem;
+};
+
+// A checkpoint whose files are open and whose headers have been read and checked.
+struct OpenedCheckpoint {
+  Checkpoint checkpoint;
+  Manifest manifest;
+  std::vector<std::shared_ptr<File>> files;  // like manifest.shards
+
+  // OK while every path still names the file that was opened, unchanged (File::CheckUnchanged).
+  absl::Status CheckUnchanged() const;
+};
+
+struct CatalogOptions {
+  uint32_t depth_max = 8;            // directories below a root, 1..32
+  uint32_t entries_max = 100'000;    // directory entries looked at in one scan, 1..10,000,000
+  uint32_t shards_max = 4096;        // files of one checkpoint, 1..65536
+  uint64_t tensors_max = 1'000'000;  // of one checkpoint, 1..16,000,000
+  uint32_t header_threads = 8;       // headers read at once, 1..64
+  absl::Status Validate() const;
+};
+
+// INVALID_ARGUMENT/PATH_OUTSIDE_ROOT for "..", ".", an absolute path, an empty component, NUL and
+// other control characters or more than 512 bytes; OK for a name that a model could have.
+absl::Status ValidateModelName(absl::string_view model);
+
+class Catalog {
+ public:
+  // Where two roots have a model of one name, the earlier root's is meant.
+  Catalog(std::vector<std::shared_ptr<Volume>> volumes, CatalogOptions options);
+
+  // Sorted by model. A root that cannot be read is an error; a directory below it that cannot be
+  // read is passed over.
+  absl::StatusOr<std::vector<Checkpoint>> List() const;
+
+  // NOT_FOUND/MODEL_NOT_FOUND (the text names near misses, if any) or the errors of
+  // ValidateModelName.
+  absl::StatusOr<Checkpoint> Find(absl::string_view model) const;
+
+  // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
+  // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past
+  // the options' maxima.
+  absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint) const;
+
+ private:
+  std::vector<std::shared_ptr<Volume>> volumes_;
+  CatalogOptions options_;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_CATALOG_CATALOG_H_

@@ -1,0 +1,109 @@
+#ifndef WEIGHTD_DAEMON_STORAGE_READ_QUEUE_H_
+#define WEIGHTD_DAEMON_STORAGE_READ_QUEUE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "daemon/storage/volume.h"
+
+// Queues reads of checkpoint files and hands back their completions, in the order in which they
+// finish.
+//
+// Thread-compatible: the thread that first submits owns the queue (a ring is bound to one thread).
+// A finished read is always whole or an error: short reads are continued inside. Files and buffers
+// must outlive their reads; destroying the queue first cancels and waits for what is in flight.
+
+namespace weightd {
+
+struct ReadRequest {
+  const File* file = nullptr;
+  // First byte. With kDirect a multiple of the file's direct_alignment().
+  uint64_t offset = 0;
+  // Bytes that must arrive; at least 1. `offset + length` must not pass the file's size at opening.
+  uint64_t length = 0;
+  // Where they go. With kDirect: data() aligned like offset, and size() at least `length` rounded
+  // up to the alignment. Bytes of the buffer behind `length` are undefined afterwards.
+  absl::Span<std::byte> buffer;
+  ReadMode mode = ReadMode::kDirect;
+  // Index of the staging buffer (ReadQueueOptions::slots) that `buffer` lies in whole; -1 for other
+  // memory.
+  int32_t slot = -1;
+  // Comes back with the completion.
+  uint64_t tag = 0;
+};
+
+struct ReadDone {
+  uint64_t tag = 0;
+  // DATA_LOSS/READ_FAILED with file, offset and errno; DATA_LOSS/CHECKPOINT_CHANGED when the file
+  // ends before `length` bytes.
+  absl::Status status;
+  // The direct read was refused (EINVAL) and went through the page cache instead.
+  bool buffered_instead = false;
+};
+
+enum class ReadEngine { kAuto, kUring, kPread };
+// "io_uring", "pread".
+absl::string_view ReadEngineName(ReadEngine engine);
+
+struct ReadQueueOptions {
+  ReadEngine engine = ReadEngine::kAuto;
+  // Affects performance.
+  uint32_t depth = 32;          // reads in flight, 1..1024
+  uint32_t pread_threads = 16;  // of the pread engine, 1..64
+  // Affects behaviour.
+  absl::Duration stall_timeout =
+      absl::Seconds(60);     // a read that takes longer fails the queue's reads
+  uint32_t retries_max = 8;  // EAGAIN and EINTR per read
+  // Staging buffers, registered with the ring. They must outlive the queue.
+  std::vector<absl::Span<std::byte>> slots;
+
+  absl::Status Validate() const;
+};
+
+class ReadQueue {
+ public:
+  virtual ~ReadQueue() = default;
+
+  // Starts a read. RESOURCE_EXHAUSTED when `depth` reads are in flight; INVALID_ARGUMENT for a
+  // request that breaks the rules above (nothing is started).
+  virtual absl::Status Submit(const ReadRequest& request) = 0;
+
+  // Calls `done` for each finished read, waiting up to `timeout` for the first when reads are in
+  // flight. OK also when none finished. `done` may call Submit. An error means that the queue
+  // itself broke, and every read in flight is lost.
+  virtual absl::Status Poll(absl::Duration timeout,
+                            absl::FunctionRef<void(const ReadDone&)> done) = 0;
+
+  // Submitted and not yet handed back.
+  virtual uint32_t in_flight() const = 0;
+
+  virtual ReadEngine engine() const = 0;
+
+  // What it had to do without, each a sentence with the way to get it: registered buffers, files,
+  // ring flags. Empty is good.
+  virtual const std::vector<std::string>& fallbacks() const = 0;
+};
+
+// What kAuto means on this machine, found out by trying: setup, register, one real read.
+struct EngineProbe {
+  ReadEngine engine = ReadEngine::kPread;
+  // Why not io_uring, with what to do about it (seccomp, sysctl, old kernel); empty if it is.
+  std::string reason;
+};
+EngineProbe ProbeReadEngine();
+
+// kAuto falls back to pread and says so in fallbacks(); kUring that does not work is an error.
+absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOptions& options);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STORAGE_READ_QUEUE_H_

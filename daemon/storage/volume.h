@@ -1,0 +1,90 @@
+#ifndef WEIGHTD_DAEMON_STORAGE_VOLUME_H_
+#define WEIGHTD_DAEMON_STORAGE_VOLUME_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+// Files below one root, opened so that nothing outside the root can be reached.
+//
+// Volume and File are thread-safe. A File outlives the Volume that opened it.
+
+namespace weightd {
+
+// How a read goes: past the page cache, or through it.
+enum class ReadMode { kDirect, kBuffered };
+
+// What tells one content of a path from another, as statx(2) reports it.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t size_bytes = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
+// A file opened for reading. Its identity is that at opening.
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Relative to the root, for messages.
+  virtual const std::string& path() const = 0;
+  virtual const FileIdentity& identity() const = 0;
+
+  // The multiple that offset, length and memory of a direct read must have (from STATX_DIOALIGN, or
+  // 4096 where the kernel does not tell); 0 where direct reads are not possible.
+  virtual uint32_t direct_alignment() const = 0;
+
+  // Descriptor for `mode`, owned by the file; -1 for a file that is not the kernel's (a double).
+  virtual int descriptor(ReadMode mode) const = 0;
+
+  // Reads exactly `buffer.size()` bytes at `offset`, buffered and waiting: for headers and indexes.
+  // DATA_LOSS/READ_FAILED when the file ends before, or with errno's code; the text has file and
+  // offset.
+  virtual absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const = 0;
+
+  // OK while the path still names this very file and its identity is that at opening. Else
+  // ABORTED/CHECKPOINT_CHANGED with what differs.
+  virtual absl::Status CheckUnchanged() const = 0;
+};
+
+struct DirEntry {
+  enum class Kind { kFile, kDirectory };
+  std::string name;
+  Kind kind = Kind::kFile;  // of what a symlink leads to
+};
+
+// One root. Paths are relative to it, without a leading slash; "" is the root itself.
+class Volume {
+ public:
+  virtual ~Volume() = default;
+
+  // The root as the operator wrote it, for messages.
+  virtual const std::string& root() const = 0;
+
+  // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
+  // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory.
+  virtual absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) = 0;
+
+  // Opens a regular file. Symlinks are followed while they stay below the root (a Hugging Face
+  // cache is made of them); one that leaves it, an absolute path or ".." past the root is
+  // PERMISSION_DENIED/PATH_OUTSIDE_ROOT. NOT_FOUND without such a file; INVALID_ARGUMENT for what
+  // is not a regular file (a FIFO would block).
+  virtual absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) = 0;
+};
+
+// A directory of this machine. NOT_FOUND or PERMISSION_DENIED when it cannot be opened.
+absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STORAGE_VOLUME_H_
