@@ -105,6 +105,8 @@ def folder_of(path: str) -> str | None:
     for folder in TOP_FOLDERS:
         if path.startswith(folder + "/"):
             return folder
+    if path.startswith("weightd/"):  # the client's public headers
+        return "client/cpp"
     match = re.match(r"daemon/([^/]+)/", path)
     return match.group(1) if match else None
 
@@ -171,7 +173,9 @@ def check_guard(file: SourceFile) -> Iterator[Breach]:
     if match := re.search(r"^\s*#\s*pragma\s+once\b", file.text, re.MULTILINE):
         yield line_of(file.text, match.end()), "#pragma once: use an include guard"
         return
-    wanted = "WEIGHTD_" + re.sub(r"\W", "_", file.path).upper() + "_"
+    # What a user writes in #include: public headers lie below an include/ folder.
+    included_as = "weightd/" + file.path.rpartition("/include/weightd/")[2]
+    wanted = re.sub(r"\W", "_", included_as).upper() + "_"
     match = re.search(r"^#ifndef (\w+)\n#define (\w+)$", file.text, re.MULTILINE)
     if not match or match.group(1) != wanted or match.group(2) != wanted:
         yield line_of(file.text, match.start()) if match else 1, f"include guard must be {wanted}"

@@ -177,6 +177,10 @@ class GuardTest(unittest.TestCase):
             ["common/other.h:1: include guard must be WEIGHTD_COMMON_OTHER_H_"],
         )
 
+    def test_of_a_public_header_is_as_users_include_it(self) -> None:
+        text = "#ifndef WEIGHTD_CLIENT_H_\n#define WEIGHTD_CLIENT_H_\n#endif\n"
+        self.assertEqual(report("guard", client__cpp__include__weightd__client_h=text), [])
+
     def test_is_missing(self) -> None:
         self.assertEqual(len(report("guard", common__a_h="int x;\n")), 1)
 

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs all of them through CTest.
+#
+#   tests/run.sh [--preset dev|asan|tsan|clang|release] [-R REGEX]
+#
+# Without options: formatting, the dev preset with every test, headers on their own, and a clang
+# build (lock annotations) with a short run of each fuzzer. With --preset only that one; with -R
+# only its tests whose names match. The last line is `N passed, N failed`.
+#
+# Never run here: benchmarks (tests/bench), and tests with label gpu where there is no GPU.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/lib.sh
+. deploy/lib.sh
+
+preset=""
+regex=""
+while (($# > 0)); do
+  case "$1" in
+    --preset) preset="${2:?--preset needs a name}" && shift 2 ;;
+    -R) regex="${2:?-R needs a regular expression}" && shift 2 ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
+    *) die "unknown option $1 (see --help)" ;;
+  esac
+done
+case "$preset" in
+  "" | dev | asan | tsan | clang | release) ;;
+  *) die "unknown preset $preset: dev, asan, tsan, clang or release" ;;
+esac
+
+passed=0
+failed=0
+results=() # JUnit files of CTest
+cmake_arguments=()
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+skip() { echo "skipped: $*"; }
+
+# check TEXT COMMAND...: one check outside CTest.
+check() {
+  step "$1"
+  if "${@:2}"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED: $1"; fi
+}
+
+check_format() {
+  local files
+  mapfile -t files < <(find common daemon client tests -name '*.h' -o -name '*.cc')
+  clang-format --dry-run -Werror "${files[@]}"
+}
+
+# The Python packages of the integration tests, with fixed versions, in build/venv.
+python_venv() {
+  local wanted=tests/integration/python/requirements.txt have=build/venv/requirements.txt
+  if ! cmp -s "$wanted" "$have"; then
+    rm -rf build/venv
+    if ! quietly venv /usr/bin/python3 -m venv build/venv ||
+      ! quietly pip build/venv/bin/pip install -q --disable-pip-version-check --no-deps -r "$wanted"; then
+      rm -rf build/venv
+      skip "Python integration tests: PyPI does not give $wanted"
+      return 0
+    fi
+    cp "$wanted" "$have"
+  fi
+  cmake_arguments+=("-DWEIGHTD_PYTHON=$PWD/build/venv/bin/python")
+}
+
+# cuda.h, without which the CUDA implementation and its fake driver are not built: the machine's, or
+# the one in NVIDIA's wheel on PyPI.
+cuda_header() {
+  local folder wheel=nvidia-cuda-runtime-cu12==12.9.79
+  for folder in "${WEIGHTD_CUDA_INCLUDE_DIR:-}" "${CUDA_HOME:-}/include" "${CUDA_PATH:-}/include" \
+    /usr/local/cuda/include /usr/lib/cuda/include /usr/include build/cuda/nvidia/cuda_runtime/include; do
+    if [[ -f $folder/cuda.h ]]; then
+      cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$(realpath "$folder")")
+      return 0
+    fi
+  done
+  if [[ -x build/venv/bin/pip ]] && quietly cuda build/venv/bin/pip install -q --disable-pip-version-check \
+    --no-deps --target build/cuda "$wheel"; then
+    cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$PWD/build/cuda/nvidia/cuda_runtime/include")
+  else
+    skip "tests of the CUDA implementation and the fake driver: no cuda.h here, and PyPI does not give $wheel"
+  fi
+}
+
+# run_ctest PRESET ARGUMENT...
+run_ctest() {
+  local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml"
+  rm -f "$result"
+  ctest --preset "$preset" -j "$(nproc)" --output-junit "$result" "${@:2}" || true
+  if [[ -f $result ]]; then results+=("$result"); else failed=$((failed + 1)); fi
+}
+
+# run_preset PRESET CTEST_ARGUMENT...: configures, builds and tests one preset.
+run_preset() {
+  step "$1: configure and build"
+  if configure "$1" "${cmake_arguments[@]}" && build "$1"; then
+    passed=$((passed + 1))
+    step "$1: tests"
+    run_ctest "$@"
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $1: configure and build"
+  fi
+}
+
+step "packages"
+install_packages build test
+mkdir -p build
+python_venv
+cuda_header
+
+unwanted='^(bench|fuzz|gpu)$'
+if [[ -e /dev/nvidiactl ]]; then
+  unwanted='^(bench|fuzz)$'
+else
+  skip "tests with label gpu: this machine has no GPU (/dev/nvidiactl)"
+fi
+
+if [[ -n $regex ]]; then
+  run_preset "${preset:-dev}" -R "$regex" -LE "^bench$"
+elif [[ $preset == clang ]]; then
+  run_preset clang -LE "${unwanted/|fuzz/}"
+elif [[ -n $preset ]]; then
+  run_preset "$preset" -LE "$unwanted"
+else
+  check "format of the C++ files" check_format
+  run_preset dev -LE "$unwanted"
+  check "headers compile on their own" build dev all_verify_interface_header_sets
+  run_preset clang -L '^fuzz$' --no-tests=ignore
+fi
+
+step "summary"
+/usr/bin/python3 tests/summary.py --passed "$passed" --failed "$failed" "${results[@]}"
