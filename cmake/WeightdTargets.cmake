@@ -42,16 +42,23 @@ function(weightd_proto_library name)
   target_link_libraries(${name} PUBLIC protobuf::libprotobuf ${ARG_PUBLIC})
 endfunction()
 
-# weightd_test(NAME LABEL unit|contract|integration SOURCES ... LIBS ... [TIMEOUT seconds])
-# A GoogleTest program; each of its tests is a test of CTest.
+# weightd_test(NAME LABEL unit|contract|integration SOURCES ... LIBS ... [TIMEOUT seconds]
+#              [ENVIRONMENT name=value ...])
+# A GoogleTest program; each of its tests is a test of CTest, run with ENVIRONMENT. The fake CUDA
+# driver is chosen so: ENVIRONMENT ${WEIGHTD_FAKE_CUDA_ENVIRONMENT}.
 function(weightd_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main weightd_warnings)
+  set(environment "")
+  if(ARG_ENVIRONMENT)
+    list(JOIN ARG_ENVIRONMENT "\\;" values)
+    set(environment ENVIRONMENT "${values}")
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} ${environment})
 endfunction()

@@ -19,6 +19,9 @@
 //
 //   allocate -> copy blocks in (or read straight into host memory) -> seal -> export -> free
 //
+// Finish() every queue that copies into an allocation before Seal(), CopyOut() or free: only then
+// are its bytes there.
+//
 // Device is thread-safe. Allocation and CopyQueue are thread-compatible. A Device outlives its
 // allocations and queues.
 
@@ -54,11 +57,13 @@ class Allocation {
   virtual absl::Span<std::byte> host_memory() = 0;
 
   // Makes the content final. Host: afterwards nobody can write or resize it, this process included
-  // (memfd seals). CUDA: waits for nothing, and refuses further copies. FAILED_PRECONDITION on a
-  // second call.
+  // (memfd seals), and host_memory() is gone. CUDA: waits for nothing, and refuses further copies.
+  // FAILED_PRECONDITION on a second call, and for host memory that a read or an io_uring
+  // registration still pins; then it is unsealed as before.
   virtual absl::Status Seal() = 0;
 
-  // A new export; FAILED_PRECONDITION before Seal().
+  // A new export; FAILED_PRECONDITION before Seal(). A host descriptor is read-only and can be
+  // mapped with PROT_READ, MAP_SHARED.
   virtual absl::StatusOr<Export> CreateExport() const = 0;
 
   // Reads back from a sealed or unsealed allocation, waiting. OUT_OF_RANGE past its end.
@@ -74,15 +79,21 @@ struct CopyRequest {
   uint64_t tag = 0;
 };
 
+// Copies of one queue that a device works on at once.
+inline constexpr uint32_t kCopiesInFlightMax = 1024;
+
 // The copies of one job to one device. One event per staging buffer: a buffer can be filled again
 // when its copy is reported done.
+// The first error of a queue is its state: every later call returns it.
 class CopyQueue {
  public:
   // Waits for the copies in flight.
   virtual ~CopyQueue() = default;
 
   // Starts a copy. Host copies are done when this returns, and are reported by Poll all the same.
-  // OUT_OF_RANGE past the end of the allocation; FAILED_PRECONDITION for a sealed one.
+  // OUT_OF_RANGE past the end of the allocation; FAILED_PRECONDITION for a sealed one;
+  // INVALID_ARGUMENT for one of another device. With kCopiesInFlightMax on the device it waits for
+  // the oldest.
   virtual absl::Status Submit(const CopyRequest& request) = 0;
 
   // Calls `done` with the tag of each finished copy, in any order, waiting up to `timeout` for the
@@ -90,15 +101,20 @@ class CopyQueue {
   // allocations is undefined.
   virtual absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done) = 0;
 
-  // Moves bytes within an allocation, after every copy submitted so far. The ranges do not overlap.
-  // Done when a later Finish() returns.
+  // Moves bytes within an allocation, after every copy submitted so far and before those submitted
+  // later. INVALID_ARGUMENT when the ranges overlap. Done when a later Finish() returns.
   virtual absl::Status Move(Allocation& allocation, uint64_t from, uint64_t to, uint64_t bytes) = 0;
 
   // Waits for everything submitted. Copies not yet reported are not reported afterwards.
+  // DEADLINE_EXCEEDED (reason DEVICE_FAILED) when the device makes no progress for a minute.
   virtual absl::Status Finish() = 0;
 
+  // Copies submitted and not yet reported.
   virtual uint32_t in_flight() const = 0;
 };
+
+// Sentences in Device::warnings().
+inline constexpr size_t kDeviceWarningsMax = 16;
 
 class Device {
  public:
@@ -111,11 +127,16 @@ class Device {
   virtual uint64_t allocation_granularity() const = 0;
 
   // Pins host memory, so that copies from it run asynchronously. Before any copy from it, once per
-  // range; it must stay mapped until UnregisterStaging(). Host: does nothing.
+  // range and device; it must stay mapped until UnregisterStaging(). GPUs share the pinning of a
+  // range that is given to several. Host: does nothing.
   virtual absl::Status RegisterStaging(absl::Span<std::byte> memory) = 0;
   virtual void UnregisterStaging(absl::Span<std::byte> memory) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() = 0;
+
+  // What it goes without, and what it could not free: a sentence each, for the log and for
+  // status. Grows at run time, up to kDeviceWarningsMax, and never repeats one.
+  virtual std::vector<std::string> warnings() const { return {}; }
 };
 
 // Host memory as sealed memfds, with huge pages where they are given (MFD_HUGETLB, else transparent
@@ -123,6 +144,8 @@ class Device {
 struct HostDeviceOptions {
   enum class HugePages { kAuto, kOff };
   HugePages huge_pages = HugePages::kAuto;
+  // Stays free: an allocation that would leave less is refused. Reserved huge pages do not count.
+  uint64_t headroom_bytes = uint64_t{64} << 20;
 };
 std::unique_ptr<Device> CreateHostDevice(const HostDeviceOptions& options);
 

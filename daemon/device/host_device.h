@@ -1,0 +1,36 @@
+#ifndef WEIGHTD_DAEMON_DEVICE_HOST_DEVICE_H_
+#define WEIGHTD_DAEMON_DEVICE_HOST_DEVICE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/device/device.h"
+#include "daemon/device/host_memory.h"
+#include "daemon/device/warning_list.h"
+
+namespace weightd {
+
+// Host memory: one memfd per allocation. Thread-safe. Pages are reserved and touched in
+// Allocate(), so that no write meets SIGBUS later.
+class HostDevice final : public Device {
+ public:
+  explicit HostDevice(const HostDeviceOptions& options);
+
+  const DeviceInfo& info() const override { return info_; }
+  absl::StatusOr<std::unique_ptr<Allocation>> Allocate(uint64_t bytes) override;
+  uint64_t allocation_granularity() const override { return kHugePageBytes; }
+  absl::Status RegisterStaging(absl::Span<std::byte>) override { return absl::OkStatus(); }
+  void UnregisterStaging(absl::Span<std::byte>) override {}
+  absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
+  std::vector<std::string> warnings() const override { return warnings_.Get(); }
+
+ private:
+  const HostDeviceOptions options_;  // fixed at construction
+  DeviceInfo info_;                  // fixed at construction
+  WarningList warnings_;             // synchronizes itself
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_DEVICE_HOST_DEVICE_H_

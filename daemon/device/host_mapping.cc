@@ -1,0 +1,67 @@
+#include "daemon/device/host_mapping.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "daemon/device/host_memory.h"
+
+namespace weightd {
+
+absl::StatusOr<HostMapping> HostMapping::Reserve(uint64_t bytes) {
+  const uint64_t wanted = bytes + kHugePageBytes;
+  void* address =
+      ::mmap(nullptr, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    return PosixError(errno, absl::StrCat("reserve ", wanted, " bytes of addresses"));
+  }
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  const uintptr_t base = AlignUp(start, kHugePageBytes);
+  // munmap fails only for arguments that are no pages.
+  if (base > start) ::munmap(address, base - start);
+  const uintptr_t end = base + bytes;
+  if (start + wanted > end) ::munmap(reinterpret_cast<void*>(end), start + wanted - end);
+  return HostMapping(reinterpret_cast<std::byte*>(base), bytes);
+}
+
+HostMapping::HostMapping(HostMapping&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+HostMapping& HostMapping::operator=(HostMapping&& other) noexcept {
+  std::swap(base_, other.base_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+HostMapping::~HostMapping() {
+  if (base_ != nullptr) ::munmap(base_, bytes_);
+}
+
+int HostMapping::Map(int protection, int flags, int fd) {
+  return ::mmap(base_, bytes_, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED ? errno : 0;
+}
+
+absl::Status HostMapping::MapWritable(int fd) {
+  const int error = Map(PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+  if (error == 0) return absl::OkStatus();
+  return PosixError(error, absl::StrCat("map ", bytes_, " bytes of a memfd"));
+}
+
+absl::Status HostMapping::MapReadOnly(int fd) {
+  int error = Map(PROT_READ, MAP_SHARED, fd);
+  if (error == EPERM) error = Map(PROT_READ, MAP_PRIVATE, fd);
+  if (error == 0) return absl::OkStatus();
+  return PosixError(error, absl::StrCat("map ", bytes_, " bytes of a sealed memfd"));
+}
+
+absl::Status HostMapping::Clear() {
+  const int error = Map(PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+  if (error == 0) return absl::OkStatus();
+  return PosixError(error, absl::StrCat("unmap ", bytes_, " bytes of a memfd"));
+}
+
+}  // namespace weightd

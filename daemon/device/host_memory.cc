@@ -1,0 +1,109 @@
+#include "daemon/device/host_memory.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace weightd {
+namespace {
+
+constexpr absl::string_view kHugePages = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
+constexpr absl::string_view kShmemEnabled = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+// Empty when the file cannot be read.
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  if (file) text << file.rdbuf();
+  return text.str();
+}
+
+std::optional<uint64_t> ReadNumber(const std::string& path) {
+  uint64_t value = 0;
+  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(ReadFile(path)), &value)) return std::nullopt;
+  return value;
+}
+
+// The words of the line that begins with `key`.
+std::vector<std::string> LineOf(absl::string_view text, absl::string_view key) {
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    std::vector<std::string> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+    if (!words.empty() && words[0] == key) return words;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::optional<uint64_t> ParseMemInfo(absl::string_view text, absl::string_view key) {
+  const std::vector<std::string> words = LineOf(text, absl::StrCat(key, ":"));
+  uint64_t value = 0;
+  if (words.size() < 2 || !absl::SimpleAtoi(words[1], &value)) return std::nullopt;
+  return words.size() > 2 && words[2] == "kB" ? value * 1024 : value;
+}
+
+std::optional<uint64_t> ParseMemoryStat(absl::string_view text, absl::string_view key) {
+  const std::vector<std::string> words = LineOf(text, key);
+  uint64_t value = 0;
+  if (words.size() != 2 || !absl::SimpleAtoi(words[1], &value)) return std::nullopt;
+  return value;
+}
+
+bool ShmemHugePagesAllowed(absl::string_view text) {
+  for (const absl::string_view word :
+       absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty())) {
+    if (word.front() == '[') return word != "[never]" && word != "[deny]";
+  }
+  return false;
+}
+
+std::optional<std::string> ParseCgroupPath(absl::string_view text) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
+  }
+  return std::nullopt;
+}
+
+void ApplyCgroupLimits(const std::string& root, const std::string& path, HostMemory& memory) {
+  std::string directory = path == "/" ? "" : path;
+  while (true) {
+    const std::string base = absl::StrCat(root, directory, "/memory.");
+    const std::optional<uint64_t> limit = ReadNumber(base + "max");  // "max" is no number
+    const std::optional<uint64_t> used = ReadNumber(base + "current");
+    if (limit.has_value() && used.has_value()) {
+      const std::string stat = ReadFile(base + "stat");
+      // The page cache is given back before anybody is killed.
+      const uint64_t cache = ParseMemoryStat(stat, "inactive_file").value_or(0) +
+                             ParseMemoryStat(stat, "active_file").value_or(0);
+      const uint64_t held = *used - std::min(*used, cache);
+      memory.total_bytes = std::min(memory.total_bytes, *limit);
+      memory.available_bytes = std::min(memory.available_bytes, *limit - std::min(*limit, held));
+    }
+    const size_t slash = directory.rfind('/');
+    if (slash == std::string::npos) return;
+    directory.resize(slash);
+  }
+}
+
+HostMemory ReadHostMemory() {
+  HostMemory memory;
+  const std::string info = ReadFile("/proc/meminfo");
+  memory.total_bytes = ParseMemInfo(info, "MemTotal").value_or(0);
+  memory.available_bytes = ParseMemInfo(info, "MemAvailable").value_or(0);
+  const uint64_t free_pages = ReadNumber(absl::StrCat(kHugePages, "free_hugepages")).value_or(0);
+  const uint64_t promised = ReadNumber(absl::StrCat(kHugePages, "resv_hugepages")).value_or(0);
+  memory.free_huge_bytes = (free_pages - std::min(free_pages, promised)) * kHugePageBytes;
+  memory.transparent_huge = ShmemHugePagesAllowed(ReadFile(std::string(kShmemEnabled)));
+  const std::optional<std::string> cgroup = ParseCgroupPath(ReadFile("/proc/self/cgroup"));
+  if (cgroup.has_value()) ApplyCgroupLimits("/sys/fs/cgroup", *cgroup, memory);
+  return memory;
+}
+
+}  // namespace weightd
