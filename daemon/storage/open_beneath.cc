@@ -1,0 +1,91 @@
+#include "daemon/storage/open_beneath.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint32_t kDirectAlignmentUntold = 4096;
+// The kernel gives up with EAGAIN when somebody renames while it resolves "..".
+constexpr int kRenameRetriesMax = 16;
+
+int64_t Nanoseconds(const statx_timestamp& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+uint32_t DirectAlignment(const struct statx& facts) {
+  if ((facts.stx_mask & STATX_DIOALIGN) == 0) return kDirectAlignmentUntold;
+  if (facts.stx_dio_mem_align == 0 || facts.stx_dio_offset_align == 0) return 0;
+  const uint32_t alignment = std::max(facts.stx_dio_mem_align, facts.stx_dio_offset_align);
+  return IsPowerOfTwo(alignment) ? alignment : 0;
+}
+
+}  // namespace
+
+absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_view path) {
+  switch (error) {
+    case EXDEV:
+      return ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kPathOutsideRoot,
+                             absl::StrCat("open ", path, ": leads out of ", root.path));
+    case ELOOP:
+      return absl::InvalidArgumentError(
+          absl::StrCat("open ", path, ": its symlinks go in a circle or lead into /proc"));
+    case ENOSYS:
+      return absl::UnimplementedError(
+          absl::StrCat("open ", path,
+                       ": no openat2; it needs Linux 5.6 and a seccomp profile that allows it, "
+                       "see deploy/"));
+    default:
+      return PosixError(error, absl::StrCat("open ", path, " below ", root.path));
+  }
+}
+
+absl::StatusOr<UniqueFd> OpenBeneath(const VolumeRoot& root, absl::string_view path,
+                                     uint64_t flags) {
+  if (path.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError("open: the path contains a NUL byte");
+  }
+  const std::string name = path.empty() ? "." : std::string(path);
+  open_how how = {};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  int error = 0;
+  for (int i = 0; i <= kRenameRetriesMax; ++i) {
+    const auto fd = syscall(SYS_openat2, root.fd.get(), name.c_str(), &how, sizeof(how));
+    if (fd >= 0) return UniqueFd(static_cast<int>(fd));
+    error = errno;
+    if (error != EAGAIN && error != EINTR) break;
+  }
+  return OpenBeneathError(error, root, path);
+}
+
+absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path) {
+  struct statx facts = {};
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS | STATX_DIOALIGN,
+            &facts) != 0) {
+    return PosixError(errno, absl::StrCat("stat ", path));
+  }
+  FileFacts result;
+  result.mode = facts.stx_mode;
+  result.identity = {.device = makedev(facts.stx_dev_major, facts.stx_dev_minor),
+                     .inode = facts.stx_ino,
+                     .size_bytes = facts.stx_size,
+                     .mtime_ns = Nanoseconds(facts.stx_mtime),
+                     .ctime_ns = Nanoseconds(facts.stx_ctime)};
+  result.direct_alignment = DirectAlignment(facts);
+  return result;
+}
+
+}  // namespace weightd

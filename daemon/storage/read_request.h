@@ -1,0 +1,25 @@
+#ifndef WEIGHTD_DAEMON_STORAGE_READ_REQUEST_H_
+#define WEIGHTD_DAEMON_STORAGE_READ_REQUEST_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "daemon/storage/read_queue.h"
+
+namespace weightd {
+
+// The rules of ReadRequest, the same for every engine: INVALID_ARGUMENT with what is wrong.
+absl::Status ValidateReadRequest(const ReadRequest& request,
+                                 absl::Span<const absl::Span<std::byte>> slots);
+
+// What Submit says at `depth` reads in flight: RESOURCE_EXHAUSTED.
+absl::Status QueueFullError(uint32_t depth);
+
+// What Poll says when a call has not come back within `stall_timeout`: DEADLINE_EXCEEDED.
+absl::Status StallError(const ReadRequest& request, uint64_t offset, absl::Duration stall_timeout);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STORAGE_READ_REQUEST_H_
