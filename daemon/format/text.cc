@@ -1,0 +1,70 @@
+#include "daemon/format/text.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace weightd {
+namespace {
+
+constexpr size_t kQuotedBytesMax = 128;
+constexpr uint64_t kHighBits = 0x8080808080808080;
+
+bool IsContinuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
+
+// Bytes of the well-formed character at the start of `text`, which is not empty; 0 without one.
+size_t CharacterBytes(absl::string_view text) {
+  const auto at = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };
+  const uint8_t lead = static_cast<uint8_t>(text[0]);
+  const uint8_t second = static_cast<uint8_t>(at(1));
+  if (lead < 0x80) return 1;
+  if (lead < 0xC2 || lead > 0xF4 || !IsContinuation(second)) return 0;
+  if (lead < 0xE0) return 2;
+  if (!IsContinuation(static_cast<uint8_t>(at(2)))) return 0;
+  if (lead < 0xF0) {
+    const bool overlong = lead == 0xE0 && second < 0xA0;
+    const bool surrogate = lead == 0xED && second > 0x9F;
+    return overlong || surrogate ? 0 : 3;
+  }
+  if (!IsContinuation(static_cast<uint8_t>(at(3)))) return 0;
+  const bool overlong = lead == 0xF0 && second < 0x90;
+  const bool too_high = lead == 0xF4 && second > 0x8F;
+  return overlong || too_high ? 0 : 4;
+}
+
+}  // namespace
+
+size_t FindInvalidUtf8(absl::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    // Headers are ASCII but for a rare name: eight bytes at a time.
+    if (text.size() - i >= sizeof(uint64_t)) {
+      uint64_t word = 0;
+      std::memcpy(&word, text.data() + i, sizeof(word));
+      if ((word & kHighBits) == 0) {
+        i += sizeof(word);
+        continue;
+      }
+    }
+    const size_t bytes = CharacterBytes(text.substr(i));
+    if (bytes == 0) return i;
+    i += bytes;
+  }
+  return absl::string_view::npos;
+}
+
+std::string Quoted(absl::string_view text) {
+  absl::string_view shown = text.substr(0, kQuotedBytesMax);
+  if (shown.size() < text.size()) {
+    // Cut between characters: the start of a cut one would not be UTF-8.
+    const size_t cut = FindInvalidUtf8(shown);
+    if (cut != absl::string_view::npos && shown.size() - cut < 4) shown = shown.substr(0, cut);
+  }
+  const bool is_utf8 = FindInvalidUtf8(shown) == absl::string_view::npos;
+  return absl::StrCat("\"", is_utf8 ? absl::Utf8SafeCHexEscape(shown) : absl::CHexEscape(shown),
+                      "\"", shown.size() < text.size() ? "..." : "");
+}
+
+}  // namespace weightd

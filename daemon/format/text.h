@@ -1,0 +1,23 @@
+#ifndef WEIGHTD_DAEMON_FORMAT_TEXT_H_
+#define WEIGHTD_DAEMON_FORMAT_TEXT_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+// Text that comes from files, made safe for messages. Thread-safe: pure functions.
+
+namespace weightd {
+
+// Position of the first byte that is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong
+// forms, nothing above U+10FFFF), or npos.
+size_t FindInvalidUtf8(absl::string_view text);
+
+// `text` in double quotes for a message: control characters, quotes and what is not UTF-8 escaped,
+// at most 128 bytes of it, with "..." after what was cut.
+std::string Quoted(absl::string_view text);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_FORMAT_TEXT_H_
