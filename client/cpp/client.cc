@@ -1,0 +1,146 @@
+#include <unistd.h>
+#include <weightd/client.h>
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/cpp/daemon_connection.h"
+#include "client/cpp/mapping_impl.h"
+#include "client/cpp/public_status.h"
+#include "common/dtype.h"
+#include "common/errors.h"
+#include "common/socket_paths.h"
+#include "common/status_macros.h"
+
+namespace weightd::client {
+namespace {
+
+absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
+std::string_view ToStd(absl::string_view text) { return {text.data(), text.size()}; }
+
+v1::AttachRequest ToRequest(absl::string_view model, const AttachOptions& options) {
+  v1::AttachRequest request;
+  request.set_model(std::string(model));
+  request.set_device(options.device);
+  request.set_client_name(options.client_name);
+  return request;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::string_view model,
+                                                                     const AttachOptions& options) {
+  if (options.timeout <= std::chrono::milliseconds::zero()) {
+    return ErrorWithReason(
+        absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+        absl::StrCat("timeout is ", options.timeout.count(), " ms, must be above 0"));
+  }
+  const absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
+  const std::string socket_dir = ResolveSocketDir(options.socket_dir);
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(socket_dir, deadline));
+  auto stream = std::make_unique<AttachStream>(std::move(channel), ToRequest(model, options),
+                                               socket_dir, options.on_notice);
+  RETURN_IF_ERROR(stream->WaitForGrant(deadline));
+  // Maps while the tensors arrive.
+  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Map(stream->granted(), socket_dir, deadline));
+  RETURN_IF_ERROR(stream->WaitForReady(deadline));
+  stream->table().SetBases(memory.bases());
+  return std::make_unique<Impl>(std::move(stream), std::move(memory));
+}
+
+Mapping::Impl::Impl(std::unique_ptr<AttachStream> stream, MappedMemory memory)
+    : pid_(::getpid()),
+      metadata_(stream->granted().metadata().begin(), stream->granted().metadata().end()),
+      stream_(std::move(stream)),
+      memory_(std::move(memory)) {}
+
+bool Mapping::Impl::owned_by_this_process() const { return pid_ == ::getpid(); }
+
+Mapping::Mapping() = default;
+Mapping::Mapping(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Mapping::Mapping(Mapping&& other) noexcept = default;
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  if (this != &other) {
+    const Mapping old(std::move(*this));  // ends what was held
+    impl_ = std::move(other.impl_);
+  }
+  return *this;
+}
+
+Mapping::~Mapping() {
+  // After fork() the threads of gRPC and the state of CUDA are the parent's: leave them alone.
+  if (impl_ != nullptr && !impl_->owned_by_this_process()) (void)impl_.release();
+}
+
+const Tensor* Mapping::Find(std::string_view name) const {
+  return impl_ == nullptr ? nullptr : impl_->table().Find(ToAbsl(name));
+}
+
+std::span<const Tensor> Mapping::tensors() const {
+  if (impl_ == nullptr) return {};
+  return impl_->table().tensors();
+}
+
+namespace {
+
+// What an empty Mapping answers.
+const std::string& EmptyString() {
+  static const std::string empty;
+  return empty;
+}
+
+}  // namespace
+
+const std::string& Mapping::model() const {
+  return impl_ == nullptr ? EmptyString() : impl_->granted().model();
+}
+
+uint64_t Mapping::generation_id() const {
+  return impl_ == nullptr ? 0 : impl_->granted().generation_id();
+}
+
+uint64_t Mapping::lease_id() const { return impl_ == nullptr ? 0 : impl_->granted().lease_id(); }
+
+const std::string& Mapping::device() const {
+  return impl_ == nullptr ? EmptyString() : impl_->granted().device();
+}
+
+const std::string& Mapping::revision() const {
+  return impl_ == nullptr ? EmptyString() : impl_->granted().revision();
+}
+
+const std::map<std::string, std::string>& Mapping::metadata() const {
+  static const std::map<std::string, std::string> empty;
+  return impl_ == nullptr ? empty : impl_->metadata();
+}
+
+uint64_t Mapping::total_bytes() const {
+  return impl_ == nullptr ? 0 : impl_->table().total_bytes();
+}
+
+bool Mapping::lease_held() const { return impl_ != nullptr && impl_->lease_held(); }
+
+Result<Mapping> Attach(std::string_view model, const AttachOptions& options) {
+  absl::StatusOr<std::unique_ptr<Mapping::Impl>> impl =
+      Mapping::Impl::Attach(ToAbsl(model), options);
+  if (!impl.ok()) {
+    return ToPublicStatus(
+        Annotate(impl.status(), absl::StrCat("attach ", absl::CHexEscape(ToAbsl(model)))));
+  }
+  return Mapping(*std::move(impl));
+}
+
+std::string_view DTypeName(DType dtype) {
+  const auto known = DtypeFromValue(static_cast<int>(dtype));
+  return known.has_value() ? ToStd(DtypeName(*known)) : "UNKNOWN";
+}
+
+std::uint32_t DTypeBits(DType dtype) {
+  const auto known = DtypeFromValue(static_cast<int>(dtype));
+  return known.has_value() ? weightd::DtypeBits(*known) : 0;
+}
+
+}  // namespace weightd::client

@@ -1,0 +1,165 @@
+#include "client/cpp/daemon_connection.h"
+
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <grpcpp/support/channel_arguments.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/errors.h"
+#include "common/fd_passing.h"
+#include "common/handle_protocol.h"
+#include "common/socket_paths.h"
+#include "common/status_macros.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace weightd::client {
+namespace {
+
+// How long the daemon may take to say who we are; the call that we explain has failed already.
+constexpr absl::Duration kWhoAmITimeout = absl::Seconds(2);
+// Flow-control window of a stream: a grant of 10,000 tensors passes without waiting for updates.
+constexpr int kStreamWindowBytes = 4 << 20;
+constexpr int kFrameBytesMax = 1 << 20;
+
+absl::Status Unreachable(absl::string_view message) {
+  return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kUnreachable, message);
+}
+
+// What errno of connect(2) means for `path`.
+absl::Status ConnectError(int error, const std::string& path) {
+  const std::string what = absl::StrCat("connect to ", path);
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return Unreachable(absl::StrCat(what, ": no such socket; is weightd running, and does ",
+                                      kSocketDirVariable,
+                                      " (or --socket-dir) name its directory?"));
+    case ECONNREFUSED:
+      return Unreachable(absl::StrCat(
+          what, ": nobody listens; the socket was left behind by a weightd that ended"));
+    case EACCES:
+    case EPERM:
+      return ErrorWithReason(
+          absl::StatusCode::kPermissionDenied, Reason::kPermissionDenied,
+          absl::StrCat(what,
+                       ": permission denied; directory and socket are open to weightd's "
+                       "group only"));
+    case EAGAIN:
+      return absl::DeadlineExceededError(
+          absl::StrCat(what, ": timed out; weightd does not accept connections"));
+    default:
+      return Unreachable(PosixError(error, what).message());
+  }
+}
+
+// connect(2) of a Unix socket waits for room in the listener's queue; SO_SNDTIMEO bounds that.
+absl::Status SetConnectTimeout(int socket, absl::Time deadline) {
+  const absl::Duration left = std::max(deadline - absl::Now(), absl::Milliseconds(1));
+  const timeval timeout = absl::ToTimeval(std::min(left, absl::Hours(24)));
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0) {
+    return PosixError(errno, "set socket timeout");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusCode FromRpcCode(grpc::StatusCode code) {
+  const int value = static_cast<int>(code);
+  const bool known = value >= 0 && value <= static_cast<int>(absl::StatusCode::kUnauthenticated);
+  return known ? static_cast<absl::StatusCode>(value) : absl::StatusCode::kUnknown;
+}
+
+// Asks the daemon what it thinks of us. OK: it serves us.
+absl::Status AskWhoAmI(const std::string& socket_dir) {
+  const std::string path = HandleSocketPath(socket_dir);
+  ASSIGN_OR_RETURN(const UniqueFd socket,
+                   ConnectToDaemon(path, SOCK_SEQPACKET, absl::Now() + kWhoAmITimeout));
+  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
+  ASSIGN_OR_RETURN(const FdMessage reply, ReceiveFdMessage(socket.get(), kWhoAmITimeout));
+  return DecodeHandleReply(reply.bytes);
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl::Time deadline) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("connect to ", path, ": the path has ",
+                                                   path.size(), " bytes, at most ",
+                                                   sizeof(address.sun_path) - 1, " fit"));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return PosixError(errno, "create socket");
+  RETURN_IF_ERROR(SetConnectTimeout(socket.get(), deadline));
+  while (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    if (errno != EINTR) return ConnectError(errno, path);
+    RETURN_IF_ERROR(SetConnectTimeout(socket.get(), deadline));
+  }
+  return socket;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& socket_dir,
+                                                           absl::Time deadline) {
+  ASSIGN_OR_RETURN(UniqueFd socket,
+                   ConnectToDaemon(RpcSocketPath(socket_dir), SOCK_STREAM, deadline));
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return PosixError(errno, "make socket non-blocking");
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytesMax);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // gRPC owns the descriptor from here on.
+  return grpc::CreateCustomInsecureChannelFromFd("weightd", socket.release(), arguments);
+}
+
+absl::Status FromRpcStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const absl::StatusCode code = FromRpcCode(status.error_code());
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) {
+    return absl::Status(code, status.error_message());
+  }
+  for (const google::protobuf::Any& detail : details.details()) {
+    google::rpc::ErrorInfo info;
+    if (!detail.Is<google::rpc::ErrorInfo>() || !detail.UnpackTo(&info)) continue;
+    if (info.domain() != std::string(kErrorDomain)) continue;
+    const std::optional<Reason> reason = ReasonFromName(info.reason());
+    if (!reason.has_value()) {
+      return absl::Status(code, absl::StrCat(status.error_message(), " (", info.reason(), ")"));
+    }
+    return ErrorWithReason(code, *reason, status.error_message(),
+                           {info.metadata().begin(), info.metadata().end()});
+  }
+  return absl::Status(code, status.error_message());
+}
+
+absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir) {
+  const absl::Status error = FromRpcStatus(status);
+  if (error.code() != absl::StatusCode::kUnavailable || GetReason(error).has_value()) return error;
+  const absl::Status me = AskWhoAmI(socket_dir);
+  if (GetReason(me).has_value()) return me;
+  if (!me.ok()) {
+    return Unreachable(
+        absl::StrCat("the connection to weightd at ", RpcSocketPath(socket_dir),
+                     " broke, and its handle socket does not answer: ", me.message()));
+  }
+  return Unreachable(absl::StrCat("weightd at ", RpcSocketPath(socket_dir),
+                                  " closed the connection: ", error.message()));
+}
+
+}  // namespace weightd::client

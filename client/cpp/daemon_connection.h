@@ -1,0 +1,45 @@
+#ifndef WEIGHTD_CLIENT_CPP_DAEMON_CONNECTION_H_
+#define WEIGHTD_CLIENT_CPP_DAEMON_CONNECTION_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/support/status.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/unique_fd.h"
+
+// The way to the daemon, and what it means when there is none. Shared by the library and weightctl.
+// All functions are thread-safe.
+
+namespace weightd::client {
+
+// The larger of the daemon's messages: 5000 tensors in GetModel, every model in ListModels.
+inline constexpr int kMessageBytesMax = 64 << 20;
+
+// Connects to a Unix socket of `type` by `deadline`. A failure says what an operator can do about
+// it: no such socket and nobody listening are UNAVAILABLE/UNREACHABLE, no access to the directory
+// or the socket is PERMISSION_DENIED/PERMISSION_DENIED, a full queue DEADLINE_EXCEEDED.
+absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl::Time deadline);
+
+// A channel over one connection to <socket_dir>/weightd.sock, made here: no name resolution, no
+// load balancing, no proxy, no reconnecting. When the connection ends, every call on the channel
+// fails with UNAVAILABLE. Errors as ConnectToDaemon.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& socket_dir,
+                                                           absl::Time deadline);
+
+// A call's status with the reason and the metadata of its google.rpc.ErrorInfo. A reason that this
+// build does not know stands in the message.
+absl::Status FromRpcStatus(const grpc::Status& status);
+
+// FromRpcStatus, and for a call that died with its connection the cause: the daemon is asked on the
+// handle socket whether it knows us. PERMISSION_DENIED when the allow-list refuses us,
+// UNAVAILABLE/UNREACHABLE otherwise.
+absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir);
+
+}  // namespace weightd::client
+
+#endif  // WEIGHTD_CLIENT_CPP_DAEMON_CONNECTION_H_

@@ -1,0 +1,177 @@
+#include "client/cpp/daemon_connection.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <weightd/client.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "common/socket_paths.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/common/temp_dir.h"
+#include "tests/unit/client/fake_grant.h"
+#include "tests/unit/client/fake_service.h"
+
+namespace weightd::client {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using weightd::testing::ReasonIs;
+using weightd::testing::RpcError;
+using weightd::testing::StatusIs;
+
+constexpr uid_t kNobody = 65534;
+
+UniqueFd Listen(const std::string& path) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  EXPECT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  EXPECT_EQ(::listen(socket.get(), 0), 0);
+  return socket;
+}
+
+class DaemonConnectionTest : public ::testing::Test {
+ protected:
+  Status AttachError(std::chrono::milliseconds timeout = std::chrono::seconds(10)) const {
+    return Attach("model", {.socket_dir = dir_.path(), .timeout = timeout}).status();
+  }
+
+  weightd::testing::TempDir dir_;
+};
+
+TEST_F(DaemonConnectionTest, SaysThatThereIsNoSocket) {
+  const Status status = AttachError();
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(status.reason(), "UNREACHABLE");
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("attach model: "), HasSubstr("no such socket"),
+                                      HasSubstr("WEIGHTD_SOCKET_DIR")));
+}
+
+TEST_F(DaemonConnectionTest, SaysThatNobodyListens) {
+  Listen(RpcSocketPath(dir_.path())).reset();
+  const Status status = AttachError();
+  EXPECT_EQ(status.reason(), "UNREACHABLE");
+  EXPECT_THAT(status.message(), HasSubstr("nobody listens"));
+}
+
+TEST_F(DaemonConnectionTest, SaysThatTheDirectoryIsClosedToUs) {
+  const UniqueFd socket = Listen(RpcSocketPath(dir_.path()));
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0), 0);
+  const uid_t me = ::geteuid();
+  // Root may enter every directory.
+  if (me == 0) ASSERT_EQ(::seteuid(kNobody), 0);
+  const Status status = AttachError();
+  if (me == 0) ASSERT_EQ(::seteuid(me), 0);
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0700), 0);
+  EXPECT_EQ(status.code(), StatusCode::kPermissionDenied);
+  EXPECT_EQ(status.reason(), "PERMISSION_DENIED");
+  EXPECT_THAT(status.message(), HasSubstr("permission denied"));
+}
+
+TEST_F(DaemonConnectionTest, RefusesAPathThatNoSocketCanHave) {
+  EXPECT_THAT(ConnectToDaemon(std::string(200, 'x'), SOCK_STREAM, absl::InfiniteFuture()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("200 bytes")));
+}
+
+// A daemon that hangs before it accepts: the queue of the listener fills up, and connect(2) waits.
+TEST_F(DaemonConnectionTest, GivesUpOnAFullQueue) {
+  const std::string path = RpcSocketPath(dir_.path());
+  const UniqueFd listener = Listen(path);
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(50);
+  std::vector<UniqueFd> waiting;
+  absl::Status status;
+  while (status.ok() && waiting.size() < 100) {
+    absl::StatusOr<UniqueFd> socket = ConnectToDaemon(path, SOCK_STREAM, deadline);
+    status = socket.status();
+    if (socket.ok()) waiting.push_back(*std::move(socket));
+  }
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                               HasSubstr("does not accept connections")));
+}
+
+TEST_F(DaemonConnectionTest, GivesUpOnADaemonThatAcceptsAndSaysNothing) {
+  const UniqueFd listener = Listen(RpcSocketPath(dir_.path()));
+  const Status status = AttachError(std::chrono::milliseconds(50));
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(status.message(), HasSubstr("waiting for the grant"));
+}
+
+TEST_F(DaemonConnectionTest, GivesUpOnAGrantWithoutItsTensors) {
+  weightd::testing::FakeService service(dir_.path());
+  weightd::testing::HandleScript handles;
+  handles.fds.push_back(weightd::testing::MakeSealedMemfd(weightd::testing::SmallContent()));
+  service.SetHandles(std::move(handles));
+  std::vector<v1::AttachResponse> messages = weightd::testing::SmallGrant().Messages();
+  messages.resize(1);
+  service.SetAttach({.messages = messages, .end = {}});
+  const Status status = AttachError(std::chrono::milliseconds(200));
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(status.message(), HasSubstr("waiting for the tensors"));
+  EXPECT_TRUE(service.WaitForStreams(0));
+}
+
+TEST_F(DaemonConnectionTest, RefusesATimeoutThatIsNotAboveZero) {
+  EXPECT_EQ(AttachError(std::chrono::milliseconds(0)).code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(DaemonConnectionTest, TakesReasonAndMetadataFromErrorInfo) {
+  weightd::testing::FakeService service(dir_.path());
+  service.SetAttach({.messages = {},
+                     .end = RpcError(grpc::StatusCode::FAILED_PRECONDITION, "MODEL_NOT_RESIDENT",
+                                     "model is not in memory")});
+  const Status status = AttachError();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.reason(), "MODEL_NOT_RESIDENT");
+  EXPECT_EQ(status.message(), "attach model: model is not in memory");
+}
+
+TEST_F(DaemonConnectionTest, KeepsAnUnknownReasonInTheMessage) {
+  EXPECT_THAT(FromRpcStatus(RpcError(grpc::StatusCode::ABORTED, "FROM_THE_FUTURE", "no")),
+              StatusIs(absl::StatusCode::kAborted, "no (FROM_THE_FUTURE)"));
+}
+
+TEST_F(DaemonConnectionTest, TakesNoReasonFromAnotherDomainOrFromGarbage) {
+  grpc::Status status(grpc::StatusCode::ABORTED, "no", "\xff garbage");
+  EXPECT_THAT(FromRpcStatus(status), StatusIs(absl::StatusCode::kAborted, "no"));
+  EXPECT_THAT(FromRpcStatus(grpc::Status(static_cast<grpc::StatusCode>(99), "no")),
+              StatusIs(absl::StatusCode::kUnknown, "no"));
+}
+
+const grpc::Status kBroken(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+
+TEST_F(DaemonConnectionTest, AsksTheHandleSocketWhetherTheAllowListRefusesUs) {
+  weightd::testing::FakeService service(dir_.path());
+  weightd::testing::HandleScript handles;
+  handles.who_am_i = ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kPermissionDenied,
+                                     "uid 1000 is not on the attach list");
+  service.SetHandles(std::move(handles));
+  EXPECT_THAT(DiagnoseRpcStatus(kBroken, dir_.path()),
+              ReasonIs(Reason::kPermissionDenied, "uid 1000 is not on the attach list"));
+}
+
+TEST_F(DaemonConnectionTest, BrokenConnectionOfAnAllowedCallerIsUnreachable) {
+  weightd::testing::FakeService service(dir_.path());
+  EXPECT_THAT(DiagnoseRpcStatus(kBroken, dir_.path()),
+              ReasonIs(Reason::kUnreachable, HasSubstr("closed the connection")));
+  service.Kill();
+  EXPECT_THAT(DiagnoseRpcStatus(kBroken, dir_.path()),
+              ReasonIs(Reason::kUnreachable, HasSubstr("handles.sock")));
+}
+
+TEST_F(DaemonConnectionTest, DrainingIsNotTakenForABrokenConnection) {
+  EXPECT_THAT(DiagnoseRpcStatus(RpcError(grpc::StatusCode::UNAVAILABLE, "DRAINING", "draining"),
+                                dir_.path()),
+              ReasonIs(Reason::kDraining, "draining"));
+}
+
+}  // namespace
+}  // namespace weightd::client
