@@ -76,7 +76,7 @@ check_given() {
 
 make_checkpoint() {
   scratch="$(mktemp -d "$weightd_root/build/quickstart.XXXXXX")"
-  "$bin/weightd_make_checkpoint" --size "${made_mib}MiB" --layout sharded "$scratch/demo" >/dev/null ||
+  "$bin/weightd_make_checkpoint" --layout sharded --shards 4 --size "${made_mib}MiB" "$scratch/demo" >/dev/null ||
     die "cannot make a checkpoint in $scratch"
   checkpoint="$scratch/demo"
 }
@@ -155,7 +155,7 @@ build release weightd weightctl weightd_make_checkpoint
 step "checkpoint"
 [[ -n $checkpoint ]] || make_checkpoint
 model="$(model_name "$checkpoint")"
-du -shL "$checkpoint" | awk '{ printf "%s  %s\n", $2, $1 }'
+du -shD "$checkpoint" | awk '{ printf "%s  %s\n", $2, $1 }'
 
 step "weightd on host memory"
 start_daemon

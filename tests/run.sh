@@ -86,10 +86,15 @@ cuda_header() {
 
 # run_ctest PRESET ARGUMENT...
 run_ctest() {
-  local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml"
+  local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml" status=0
   rm -f "$result"
-  ctest --preset "$preset" -j "$(nproc)" --output-junit "$result" "${@:2}" || true
-  if [[ -f $result ]]; then results+=("$result"); else failed=$((failed + 1)); fi
+  ctest --preset "$preset" -j "$(nproc)" --output-junit "$result" "${@:2}" || status=$?
+  if [[ -f $result ]]; then
+    results+=("$result")
+  elif ((status != 0)); then
+    failed=$((failed + 1))
+    echo "FAILED: ctest of $preset ended with $status"
+  fi
 }
 
 # run_preset PRESET CTEST_ARGUMENT...: configures, builds and tests one preset.

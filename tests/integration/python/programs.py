@@ -48,9 +48,16 @@ def read_directory(directory: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def make_checkpoint(layout: str, path: Path, size: str = "24MiB") -> None:
-    command = [binary("weightd_make_checkpoint"), "--layout", layout, "--size", size, path]
+def make_checkpoint(directory: Path, *arguments: str) -> None:
+    command = [binary("weightd_make_checkpoint"), *arguments, directory]
     subprocess.run(command, check=True, timeout=COMMAND_SECONDS_MAX, stdout=subprocess.DEVNULL)
+
+
+def make_file(path: Path, size: str) -> None:
+    """A checkpoint of one file, which becomes `path`."""
+    make_checkpoint(path.parent / "made", "--layout", "single", "--size", size)
+    (path.parent / "made" / "model.safetensors").rename(path)
+    (path.parent / "made").rmdir()
 
 
 @dataclass(frozen=True)

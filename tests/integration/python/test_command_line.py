@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Control, Daemon, make_checkpoint
+from programs import Control, Daemon, make_file
 
 OK, ERROR, USAGE, NOT_FOUND, NOT_READY, NOT_PERMITTED, UNREACHABLE, INTEGRITY = range(8)
 NOBODY = 65534
@@ -22,7 +22,7 @@ def control(space: Path) -> Iterator[Control]:
     root = space / "root"
     root.mkdir()
     for name in ("good", "cold", "torn"):
-        make_checkpoint("single", root / f"{name}.safetensors", "1MiB")
+        make_file(root / f"{name}.safetensors", "1MiB")
     torn = root / "torn.safetensors"
     os.truncate(torn, torn.stat().st_size - 1000)
     with Daemon(root, space / "run") as control:
@@ -48,6 +48,7 @@ def control(space: Path) -> Iterator[Control]:
         (["stage", "torn", "--wait"], INTEGRITY),
         (["stage", "../torn", "--wait"], NOT_FOUND),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_exit_code(control: Control, arguments: list[str], code: int) -> None:
     done = control.run(*arguments)
@@ -101,7 +102,7 @@ def test_stage_speaks_json_too(control: Control) -> None:
 
 
 def test_pin_forbids_and_unpin_allows_eviction(control: Control, space: Path) -> None:
-    make_checkpoint("single", space / "root" / "pinned.safetensors", "1MiB")
+    make_file(space / "root" / "pinned.safetensors", "1MiB")
     control.ok("stage", "pinned", "--wait")
     control.ok("pin", "pinned")
     assert control.run("evict", "pinned").returncode == NOT_READY
