@@ -1,0 +1,42 @@
+#include "tests/support/fake_cuda/host_ranges.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <vector>
+
+namespace fake_cuda {
+
+bool IsMapped(const Range& range) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = range.begin / page * page;
+  const size_t pages = (range.end - begin + page - 1) / page;
+  std::vector<unsigned char> residency(pages);
+  return ::mincore(reinterpret_cast<void*>(begin), pages * page, residency.data()) == 0;
+}
+
+bool HostRanges::Overlaps(const Range& range) const {
+  for (const auto& [begin, end] : ends_) {
+    if (range.overlaps({begin, end})) return true;
+  }
+  return false;
+}
+
+bool HostRanges::Covers(const Range& range) const {
+  uintptr_t covered = range.begin;
+  while (covered < range.end) {
+    auto after = ends_.upper_bound(covered);
+    if (after == ends_.begin()) return false;
+    const uintptr_t end = (--after)->second;
+    if (end <= covered) return false;
+    covered = end;
+  }
+  return true;
+}
+
+Range HostRanges::Find(uintptr_t begin) const {
+  const auto found = ends_.find(begin);
+  return found == ends_.end() ? Range{} : Range{found->first, found->second};
+}
+
+}  // namespace fake_cuda
