@@ -14,16 +14,17 @@
 
 // Which checkpoints exist below the roots, under which names.
 //
-//   below a root                               model
-//   x.safetensors                              x
-//   x.safetensors.index.json + its shards      x        (in the root itself)
-//   d/*.safetensors                            d        (with or without an index; nested paths
-//   keep
-//                                                        their slashes: a/b/d)
-//   models--org--name/snapshots/<rev>/...      org/name (Hugging Face hub cache; refs/main names
-//   the
-//                                                        revision, else the only or newest
-//                                                        snapshot)
+//   below a root                            model
+//   x.safetensors                           x         in the root itself
+//   x.safetensors.index.json + its shards   x         in the root itself
+//   d/*.safetensors                         d         with or without an index; a/b/d for nested
+//   models--org--name/snapshots/<rev>/...   org/name  a Hugging Face hub cache: refs/main names
+//                                                     the revision, else the only snapshot, else
+//                                                     the one with the newest weight file
+//
+// An index decides which files of its directory count. Where a directory has several, it is
+// model.safetensors.index.json. Without one all *.safetensors count, and those that a name like
+// x-00001-of-00003.safetensors promises must be there.
 //
 // Nothing is cached: every call reads directories, so that a model that was just copied is found.
 // Thread-safe.

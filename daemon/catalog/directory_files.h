@@ -1,0 +1,31 @@
+#ifndef WEIGHTD_DAEMON_CATALOG_DIRECTORY_FILES_H_
+#define WEIGHTD_DAEMON_CATALOG_DIRECTORY_FILES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "daemon/storage/volume.h"
+
+// Which files of one directory belong to a checkpoint, by their names. Thread-safe: pure functions.
+
+namespace weightd {
+
+inline constexpr absl::string_view kWeightsSuffix = ".safetensors";
+inline constexpr absl::string_view kIndexSuffix = ".safetensors.index.json";
+
+struct WeightFiles {
+  std::vector<std::string> weights;  // *.safetensors, sorted
+  std::vector<std::string> indexes;  // *.safetensors.index.json, sorted
+};
+WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries);
+
+// `weights` and, where one is called "x-00001-of-00003.safetensors", the names of the other two,
+// whether they are there or not: a checkpoint that is still being copied must not pass for a
+// smaller one. Sorted. Totals above `shards_max` are not followed.
+std::vector<std::string> CompleteShards(std::vector<std::string> weights, uint32_t shards_max);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_CATALOG_DIRECTORY_FILES_H_

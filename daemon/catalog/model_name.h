@@ -1,0 +1,34 @@
+#ifndef WEIGHTD_DAEMON_CATALOG_MODEL_NAME_H_
+#define WEIGHTD_DAEMON_CATALOG_MODEL_NAME_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+// Names of models and of the directories that stand for them. Thread-safe: pure functions.
+
+namespace weightd {
+
+inline constexpr size_t kModelNameBytesMax = 512;
+
+// "a/b", or the other one where one is empty.
+std::string JoinPath(absl::string_view directory, absl::string_view name);
+
+// Whether a directory or file of this name can be (part of) a model: not hidden, UTF-8 without
+// control characters.
+bool IsVisibleName(absl::string_view name);
+
+// Whether a directory holds one repository of a Hugging Face hub cache.
+bool IsHubDirectory(absl::string_view name);
+// "models--org--name" -> "org/name", "models--name" -> "name".
+std::string ModelOfHubDirectory(absl::string_view name);
+
+// Those of `names` that somebody who wrote `model` may have meant, the nearest first, at most 3.
+std::vector<std::string> NearMisses(absl::string_view model, absl::Span<const std::string> names);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_CATALOG_MODEL_NAME_H_

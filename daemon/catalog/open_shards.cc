@@ -1,0 +1,98 @@
+#include "daemon/catalog/open_shards.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/catalog/model_name.h"
+#include "daemon/format/text.h"
+
+namespace weightd {
+namespace {
+
+absl::Status Invalid(absl::string_view message) {
+  return ErrorWithReason(absl::StatusCode::kDataLoss, Reason::kCheckpointInvalid, message);
+}
+
+// The volume's errors without a reason of their own get the one of a file that cannot be read.
+absl::Status WithReason(const absl::Status& status) {
+  if (status.ok() || GetReason(status).has_value()) return status;
+  return ErrorWithReason(status.code(), Reason::kReadFailed, status.message());
+}
+
+// Why shard `shard` cannot be opened, in words of the checkpoint where it is simply not there.
+absl::Status ShardProblem(const Checkpoint& checkpoint,
+                          const std::optional<SafetensorsIndex>& index, size_t shard,
+                          const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return WithReason(status);
+  const std::string& path = checkpoint.shard_paths[shard];
+  if (!index.has_value()) {
+    return Invalid(absl::StrCat("open ", path, ": no such file, wanted as a shard of ",
+                                checkpoint.directory.empty() ? path : checkpoint.directory));
+  }
+  for (const SafetensorsIndex::Entry& entry : index->entries) {
+    if (entry.shard_index != shard) continue;
+    return Invalid(absl::StrCat("open ", path, ": no such file, but index ", checkpoint.index_path,
+                                " names it for tensor ", Quoted(entry.tensor)));
+  }
+  return Invalid(absl::StrCat("open ", path, ": no such file"));
+}
+
+}  // namespace
+
+absl::StatusOr<SafetensorsIndex> ReadIndex(const Checkpoint& checkpoint,
+                                           const CatalogOptions& options) {
+  const std::string& path = checkpoint.index_path;
+  const auto file = checkpoint.volume->Open(path);
+  if (!file.ok()) return WithReason(file.status());
+  const uint64_t bytes = (*file)->identity().size_bytes;
+  if (bytes > kSafetensorsIndexBytesMax) {
+    return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+                           absl::StrCat("read index ", path, ": it has ", bytes, " bytes, at most ",
+                                        kSafetensorsIndexBytesMax, " are allowed"));
+  }
+  std::string text(bytes, '\0');
+  RETURN_IF_ERROR(WithReason(
+      (*file)->ReadAt(0, absl::MakeSpan(reinterpret_cast<std::byte*>(text.data()), text.size()))));
+  return ParseSafetensorsIndex(
+      text, path, {.tensors_max = options.tensors_max, .shards_max = options.shards_max});
+}
+
+absl::StatusOr<OpenShardsResult> OpenShards(Checkpoint& checkpoint, const CatalogOptions& options) {
+  OpenShardsResult result;
+  checkpoint.file_bytes = 0;
+  if (!checkpoint.index_path.empty()) {
+    checkpoint.shard_paths.clear();
+    ASSIGN_OR_RETURN(result.index, ReadIndex(checkpoint, options));
+    for (const std::string& shard : result.index->shards) {
+      checkpoint.shard_paths.push_back(JoinPath(checkpoint.directory, shard));
+    }
+  }
+  if (checkpoint.shard_paths.empty()) {
+    return Invalid(checkpoint.problem.empty()
+                       ? absl::StrCat("open ", checkpoint.model, ": no weight files")
+                       : checkpoint.problem);
+  }
+  if (checkpoint.shard_paths.size() > options.shards_max) {
+    return ErrorWithReason(
+        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+        absl::StrCat("open ", checkpoint.model, ": ", checkpoint.shard_paths.size(),
+                     " files, at most ", options.shards_max, " are allowed"));
+  }
+  absl::Status first_problem;
+  for (size_t i = 0; i < checkpoint.shard_paths.size(); ++i) {
+    auto file = checkpoint.volume->Open(checkpoint.shard_paths[i]);
+    if (!file.ok()) {
+      first_problem.Update(ShardProblem(checkpoint, result.index, i, file.status()));
+      continue;
+    }
+    checkpoint.file_bytes += (*file)->identity().size_bytes;
+    result.files.push_back(*std::move(file));
+  }
+  RETURN_IF_ERROR(first_problem);
+  return result;
+}
+
+}  // namespace weightd

@@ -1,0 +1,134 @@
+#include "daemon/catalog/read_headers.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/format/text.h"
+
+namespace weightd {
+namespace {
+
+absl::StatusOr<SafetensorsHeader> ReadHeader(const File& file, const CatalogOptions& options) {
+  const SafetensorsLimits limits = {.tensors_max = options.tensors_max};
+  const uint64_t file_bytes = file.identity().size_bytes;
+  std::array<std::byte, kSafetensorsPrefixBytes> buffer;
+  const auto prefix = absl::MakeSpan(buffer).first(std::min<uint64_t>(file_bytes, buffer.size()));
+  RETURN_IF_ERROR(file.ReadAt(0, prefix));
+  ASSIGN_OR_RETURN(const uint64_t header_bytes,
+                   ParseSafetensorsPrefix(prefix, file_bytes, file.path(), limits));
+  std::string header(header_bytes, '\0');
+  RETURN_IF_ERROR(
+      file.ReadAt(kSafetensorsPrefixBytes,
+                  absl::MakeSpan(reinterpret_cast<std::byte*>(header.data()), header.size())));
+  return ParseSafetensorsHeader(header, file_bytes, file.path(), limits);
+}
+
+absl::Status Invalid(absl::string_view message) {
+  return ErrorWithReason(absl::StatusCode::kDataLoss, Reason::kCheckpointInvalid, message);
+}
+
+absl::Status TooManyTensors(const Checkpoint& checkpoint, uint64_t count, uint64_t max) {
+  return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+                         absl::StrCat("open ", checkpoint.model, ": ", count, " tensors, at most ",
+                                      max, " are allowed"));
+}
+
+using ShardOfTensor = absl::flat_hash_map<absl::string_view, uint32_t>;
+
+absl::Status CheckIndex(const Checkpoint& checkpoint, const Manifest& manifest,
+                        const ShardOfTensor& shard_of, const SafetensorsIndex& index) {
+  for (const SafetensorsIndex::Entry& entry : index.entries) {
+    const auto found = shard_of.find(entry.tensor);
+    if (found != shard_of.end() && found->second == entry.shard_index) continue;
+    const std::string where = found == shard_of.end()
+                                  ? "no shard has it"
+                                  : absl::StrCat("it is in ", manifest.shards[found->second].path);
+    return Invalid(absl::StrCat("open ", checkpoint.index_path, ": tensor ", Quoted(entry.tensor),
+                                " is not in ", manifest.shards[entry.shard_index].path,
+                                " as the index says, ", where));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<SafetensorsHeader>> ReadHeaders(
+    absl::Span<const std::shared_ptr<File>> files, const CatalogOptions& options) {
+  std::vector<absl::StatusOr<SafetensorsHeader>> results(files.size(),
+                                                         absl::CancelledError("not read"));
+  // Files are taken in order, so whatever fails, all before it are being read or done: the first
+  // error in the order of the files is always found.
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> failed = false;
+  const auto work = [&] {
+    while (!failed.load()) {
+      const size_t i = next.fetch_add(1);
+      if (i >= files.size()) return;
+      results[i] = ReadHeader(*files[i], options);
+      if (!results[i].ok()) failed.store(true);
+    }
+  };
+  const size_t helpers_max = std::min<size_t>(options.header_threads, files.size());
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < helpers_max; ++i) {
+    try {
+      helpers.emplace_back(work);
+    } catch (const std::system_error&) {
+      break;  // no more threads are allowed here: fewer do it too
+    }
+  }
+  work();
+  for (std::thread& helper : helpers) helper.join();
+
+  std::vector<SafetensorsHeader> headers;
+  headers.reserve(results.size());
+  for (absl::StatusOr<SafetensorsHeader>& result : results) {
+    RETURN_IF_ERROR(result.status());
+    headers.push_back(*std::move(result));
+  }
+  return headers;
+}
+
+absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint,
+                                          std::vector<SafetensorsHeader> headers,
+                                          const std::optional<SafetensorsIndex>& index,
+                                          const CatalogOptions& options) {
+  uint64_t count = 0;
+  for (const SafetensorsHeader& header : headers) count += header.tensors.size();
+  if (count > options.tensors_max) return TooManyTensors(checkpoint, count, options.tensors_max);
+
+  Manifest manifest;
+  manifest.tensors.reserve(count);
+  for (SafetensorsHeader& header : headers) {
+    const uint32_t shard_index = static_cast<uint32_t>(manifest.shards.size());
+    manifest.shards.push_back(std::move(header.shard));
+    for (TensorEntry& tensor : header.tensors) {
+      tensor.shard_index = shard_index;
+      manifest.tensors.push_back(std::move(tensor));
+    }
+    manifest.metadata.merge(header.metadata);  // keeps what is there
+  }
+
+  ShardOfTensor shard_of;
+  shard_of.reserve(count);
+  for (const TensorEntry& tensor : manifest.tensors) {
+    const auto [known, is_new] = shard_of.emplace(tensor.name, tensor.shard_index);
+    if (is_new) continue;
+    return Invalid(absl::StrCat("open ", checkpoint.model, ": tensor ", Quoted(tensor.name),
+                                " is in ", manifest.shards[known->second].path, " and in ",
+                                manifest.shards[tensor.shard_index].path));
+  }
+  if (index.has_value()) RETURN_IF_ERROR(CheckIndex(checkpoint, manifest, shard_of, *index));
+  return manifest;
+}
+
+}  // namespace weightd

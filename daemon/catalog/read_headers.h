@@ -1,0 +1,36 @@
+#ifndef WEIGHTD_DAEMON_CATALOG_READ_HEADERS_H_
+#define WEIGHTD_DAEMON_CATALOG_READ_HEADERS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "daemon/catalog/catalog.h"
+#include "daemon/format/manifest.h"
+#include "daemon/format/safetensors.h"
+#include "daemon/format/safetensors_index.h"
+#include "daemon/storage/volume.h"
+
+// From open files to a manifest. Thread-safe.
+
+namespace weightd {
+
+// The headers of `files`, in their order, read by at most `options.header_threads` threads, the
+// caller's included. Of several errors the first file's is returned. Each thread holds one header's
+// text at a time, at most 100 MB.
+absl::StatusOr<std::vector<SafetensorsHeader>> ReadHeaders(
+    absl::Span<const std::shared_ptr<File>> files, const CatalogOptions& options);
+
+// Puts headers together and checks them against each other and the index: no tensor twice, every
+// tensor of the index in the file that it names. `checkpoint` is for messages and the limits.
+absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint,
+                                          std::vector<SafetensorsHeader> headers,
+                                          const std::optional<SafetensorsIndex>& index,
+                                          const CatalogOptions& options);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_CATALOG_READ_HEADERS_H_

@@ -1,0 +1,274 @@
+#include "daemon/catalog/scan.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/catalog/directory_files.h"
+#include "daemon/catalog/model_name.h"
+#include "daemon/catalog/open_shards.h"
+
+namespace weightd {
+namespace {
+
+constexpr absl::string_view kUsualIndex = "model.safetensors.index.json";
+constexpr size_t kRevisionBytesMax = 255;
+
+std::string WithoutSuffix(absl::string_view name, absl::string_view suffix) {
+  return std::string(absl::StripSuffix(name, suffix));
+}
+
+// Whether an error must end a scan instead of being passed over.
+bool IsLimit(const absl::Status& status) { return GetReason(status) == Reason::kLimitExceeded; }
+
+}  // namespace
+
+absl::StatusOr<std::vector<Checkpoint>> Scan::All() {
+  auto root = ListCounted("");
+  if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
+  FindInRoot(*root);
+
+  // Depth first; the order does not matter, TakeBest sorts.
+  std::vector<Directory> pending;
+  const auto add_children = [&](const Directory& parent, const std::vector<DirEntry>& entries) {
+    for (const DirEntry& entry : entries) {
+      if (entry.kind != DirEntry::Kind::kDirectory || !IsVisibleName(entry.name)) continue;
+      if (parent.depth >= options_.depth_max) continue;
+      pending.push_back({.path = JoinPath(parent.path, entry.name),
+                         .model = JoinPath(parent.model, entry.name),
+                         .revision = parent.revision,
+                         .depth = parent.depth + 1});
+    }
+  };
+  add_children(Directory(), *root);
+  while (!pending.empty()) {
+    const Directory directory = std::move(pending.back());
+    pending.pop_back();
+    const absl::string_view name =
+        absl::string_view(directory.path).substr(directory.path.rfind('/') + 1);
+    if (IsHubDirectory(name)) {
+      RETURN_IF_ERROR(VisitHub(directory, pending));
+      continue;
+    }
+    const auto entries = ListCounted(directory.path);
+    if (IsLimit(entries.status())) return entries.status();
+    if (!entries.ok()) continue;
+    FindInDirectory(directory, *entries);
+    add_children(directory, *entries);
+  }
+  return TakeBest();
+}
+
+absl::StatusOr<std::vector<Checkpoint>> Scan::One(absl::string_view model) {
+  auto root = ListCounted("");
+  if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
+  const std::vector<std::string> parts = absl::StrSplit(model, '/');
+  if (!std::all_of(parts.begin(), parts.end(),
+                   [](const auto& part) { return IsVisibleName(part); })) {
+    return std::vector<Checkpoint>();
+  }
+  if (parts.size() == 1) FindInRoot(*root);
+  if (std::none_of(parts.begin(), parts.end(),
+                   [](const auto& part) { return IsHubDirectory(part); })) {
+    RETURN_IF_ERROR(Look({.path = std::string(model),
+                          .model = std::string(model),
+                          .revision = "",
+                          .depth = static_cast<uint32_t>(parts.size())}));
+  }
+  RETURN_IF_ERROR(LookInHub(model));
+  std::vector<Checkpoint> best = TakeBest();
+  best.erase(
+      std::remove_if(best.begin(), best.end(),
+                     [&](const Checkpoint& checkpoint) { return checkpoint.model != model; }),
+      best.end());
+  return best;
+}
+
+// A model a/b/c may be the directory c of the repository a/b, the repository b/c in the directory
+// a, and so on: a repository of one or two components can begin at each.
+absl::Status Scan::LookInHub(absl::string_view model) {
+  const std::vector<std::string> parts = absl::StrSplit(model, '/');
+  for (size_t first = 0; first < parts.size() && !(first > 0 && IsHubDirectory(parts[first - 1]));
+       ++first) {
+    for (size_t count = 1; count <= 2 && first + count <= parts.size(); ++count) {
+      const auto begin = parts.begin() + static_cast<ptrdiff_t>(first);
+      const auto end = begin + static_cast<ptrdiff_t>(count);
+      const std::string name = absl::StrCat("models--", absl::StrJoin(begin, end, "--"));
+      if (ModelOfHubDirectory(name) != absl::StrJoin(begin, end, "/")) continue;
+      const std::string repository = JoinPath(absl::StrJoin(parts.begin(), begin, "/"), name);
+      const auto revision = ChooseRevision(repository);
+      if (!revision.ok()) return revision.status();
+      if (revision->empty()) continue;
+      const std::string snapshot = absl::StrCat(repository, "/snapshots/", *revision);
+      const std::string path = JoinPath(snapshot, absl::StrJoin(end, parts.end(), "/"));
+      RETURN_IF_ERROR(
+          Look({.path = path,
+                .model = std::string(model),
+                .revision = *revision,
+                .depth = static_cast<uint32_t>(std::count(path.begin(), path.end(), '/') + 1)}));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scan::Look(const Directory& directory) {
+  if (directory.depth > options_.depth_max) return absl::OkStatus();
+  const auto entries = ListCounted(directory.path);
+  if (IsLimit(entries.status())) return entries.status();
+  if (entries.ok()) FindInDirectory(directory, *entries);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<DirEntry>> Scan::ListCounted(absl::string_view directory) {
+  ASSIGN_OR_RETURN(std::vector<DirEntry> entries, volume_->List(directory));
+  if (entries.size() > entries_left_) {
+    return ErrorWithReason(
+        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+        absl::StrCat(
+            "scan ", volume_->root(), ": more than ", options_.entries_max,
+            " directory entries; let the root be nearer to the models or raise entries_max"));
+  }
+  entries_left_ -= entries.size();
+  return entries;
+}
+
+Checkpoint Scan::Named(std::string model) const {
+  Checkpoint checkpoint;
+  checkpoint.model = std::move(model);
+  checkpoint.volume = volume_;
+  return checkpoint;
+}
+
+// In the root every file is a model of its own, but for those that an index there names.
+void Scan::FindInRoot(const std::vector<DirEntry>& entries) {
+  const WeightFiles files = SelectWeightFiles(entries);
+  std::set<std::string> claimed;
+  for (const std::string& index : files.indexes) {
+    Checkpoint checkpoint = Named(WithoutSuffix(index, kIndexSuffix));
+    checkpoint.index_path = index;
+    if (const auto parsed = ReadIndex(checkpoint, options_); parsed.ok()) {
+      claimed.insert(parsed->shards.begin(), parsed->shards.end());
+    }
+    found_.push_back(std::move(checkpoint));
+  }
+  for (const std::string& file : files.weights) {
+    if (claimed.count(file) != 0) continue;
+    Checkpoint checkpoint = Named(WithoutSuffix(file, kWeightsSuffix));
+    checkpoint.shard_paths.push_back(file);
+    found_.push_back(std::move(checkpoint));
+  }
+}
+
+void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries) {
+  WeightFiles files = SelectWeightFiles(entries);
+  if (files.weights.empty() && files.indexes.empty()) return;
+  Checkpoint checkpoint = Named(directory.model);
+  checkpoint.directory = directory.path;
+  checkpoint.revision = directory.revision;
+  const bool has_usual = std::count(files.indexes.begin(), files.indexes.end(), kUsualIndex) != 0;
+  if (has_usual || files.indexes.size() == 1) {
+    checkpoint.index_path =
+        JoinPath(directory.path, has_usual ? std::string(kUsualIndex) : files.indexes[0]);
+  } else if (files.indexes.size() > 1) {
+    checkpoint.problem =
+        absl::StrCat("open ", directory.path, ": several indexes (",
+                     absl::StrJoin(files.indexes, ", "), "), none called ", kUsualIndex);
+  } else {
+    for (const std::string& name : CompleteShards(std::move(files.weights), options_.shards_max)) {
+      checkpoint.shard_paths.push_back(JoinPath(directory.path, name));
+    }
+  }
+  found_.push_back(std::move(checkpoint));
+}
+
+absl::Status Scan::VisitHub(const Directory& repository, std::vector<Directory>& pending) {
+  if (repository.depth + 2 > options_.depth_max) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string revision, ChooseRevision(repository.path));
+  if (revision.empty()) return absl::OkStatus();
+  const size_t slash = repository.model.rfind('/');
+  const std::string parent = slash == std::string::npos ? "" : repository.model.substr(0, slash);
+  const std::string name = repository.path.substr(repository.path.rfind('/') + 1);
+  pending.push_back({.path = absl::StrCat(repository.path, "/snapshots/", revision),
+                     .model = JoinPath(parent, ModelOfHubDirectory(name)),
+                     .revision = revision,
+                     .depth = repository.depth + 2});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Scan::ChooseRevision(const std::string& repository) {
+  const auto entries = ListCounted(absl::StrCat(repository, "/snapshots"));
+  if (IsLimit(entries.status())) return entries.status();
+  if (!entries.ok()) return std::string();
+  std::vector<std::string> revisions;
+  for (const DirEntry& entry : *entries) {
+    if (entry.kind == DirEntry::Kind::kDirectory && IsVisibleName(entry.name)) {
+      revisions.push_back(entry.name);
+    }
+  }
+  if (revisions.size() > 1) {
+    const std::string main = RevisionOfMain(repository);
+    if (std::count(revisions.begin(), revisions.end(), main) != 0) return main;
+  }
+  std::string newest;
+  int64_t newest_ns = -1;
+  for (const std::string& revision : revisions) {
+    const int64_t time_ns = revisions.size() == 1
+                                ? 0
+                                : NewestWeights(absl::StrCat(repository, "/snapshots/", revision));
+    if (time_ns < newest_ns) continue;
+    newest = revision;
+    newest_ns = time_ns;
+  }
+  return newest;
+}
+
+std::string Scan::RevisionOfMain(const std::string& repository) {
+  const auto file = volume_->Open(absl::StrCat(repository, "/refs/main"));
+  if (!file.ok() || (*file)->identity().size_bytes > kRevisionBytesMax) return "";
+  std::string text((*file)->identity().size_bytes, '\0');
+  const absl::Span<std::byte> bytes(reinterpret_cast<std::byte*>(text.data()), text.size());
+  if (!(*file)->ReadAt(0, bytes).ok()) return "";
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
+// The time of the newest weight file that a snapshot links to; a directory's own time is that of
+// its last link, which a repair of the cache changes too.
+int64_t Scan::NewestWeights(const std::string& snapshot) {
+  int64_t newest_ns = 0;
+  const auto entries = ListCounted(snapshot);
+  if (!entries.ok()) return newest_ns;
+  for (const std::string& name : SelectWeightFiles(*entries).weights) {
+    const auto file = volume_->Open(JoinPath(snapshot, name));
+    if (file.ok()) newest_ns = std::max(newest_ns, (*file)->identity().mtime_ns);
+  }
+  return newest_ns;
+}
+
+std::vector<Checkpoint> Scan::TakeBest() {
+  // Of one name: a file in the root before a directory before a hub cache, then by path.
+  const auto key = [](const Checkpoint& checkpoint) {
+    return std::tuple(absl::string_view(checkpoint.model), !checkpoint.directory.empty(),
+                      !checkpoint.revision.empty(), absl::string_view(checkpoint.directory),
+                      checkpoint.index_path.empty());
+  };
+  std::sort(found_.begin(), found_.end(),
+            [&](const Checkpoint& a, const Checkpoint& b) { return key(a) < key(b); });
+  std::vector<Checkpoint> best;
+  for (Checkpoint& checkpoint : found_) {
+    if (!ValidateModelName(checkpoint.model).ok()) continue;
+    if (best.empty() || best.back().model != checkpoint.model)
+      best.push_back(std::move(checkpoint));
+  }
+  found_.clear();
+  return best;
+}
+
+}  // namespace weightd
