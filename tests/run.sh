@@ -88,7 +88,7 @@ cuda_header() {
 run_ctest() {
   local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml" status=0
   rm -f "$result"
-  ctest --preset "$preset" -j "$(nproc)" --output-junit "$result" "${@:2}" || status=$?
+  ctest --preset "$preset" -j "$(nproc)" --test-output-size-passed 65536 --output-junit "$result" "${@:2}" || status=$?
   if [[ -f $result ]]; then
     results+=("$result")
   elif ((status != 0)); then

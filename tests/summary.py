@@ -9,13 +9,15 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
 
-def skip_reason(output: str) -> str:
-    """The text given to GTEST_SKIP, or what pytest said."""
-    if match := re.search(r"^\S+:\d+: Skipped\n(.+)$", output, re.MULTILINE):
-        return match.group(1).strip()
-    if match := re.search(r"^SKIPPED \[\d+\] \S+ (.+)$", output, re.MULTILINE):
-        return match.group(1).strip()
-    return "no reason given"
+PYTEST_SKIP = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.+)$", re.MULTILINE)
+GTEST_SKIP = re.compile(r"^\S+:\d+: Skipped\n(.+)$", re.MULTILINE)
+
+
+def is_skip(case: ElementTree.Element) -> bool:
+    """Not a test that could not run (a missing program), which CTest marks almost alike."""
+    skipped = case.find("skipped")
+    message = skipped.get("message", "") if skipped is not None else ""
+    return case.get("status") == "disabled" or message.startswith("SKIP_")
 
 
 def main() -> int:
@@ -28,11 +30,14 @@ def main() -> int:
     skipped: Counter[str] = Counter()
     for file in options.files:
         for case in ElementTree.parse(file).iter("testcase"):
-            status = case.get("status")
-            if status == "run":
+            output = case.findtext("system-out") or ""
+            if is_skip(case):
+                reason = GTEST_SKIP.search(output)
+                skipped[reason.group(1).strip() if reason else "no reason given"] += 1
+            elif case.get("status") == "run":
                 passed += 1
-            elif status in ("notrun", "disabled"):
-                skipped[skip_reason(case.findtext("system-out") or "")] += 1
+                for count, reason in PYTEST_SKIP.findall(output):
+                    skipped[reason] += int(count)
             else:
                 failed += 1
                 print(f"FAILED: {case.get('name')}")
