@@ -1,0 +1,99 @@
+#include "daemon/staging/staging_pool.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "common/format_units.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint64_t kHugePageBytes = 2 * kMiB;
+
+absl::Span<std::byte> Map(uint64_t bytes, int flags) {
+  void* address =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  if (address == MAP_FAILED) return {};
+  return absl::MakeSpan(static_cast<std::byte*>(address), bytes);
+}
+
+// Whether the kernel gives transparent huge pages to who asks: "always [madvise] never".
+bool TransparentHugePagesGiven() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string text;
+  std::getline(file, text);
+  return text.find("[always]") != std::string::npos || text.find("[madvise]") != std::string::npos;
+}
+
+// Touches every page, so that no fault comes while reading. The kernel may lack
+// MADV_POPULATE_WRITE (before 5.14).
+void Touch(absl::Span<std::byte> memory) {
+#ifdef MADV_POPULATE_WRITE
+  if (::madvise(memory.data(), memory.size(), MADV_POPULATE_WRITE) == 0) return;
+#endif
+  for (uint64_t offset = 0; offset < memory.size(); offset += 4 * kKiB) {
+    memory[offset] = std::byte{0};
+  }
+}
+
+}  // namespace
+
+absl::string_view PageKindName(PageKind kind) {
+  switch (kind) {
+    case PageKind::kHugetlb:
+      return "hugetlb";
+    case PageKind::kTransparent:
+      return "transparent";
+    case PageKind::kSmall:
+      return "small";
+  }
+  return "unknown";
+}
+
+absl::StatusOr<std::unique_ptr<StagingPool>> StagingPool::Create(uint32_t slot_count,
+                                                                 uint64_t slot_bytes) {
+  if (slot_count == 0 || slot_bytes == 0 || !IsAligned(slot_bytes, kHugePageBytes)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("make staging buffers: ", slot_count, " of ", slot_bytes,
+                     " bytes; wanted at least one, of a multiple of 2 MiB"));
+  }
+  const uint64_t bytes = slot_count * slot_bytes;
+  PageKind kind = PageKind::kHugetlb;
+  absl::Span<std::byte> mapping = Map(bytes, MAP_HUGETLB | MAP_POPULATE);
+  absl::Span<std::byte> memory = mapping;
+  if (mapping.empty()) {
+    mapping = Map(bytes + kHugePageBytes, 0);
+    if (mapping.empty()) {
+      return PosixError(errno, absl::StrCat("make staging buffers of ", FormatBytes(bytes)));
+    }
+    const uint64_t address = reinterpret_cast<uintptr_t>(mapping.data());
+    memory = mapping.subspan(AlignUp(address, kHugePageBytes) - address, bytes);
+    kind = PageKind::kSmall;
+    if (TransparentHugePagesGiven() &&
+        ::madvise(memory.data(), memory.size(), MADV_HUGEPAGE) == 0) {
+      kind = PageKind::kTransparent;
+    }
+    Touch(memory);
+  }
+  // A fork must not make these copy-on-write under a running read.
+  (void)::madvise(mapping.data(), mapping.size(), MADV_DONTFORK);
+  return std::unique_ptr<StagingPool>(
+      new StagingPool(mapping, memory, slot_count, slot_bytes, kind));
+}
+
+StagingPool::~StagingPool() { ::munmap(mapping_.data(), mapping_.size()); }
+
+std::vector<absl::Span<std::byte>> StagingPool::slots() const {
+  std::vector<absl::Span<std::byte>> all;
+  for (uint32_t i = 0; i < slot_count_; ++i) all.push_back(slot(i));
+  return all;
+}
+
+}  // namespace weightd
