@@ -1,0 +1,42 @@
+#include "daemon/residency/generation.h"
+
+namespace weightd {
+
+bool CanMove(ResidencyState from, ResidencyState to) {
+  switch (from) {
+    case ResidencyState::kStaging:
+      return to == ResidencyState::kResident || to == ResidencyState::kFailed;
+    case ResidencyState::kResident:
+      return to == ResidencyState::kEvicting;
+    case ResidencyState::kEvicting:
+    case ResidencyState::kFailed:
+      return to == ResidencyState::kGone;
+    case ResidencyState::kGone:
+      return false;
+  }
+  return false;
+}
+
+absl::string_view ResidencyStateName(ResidencyState state) {
+  switch (state) {
+    case ResidencyState::kStaging:
+      return "STAGING";
+    case ResidencyState::kResident:
+      return "RESIDENT";
+    case ResidencyState::kEvicting:
+      return "EVICTING";
+    case ResidencyState::kFailed:
+      return "FAILED";
+    case ResidencyState::kGone:
+      return "GONE";
+  }
+  return "UNKNOWN";
+}
+
+uint64_t StageReport::bytes_per_second() const {
+  const double seconds = absl::ToDoubleSeconds(read_time);
+  if (seconds <= 0) return 0;
+  return static_cast<uint64_t>(static_cast<double>(bytes_read) / seconds);
+}
+
+}  // namespace weightd

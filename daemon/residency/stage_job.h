@@ -1,0 +1,96 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_STAGE_JOB_H_
+#define WEIGHTD_DAEMON_RESIDENCY_STAGE_JOB_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "daemon/residency/generation.h"
+
+// One stage, as those see it who wait for it.
+
+namespace weightd {
+
+// In order; kDone and kFailed are final.
+enum class StagePhase { kQueued, kPlanning, kReading, kPublishing, kDone, kFailed };
+
+struct StageSnapshot {
+  JobId job;
+  std::string model;
+  std::string device;
+  StagePhase phase = StagePhase::kQueued;
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+  uint64_t bytes_per_second = 0;
+  absl::Status status;                               // why, with kFailed
+  std::shared_ptr<const GenerationContent> content;  // with kDone
+  bool already_resident = false;                     // with kDone: nothing was read
+
+  bool final() const { return phase == StagePhase::kDone || phase == StagePhase::kFailed; }
+};
+
+// Thread-safe. The worker moves it forward, callers observe, join and leave.
+class StageJob {
+ public:
+  using Observer = std::function<void(const StageSnapshot&)>;
+
+  StageJob(JobId id, std::string model, std::string device, bool restage);
+
+  JobId id() const { return id_; }
+  const std::string& model() const { return model_; }
+  const std::string& device() const { return device_; }
+  bool restage() const { return restage_; }
+
+  // Adds an interested caller; false when the job is final or cancelled, so that there is nothing
+  // to join. `detached` callers never leave. `pin` asks for a pin as soon as it is resident.
+  bool Join(bool detached, bool pin);
+  // A caller is not interested any more: the last one that leaves cancels the job.
+  void Leave();
+  void Cancel() { cancelled_.store(true); }
+  const std::atomic<bool>& cancelled() const { return cancelled_; }
+  bool pin() const;
+
+  // Calls `observer` with the state now, and then with each change, on the worker's thread: it must
+  // be quick and must not call back. After Unobserve() it is not called any more.
+  uint64_t Observe(Observer observer);
+  void Unobserve(uint64_t id);
+  StageSnapshot snapshot() const;
+
+  // For the worker. Reading progress is passed on at most every 100 ms.
+  void EnterPhase(StagePhase phase, absl::Time now);
+  void SetTotal(uint64_t bytes_total);
+  void SetBytesDone(uint64_t bytes_done, absl::Time now);
+  void Finish(std::shared_ptr<const GenerationContent> content, bool already_resident);
+  void Fail(absl::Status status);
+
+ private:
+  void Notify() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const JobId id_;
+  const std::string model_;
+  const std::string device_;
+  const bool restage_;
+  std::atomic<bool> cancelled_ = false;
+
+  mutable absl::Mutex mu_;  // held while observers run: they only enqueue
+  StageSnapshot snapshot_ ABSL_GUARDED_BY(mu_);
+  uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
+  bool detached_ ABSL_GUARDED_BY(mu_) = false;
+  bool pin_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
+  absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  uint64_t next_observer_ ABSL_GUARDED_BY(mu_) = 1;
+  std::map<uint64_t, Observer> observers_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_STAGE_JOB_H_

@@ -1,0 +1,192 @@
+#include "daemon/residency/stage_runner.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+absl::Status CheckNotCancelled(const StageJob& job) {
+  if (!job.cancelled().load()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                         "cancelled: nobody waits for it any more, or the daemon drains");
+}
+
+Event JobEvent(EventType type, const StageJob& job) {
+  Event event;
+  event.type = type;
+  event.model = job.model();
+  event.device = job.device();
+  event.job_id = job.id().value();
+  return event;
+}
+
+std::vector<FileIdentity> Identities(const OpenedCheckpoint& opened) {
+  std::vector<FileIdentity> identities;
+  for (const auto& file : opened.files) identities.push_back(file->identity());
+  return identities;
+}
+
+}  // namespace
+
+void FreeDoomed(std::vector<Doomed> doomed, ResidencyTable& table, EventLog& events) {
+  for (Doomed& one : doomed) {
+    one.allocation.reset();
+    table.Freed(one.info.id);
+    Event event;
+    event.type = EventType::kEvicted;
+    event.model = one.info.model;
+    event.device = one.info.device;
+    event.generation_id = one.info.id.value();
+    event.bytes = one.info.allocated_bytes;
+    event.detail = one.why;
+    events.Publish(std::move(event));
+  }
+}
+
+void StageRunner::Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
+  const absl::Status status = Stage(job, device, stager);
+  if (status.ok()) return;
+  const absl::Status annotated = Annotate(status, absl::StrCat("stage ", job.model()));
+  Event event = JobEvent(EventType::kStageFailed, job);
+  event.detail = std::string(annotated.message());
+  if (const auto reason = GetReason(annotated); reason.has_value()) {
+    event.reason = std::string(ReasonName(*reason));
+  }
+  events_.Publish(std::move(event));
+  job.Fail(annotated);
+}
+
+absl::Status StageRunner::Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
+  RETURN_IF_ERROR(CheckNotCancelled(job));
+  job.EnterPhase(StagePhase::kPlanning, clock_.Now());
+  events_.Publish(JobEvent(EventType::kStageStarted, job));
+  ASSIGN_OR_RETURN(Plan plan, MakePlan(job, device));
+  if (!job.restage() && AnswerFromResident(job, plan)) return absl::OkStatus();
+
+  ASSIGN_OR_RETURN(const GenerationId id, Admit(job, AlignUp(plan.layout.allocation_bytes,
+                                                             device.allocation_granularity())));
+  absl::StatusOr<std::unique_ptr<Allocation>> allocation =
+      device.Allocate(plan.layout.allocation_bytes);
+  absl::StatusOr<std::shared_ptr<const GenerationContent>> content =
+      allocation.ok() ? Fill(job, device, *stager, plan, id, **allocation) : allocation.status();
+  if (!content.ok()) {
+    // Reads that could not be ended still write to the allocation: destroying the stager waits.
+    if (!stager->usable()) stager.reset();
+    if (allocation.ok()) allocation->reset();
+    table_.Fail(id);
+    table_.Freed(id);
+    return content.status();
+  }
+  std::vector<Doomed> doomed =
+      table_.Publish(id, *content, *std::move(allocation), job.pin(), clock_.Now());
+  if (listener_) listener_(**content);
+  Event event = JobEvent(EventType::kStageDone, job);
+  event.generation_id = id.value();
+  event.bytes = (*content)->allocated_bytes;
+  event.detail = absl::StrCat("read_ms=", absl::ToInt64Milliseconds((*content)->report.read_time),
+                              " engine=", (*content)->report.engine);
+  events_.Publish(std::move(event));
+  job.Finish(*content, /*already_resident=*/false);
+  PinIfAsked(job);
+  FreeDoomed(std::move(doomed), table_, events_);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StageRunner::Plan> StageRunner::MakePlan(const StageJob& job,
+                                                        const Device& device) const {
+  const absl::Time start = clock_.Now();
+  Plan plan;
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, catalog_.Find(job.model()));
+  ASSIGN_OR_RETURN(plan.opened, catalog_.Open(checkpoint));
+  const LayoutTarget target = device.info().kind == DeviceKind::kHost ? LayoutTarget::kHostMemory
+                                                                      : LayoutTarget::kDeviceMemory;
+  ASSIGN_OR_RETURN(plan.layout, PlanLayout(plan.opened.manifest, target));
+  plan.identities = Identities(plan.opened);
+  plan.plan_time = clock_.Now() - start;
+  return plan;
+}
+
+bool StageRunner::AnswerFromResident(StageJob& job, const Plan& plan) {
+  const auto resident = table_.Find(job.model(), job.device());
+  if (resident == nullptr || resident->identities != plan.identities) return false;
+  job.Finish(resident, /*already_resident=*/true);
+  PinIfAsked(job);
+  Event event = JobEvent(EventType::kStageDone, job);
+  event.generation_id = resident->id.value();
+  event.detail = "already resident";
+  events_.Publish(std::move(event));
+  return true;
+}
+
+// After Finish() nobody can join any more, so the answer is final. FAILED_PRECONDITION means that
+// it was evicted at once, and then there is nothing to pin.
+void StageRunner::PinIfAsked(const StageJob& job) {
+  if (job.pin()) (void)table_.SetPinned(job.model(), job.device(), true);
+}
+
+absl::StatusOr<GenerationId> StageRunner::Admit(const StageJob& job, uint64_t bytes) {
+  while (true) {
+    RETURN_IF_ERROR(CheckNotCancelled(job));
+    ASSIGN_OR_RETURN(Admission admission, table_.Admit(job.model(), job.device(), bytes));
+    if (admission.id.valid()) return admission.id;
+    FreeDoomed(std::move(admission.victims), table_, events_);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
+    StageJob& job, Device& device, Stager& stager, Plan& plan, GenerationId id,
+    Allocation& allocation) {
+  const OpenedCheckpoint& opened = plan.opened;
+  StageInput input;
+  input.manifest = &opened.manifest;
+  input.files = opened.files;
+  input.layout = &plan.layout;
+  input.device = &device;
+  input.destination = &allocation;
+  uint64_t total = 0;
+  for (const ShardEntry& shard : opened.manifest.shards) total += shard.data_bytes;
+  job.SetTotal(total);
+
+  const absl::Time read_start = clock_.Now();
+  job.EnterPhase(StagePhase::kReading, read_start);
+  ASSIGN_OR_RETURN(StageOutcome outcome,
+                   stager.Run(input, job.cancelled(), [&](uint64_t bytes_done) {
+                     job.SetBytesDone(bytes_done, clock_.Now());
+                   }));
+  const absl::Time publish_start = clock_.Now();
+  job.EnterPhase(StagePhase::kPublishing, publish_start);
+  RETURN_IF_ERROR(opened.CheckUnchanged());
+  RETURN_IF_ERROR(allocation.Seal());
+  RETURN_IF_ERROR(CheckNotCancelled(job));
+
+  auto content = std::make_shared<GenerationContent>();
+  content->id = id;
+  content->model = job.model();
+  content->root = opened.checkpoint.volume->root();
+  content->revision = opened.checkpoint.revision;
+  content->device = device.info();
+  content->file_bytes = opened.checkpoint.file_bytes;
+  content->allocated_bytes = allocation.bytes();
+  content->tensor_bytes = opened.manifest.tensor_bytes();
+  content->resident_time = clock_.Now();
+  content->report = {.job = job.id(),
+                     .engine = std::string(ReadEngineName(stager.engine())),
+                     .direct = outcome.direct,
+                     .fallbacks = std::move(outcome.fallbacks),
+                     .bytes_read = outcome.bytes_read,
+                     .tensors_moved = outcome.tensors_moved,
+                     .plan_time = plan.plan_time,
+                     .read_time = publish_start - read_start,
+                     .publish_time = content->resident_time - publish_start};
+  content->manifest = std::move(plan.opened.manifest);
+  content->layout = std::move(plan.layout);
+  content->identities = std::move(plan.identities);
+  return content;
+}
+
+}  // namespace weightd

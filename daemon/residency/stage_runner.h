@@ -1,0 +1,72 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_STAGE_RUNNER_H_
+#define WEIGHTD_DAEMON_RESIDENCY_STAGE_RUNNER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "daemon/catalog/catalog.h"
+#include "daemon/residency/event_log.h"
+#include "daemon/residency/residency_table.h"
+#include "daemon/residency/stage_job.h"
+#include "daemon/staging/stager.h"
+
+// The body of a stage job, from name to resident generation:
+//
+//   find -> open, read headers -> admit (evicting) -> allocate -> read -> check unchanged -> seal
+//   -> publish
+//
+// Thread-safe: each worker runs its own jobs on its own Stager.
+
+namespace weightd {
+
+// Gives back what the books doomed: destroys allocations, tells the books, publishes an event each.
+// Blocks for as long as the system or the driver takes.
+void FreeDoomed(std::vector<Doomed> doomed, ResidencyTable& table, EventLog& events);
+
+class StageRunner {
+ public:
+  // Called after a generation was published, before its job is done. Must not block.
+  using PublishListener = std::function<void(const GenerationContent&)>;
+
+  StageRunner(const Catalog& catalog, ResidencyTable& table, EventLog& events, const Clock& clock)
+      : catalog_(catalog), table_(table), events_(events), clock_(clock) {}
+
+  void set_publish_listener(PublishListener listener) { listener_ = std::move(listener); }
+
+  // Runs `job` to its end; the outcome is in the job, in the books and in an event. A Stager that
+  // could not end its reads is replaced, through `stager`, by null.
+  void Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
+
+ private:
+  struct Plan {
+    OpenedCheckpoint opened;
+    Layout layout;
+    std::vector<FileIdentity> identities;
+    absl::Duration plan_time;
+  };
+
+  absl::Status Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
+  absl::StatusOr<Plan> MakePlan(const StageJob& job, const Device& device) const;
+  absl::StatusOr<GenerationId> Admit(const StageJob& job, uint64_t bytes);
+  absl::StatusOr<std::shared_ptr<const GenerationContent>> Fill(StageJob& job, Device& device,
+                                                                Stager& stager, Plan& plan,
+                                                                GenerationId id,
+                                                                Allocation& allocation);
+  bool AnswerFromResident(StageJob& job, const Plan& plan);
+  void PinIfAsked(const StageJob& job);
+
+  const Catalog& catalog_;
+  ResidencyTable& table_;
+  EventLog& events_;
+  const Clock& clock_;
+  PublishListener listener_;  // set before the first Run
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_STAGE_RUNNER_H_
