@@ -1,0 +1,199 @@
+#include "daemon/lease/lease_table.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/check.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/lease/ticket.h"
+
+namespace weightd {
+namespace {
+
+absl::Status TicketInvalid() {
+  return ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kTicketInvalid,
+                         "the ticket is unknown, used, or another process's; attach again");
+}
+
+}  // namespace
+
+absl::Status LeaseOptions::Validate() const {
+  if (leases_per_uid_max < 1 || leases_per_uid_max > 65536) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("leases_per_uid_max is ", leases_per_uid_max, ", wanted 1 to 65536"));
+  }
+  if (leases_max < 1 || leases_max > 65536) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("leases_max is ", leases_max, ", wanted 1 to 65536"));
+  }
+  return absl::OkStatus();
+}
+
+LeaseTable::LeaseTable(const LeaseOptions& options, Residency& residency, EventLog& events,
+                       const Clock& clock)
+    : options_(options), residency_(residency), events_(events), clock_(clock) {
+  residency_.set_publish_listener(
+      [this](const GenerationContent& newer) { NotifySuperseded(newer); });
+}
+
+LeaseTable::~LeaseTable() {
+  absl::MutexLock lock(&mu_);
+  WEIGHTD_CHECK(leases_.empty());
+}
+
+absl::Status LeaseTable::CheckLimits(uint32_t uid) const {
+  const auto held = leases_per_uid_.find(uid);
+  if (held != leases_per_uid_.end() && held->second >= options_.leases_per_uid_max) {
+    return ErrorWithReason(
+        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+        absl::StrCat("uid ", uid, " holds ", held->second, " leases, leases_per_uid_max"));
+  }
+  if (leases_.size() >= options_.leases_max) {
+    return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+                           absl::StrCat(leases_.size(), " leases are held, leases_max"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> LeaseTable::ExportHandle(const HeldGeneration& held,
+                                                     const Peer& peer) const {
+  if (held.content->device.kind == DeviceKind::kHost) return std::string();
+  if (!peer.same_pid_namespace) {
+    return ErrorWithReason(
+        absl::StatusCode::kFailedPrecondition, Reason::kHandleUnusable,
+        absl::StrCat("CUDA IPC does not work between PID namespaces, and process ", peer.pid,
+                     " is in another one; share it (shareProcessNamespace, --pid=container:...) "
+                     "or stage the model on host"));
+  }
+  ASSIGN_OR_RETURN(Export exported, held.allocation->CreateExport());
+  return std::move(exported.cuda_ipc_handle);
+}
+
+absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
+  {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(CheckLimits(request.peer.uid));
+  }
+  ASSIGN_OR_RETURN(HeldGeneration held, residency_.Acquire(request.model, request.device));
+  const GenerationId generation = held.content->id;
+  const auto give_back = [&] {
+    held.allocation.reset();
+    residency_.Release(generation);
+  };
+  absl::StatusOr<std::string> handle = ExportHandle(held, request.peer);
+  absl::StatusOr<std::string> ticket =
+      handle.ok() && handle->empty() ? MakeTicket() : absl::StatusOr<std::string>(std::string());
+  if (!handle.ok() || !ticket.ok()) {
+    give_back();
+    return handle.ok() ? ticket.status() : handle.status();
+  }
+
+  Grant grant;
+  LeaseInfo info;
+  {
+    absl::MutexLock lock(&mu_);
+    if (absl::Status limits = CheckLimits(request.peer.uid); !limits.ok()) {
+      give_back();
+      return limits;
+    }
+    grant.lease = LeaseId(next_id_++);
+    grant.content = held.content;
+    grant.cuda_ipc_handle = *std::move(handle);
+    grant.ticket = *ticket;
+    Lease& lease = leases_[grant.lease];
+    lease.info = {.id = grant.lease,
+                  .peer = std::move(request.peer),
+                  .client_name = std::move(request.client_name),
+                  .content = held.content,
+                  .since = clock_.Now()};
+    lease.allocation = std::move(held.allocation);
+    lease.on_notice = std::move(request.on_notice);
+    lease.ticket = *ticket;
+    ++leases_per_uid_[lease.info.peer.uid];
+    if (!ticket->empty()) tickets_[*ticket] = grant.lease;
+    info = lease.info;
+  }
+  PublishEvent(EventType::kLeaseGranted, info, info.client_name);
+  return grant;
+}
+
+void LeaseTable::End(LeaseId id, absl::string_view why) {
+  LeaseInfo info;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = leases_.find(id);
+    if (found == leases_.end()) return;
+    Lease& lease = found->second;
+    if (!lease.ticket.empty()) tickets_.erase(lease.ticket);
+    const auto held = leases_per_uid_.find(lease.info.peer.uid);
+    if (--held->second == 0) leases_per_uid_.erase(held);
+    info = std::move(lease.info);
+    leases_.erase(found);  // and with it its reference to the allocation
+  }
+  residency_.Release(info.content->id);
+  PublishEvent(EventType::kLeaseEnded, info, why);
+}
+
+absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view ticket,
+                                                               const Peer& peer) {
+  // The lock is held across dup(2), which does not block: so the lease cannot end meanwhile.
+  absl::MutexLock lock(&mu_);
+  const auto found = tickets_.find(std::string(ticket));
+  if (found == tickets_.end()) return TicketInvalid();
+  Lease& lease = leases_.at(found->second);
+  if (lease.info.peer.pid != peer.pid || lease.info.peer.uid != peer.uid) return TicketInvalid();
+  tickets_.erase(found);
+  lease.ticket.clear();
+  ASSIGN_OR_RETURN(Export exported, lease.allocation->CreateExport());
+  std::vector<UniqueFd> fds;
+  fds.push_back(std::move(exported.fd));
+  return fds;
+}
+
+void LeaseTable::NotifySuperseded(const GenerationContent& newer) {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [id, lease] : leases_) {
+    const GenerationContent& held = *lease.info.content;
+    if (held.model == newer.model && held.device.id == newer.device.id && held.id != newer.id &&
+        lease.on_notice) {
+      lease.on_notice(LeaseNotice::kSuperseded, newer.id);
+    }
+  }
+}
+
+void LeaseTable::NotifyDraining() {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [id, lease] : leases_) {
+    if (lease.on_notice) lease.on_notice(LeaseNotice::kDraining, GenerationId());
+  }
+}
+
+std::vector<LeaseInfo> LeaseTable::List(absl::string_view model) const {
+  absl::MutexLock lock(&mu_);
+  std::vector<LeaseInfo> all;
+  for (const auto& [id, lease] : leases_) {
+    if (model.empty() || lease.info.content->model == model) all.push_back(lease.info);
+  }
+  return all;
+}
+
+uint32_t LeaseTable::count() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<uint32_t>(leases_.size());
+}
+
+void LeaseTable::PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail) {
+  Event event;
+  event.type = type;
+  event.model = info.content->model;
+  event.device = info.content->device.id;
+  event.generation_id = info.content->id.value();
+  event.lease_id = info.id.value();
+  event.pid = info.peer.pid;
+  event.uid = info.peer.uid;
+  event.detail = std::string(detail);
+  events_.Publish(std::move(event));
+}
+
+}  // namespace weightd

@@ -1,0 +1,125 @@
+#ifndef WEIGHTD_DAEMON_LEASE_LEASE_TABLE_H_
+#define WEIGHTD_DAEMON_LEASE_LEASE_TABLE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/strong_id.h"
+#include "common/unique_fd.h"
+#include "daemon/lease/peer.h"
+#include "daemon/residency/residency.h"
+
+// Who holds what.
+//
+// A lease lives as long as the stream it was granted on: Grant() when it opens, End() when it is
+// gone, however it went. There is no time-out and nothing to renew.
+//
+// Thread-safe. No call blocks on I/O or on a client; RedeemTicket() duplicates descriptors.
+
+namespace weightd {
+
+using LeaseId = StrongId<struct LeaseTag>;
+
+struct LeaseOptions {
+  uint32_t leases_per_uid_max = 1024;  // 1..65536
+  uint32_t leases_max = 16384;         // of all, 1..65536
+  absl::Status Validate() const;
+};
+
+// What a lease holder is told later.
+enum class LeaseNotice { kSuperseded, kDraining };
+
+struct LeaseRequest {
+  Peer peer;
+  std::string model;
+  std::string device;       // empty: wherever it is resident
+  std::string client_name;  // at most 64 bytes
+  // Called with each notice, on any thread: it must be quick and must not call back. `generation`
+  // is the newer one, with kSuperseded. Not called after End() has returned.
+  std::function<void(LeaseNotice notice, GenerationId generation)> on_notice;
+};
+
+// What a granted lease hands to its client.
+struct Grant {
+  LeaseId lease;
+  std::shared_ptr<const GenerationContent> content;
+  // CUDA: 64 bytes, and no ticket. Host: empty, and a ticket for the handle socket.
+  std::string cuda_ipc_handle;
+  std::string ticket;
+};
+
+struct LeaseInfo {
+  LeaseId id;
+  Peer peer;
+  std::string client_name;
+  std::shared_ptr<const GenerationContent> content;
+  absl::Time since;
+};
+
+class LeaseTable {
+ public:
+  // `residency` must outlive the table; its publish listener is set here.
+  LeaseTable(const LeaseOptions& options, Residency& residency, EventLog& events,
+             const Clock& clock);
+  // No lease may be left.
+  ~LeaseTable();
+
+  // MODEL_NOT_RESIDENT, HANDLE_UNUSABLE (CUDA IPC for a process of another PID namespace),
+  // LIMIT_EXCEEDED, or DEVICE_FAILED when the driver does not export.
+  absl::StatusOr<Grant> GrantLease(LeaseRequest request);
+
+  // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored:
+  // the stream's end and a drain may both come.
+  void End(LeaseId id, absl::string_view why);
+
+  // The descriptors of a grant, once, for the process that the grant was for.
+  // PERMISSION_DENIED/TICKET_INVALID for any other ticket or process.
+  absl::StatusOr<std::vector<UniqueFd>> RedeemTicket(absl::string_view ticket, const Peer& peer);
+
+  // Tells every holder.
+  void NotifyDraining();
+
+  // Oldest first; of one model if not empty.
+  std::vector<LeaseInfo> List(absl::string_view model = "") const;
+  uint32_t count() const;
+
+ private:
+  struct Lease {
+    LeaseInfo info;
+    std::shared_ptr<Allocation> allocation;
+    std::function<void(LeaseNotice, GenerationId)> on_notice;
+    std::string ticket;  // empty when there is none, or it was used
+  };
+
+  absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<std::string> ExportHandle(const HeldGeneration& held, const Peer& peer) const;
+  void NotifySuperseded(const GenerationContent& newer);
+  void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
+
+  const LeaseOptions options_;
+  Residency& residency_;
+  EventLog& events_;
+  const Clock& clock_;
+
+  mutable absl::Mutex mu_;  // held while notices are passed on: they only enqueue
+  uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  std::map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint32_t, uint32_t> leases_per_uid_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, LeaseId> tickets_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_LEASE_LEASE_TABLE_H_
