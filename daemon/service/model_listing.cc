@@ -1,0 +1,126 @@
+#include "daemon/service/model_listing.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/service/proto_convert.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint32_t kPageSizeMax = 5000;
+
+// What is known of a model from its resident copy alone: it may be gone from the volume.
+void FillFromContent(const GenerationContent& content, v1::Model& to) {
+  to.set_revision(content.revision);
+  to.set_shard_count(static_cast<uint32_t>(content.manifest.shards.size()));
+  to.set_file_bytes(content.file_bytes);
+}
+
+// Adds generations to the models they belong to, which appear where the volume did not have them.
+void AddGenerations(const Residency& residency, std::map<std::string, v1::Model>& models) {
+  for (const GenerationInfo& info : residency.List()) {
+    v1::Model& model = models[info.model];
+    if (model.name().empty()) {
+      model.set_name(info.model);
+      if (info.content != nullptr) FillFromContent(*info.content, model);
+    }
+    ToProto(info, *model.add_generations());
+  }
+}
+
+// Where a model's tensors are told from.
+struct Described {
+  std::shared_ptr<const GenerationContent> resident;  // or, if null,
+  std::optional<OpenedCheckpoint> opened;             // its files
+
+  const Manifest& manifest() const {
+    return resident != nullptr ? resident->manifest : opened->manifest;
+  }
+};
+
+absl::StatusOr<Described> Describe(const Catalog& catalog, const Residency& residency,
+                                   const std::string& name, v1::Model& model) {
+  Described described;
+  for (const GenerationInfo& info : residency.List(name)) {
+    ToProto(info, *model.add_generations());
+    if (info.content != nullptr && !info.superseded && described.resident == nullptr) {
+      described.resident = info.content;
+    }
+  }
+  absl::StatusOr<Checkpoint> checkpoint = catalog.Find(name);
+  if (checkpoint.ok()) ToProto(*checkpoint, model);
+  if (described.resident != nullptr) {
+    model.set_name(name);
+    if (!checkpoint.ok()) FillFromContent(*described.resident, model);
+    return described;
+  }
+  if (!checkpoint.ok()) return checkpoint.status();
+  ASSIGN_OR_RETURN(described.opened, catalog.Open(*checkpoint));
+  return described;
+}
+
+absl::StatusOr<size_t> ParsePageToken(const std::string& token) {
+  size_t begin = 0;
+  if (token.empty() || absl::SimpleAtoi(token, &begin)) return begin;
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                         "page_token is not one that this daemon gave");
+}
+
+}  // namespace
+
+absl::Status ListModels(const Catalog& catalog, const Residency& residency,
+                        const v1::ListModelsRequest& request, v1::ListModelsResponse& response) {
+  std::map<std::string, v1::Model> models;
+  if (!request.resident_only()) {
+    ASSIGN_OR_RETURN(const std::vector<Checkpoint> checkpoints, catalog.List());
+    for (const Checkpoint& checkpoint : checkpoints) {
+      ToProto(checkpoint, models[checkpoint.model]);
+    }
+  }
+  AddGenerations(residency, models);
+  for (auto& [name, model] : models) *response.add_models() = std::move(model);
+  return absl::OkStatus();
+}
+
+absl::Status GetModel(const Catalog& catalog, const Residency& residency,
+                      const v1::GetModelRequest& request, v1::GetModelResponse& response) {
+  RETURN_IF_ERROR(ValidateModelName(request.model()));
+  ASSIGN_OR_RETURN(const size_t begin, ParsePageToken(request.page_token()));
+  ASSIGN_OR_RETURN(const Described described,
+                   Describe(catalog, residency, request.model(), *response.mutable_model()));
+  const Manifest& manifest = described.manifest();
+
+  response.set_tensor_count(manifest.tensors.size());
+  response.set_tensor_bytes(manifest.tensor_bytes());
+  response.mutable_metadata()->insert(manifest.metadata.begin(), manifest.metadata.end());
+  if (request.page_size() == 0) return absl::OkStatus();
+
+  std::vector<size_t> by_name(manifest.tensors.size());
+  std::iota(by_name.begin(), by_name.end(), size_t{0});
+  std::sort(by_name.begin(), by_name.end(), [&](size_t a, size_t b) {
+    return manifest.tensors[a].name < manifest.tensors[b].name;
+  });
+  const size_t end = std::min(by_name.size(), begin + std::min(request.page_size(), kPageSizeMax));
+  for (size_t i = begin; i < end; ++i) {
+    v1::Tensor& to = *response.add_tensors();
+    ToProto(manifest.tensors[by_name[i]], to);
+    if (described.resident != nullptr) {
+      to.set_offset(described.resident->layout.tensor_offsets[by_name[i]]);
+    }
+  }
+  if (end < by_name.size()) response.set_next_page_token(absl::StrCat(end));
+  return absl::OkStatus();
+}
+
+}  // namespace weightd

@@ -1,0 +1,186 @@
+#include "daemon/service/proto_convert.h"
+
+namespace weightd {
+namespace {
+
+v1::ResidencyState StateToProto(ResidencyState state) {
+  switch (state) {
+    case ResidencyState::kStaging:
+      return v1::STAGING;
+    case ResidencyState::kResident:
+      return v1::RESIDENT;
+    case ResidencyState::kEvicting:
+    case ResidencyState::kGone:
+      return v1::EVICTING;
+    case ResidencyState::kFailed:
+      return v1::FAILED;
+  }
+  return v1::RESIDENCY_STATE_UNSPECIFIED;
+}
+
+v1::StagePhase PhaseToProto(StagePhase phase) {
+  switch (phase) {
+    case StagePhase::kQueued:
+      return v1::QUEUED;
+    case StagePhase::kPlanning:
+      return v1::PLANNING;
+    case StagePhase::kReading:
+      return v1::READING;
+    case StagePhase::kPublishing:
+      return v1::PUBLISHING;
+    case StagePhase::kDone:
+      return v1::STAGED;
+    case StagePhase::kFailed:
+      return v1::STAGE_PHASE_UNSPECIFIED;  // travels as the call's status
+  }
+  return v1::STAGE_PHASE_UNSPECIFIED;
+}
+
+v1::EventType EventTypeToProto(EventType type) {
+  switch (type) {
+    case EventType::kStageStarted:
+      return v1::STAGE_STARTED;
+    case EventType::kStageDone:
+      return v1::STAGE_DONE;
+    case EventType::kStageFailed:
+      return v1::STAGE_FAILED;
+    case EventType::kEvicted:
+      return v1::EVICTED;
+    case EventType::kPinned:
+      return v1::PINNED;
+    case EventType::kUnpinned:
+      return v1::UNPINNED;
+    case EventType::kLeaseGranted:
+      return v1::LEASE_GRANTED;
+    case EventType::kLeaseEnded:
+      return v1::LEASE_ENDED;
+    case EventType::kAttachRefused:
+      return v1::ATTACH_REFUSED;
+    case EventType::kDrainStarted:
+      return v1::DRAIN_STARTED;
+  }
+  return v1::EVENT_TYPE_UNSPECIFIED;
+}
+
+v1::Tier TierOf(DeviceKind kind) { return kind == DeviceKind::kHost ? v1::HOST : v1::DEVICE; }
+
+}  // namespace
+
+void ToProto(absl::Time time, google::protobuf::Timestamp& to) {
+  const timespec parts = absl::ToTimespec(time);
+  to.set_seconds(parts.tv_sec);
+  to.set_nanos(static_cast<int32_t>(parts.tv_nsec));
+}
+
+void ToProto(absl::Duration duration, google::protobuf::Duration& to) {
+  const timespec parts = absl::ToTimespec(duration);
+  to.set_seconds(parts.tv_sec);
+  to.set_nanos(static_cast<int32_t>(parts.tv_nsec));
+}
+
+void ToProto(const StageReport& report, v1::StageReport& to) {
+  to.set_job_id(report.job.value());
+  to.set_engine(report.engine);
+  to.set_direct(report.direct);
+  for (const std::string& fallback : report.fallbacks) to.add_fallbacks(fallback);
+  to.set_bytes_read(report.bytes_read);
+  to.set_tensors_moved(report.tensors_moved);
+  to.set_bytes_per_second(report.bytes_per_second());
+  ToProto(report.plan_time, *to.mutable_plan_time());
+  ToProto(report.read_time, *to.mutable_read_time());
+  ToProto(report.publish_time, *to.mutable_publish_time());
+}
+
+void ToProto(const GenerationInfo& info, v1::Generation& to) {
+  if (info.content != nullptr) to = ResidentToProto(*info.content);
+  to.set_id(info.id.value());
+  to.set_device(info.device);
+  to.set_tier(TierOf(info.device_kind));
+  to.set_state(StateToProto(info.state));
+  to.set_allocated_bytes(info.allocated_bytes);
+  to.set_pinned(info.pinned);
+  to.set_lease_count(info.lease_count);
+  if (info.content != nullptr) ToProto(info.last_use, *to.mutable_last_use_time());
+}
+
+v1::Generation ResidentToProto(const GenerationContent& content) {
+  v1::Generation to;
+  to.set_id(content.id.value());
+  to.set_device(content.device.id);
+  to.set_tier(TierOf(content.device.kind));
+  to.set_state(v1::RESIDENT);
+  to.set_allocated_bytes(content.allocated_bytes);
+  to.set_tensor_bytes(content.tensor_bytes);
+  to.set_tensor_count(content.manifest.tensors.size());
+  ToProto(content.resident_time, *to.mutable_resident_time());
+  ToProto(content.report, *to.mutable_report());
+  return to;
+}
+
+void ToProto(const TensorEntry& tensor, v1::Tensor& to) {
+  to.set_name(tensor.name);
+  to.set_dtype(static_cast<v1::DType>(tensor.dtype));
+  for (const uint64_t dimension : tensor.shape) to.add_shape(dimension);
+  to.set_bytes(tensor.bytes);
+}
+
+void ToProto(const Checkpoint& checkpoint, v1::Model& to) {
+  to.set_name(checkpoint.model);
+  to.set_root(checkpoint.volume->root());
+  to.set_revision(checkpoint.revision);
+  to.set_shard_count(static_cast<uint32_t>(checkpoint.shard_paths.size()));
+  to.set_file_bytes(checkpoint.file_bytes);
+  to.set_problem(checkpoint.problem);
+}
+
+void ToProto(const LeaseInfo& lease, v1::Lease& to) {
+  to.set_id(lease.id.value());
+  to.set_model(lease.content->model);
+  to.set_generation_id(lease.content->id.value());
+  to.set_device(lease.content->device.id);
+  to.set_pid(lease.peer.pid);
+  to.set_uid(lease.peer.uid);
+  to.set_bytes(lease.content->allocated_bytes);
+  to.set_client_name(lease.client_name);
+  ToProto(lease.since, *to.mutable_since());
+}
+
+void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to) {
+  to.set_id(info.id);
+  to.set_tier(TierOf(info.kind));
+  to.set_name(info.name);
+  to.set_share(info.kind == DeviceKind::kHost ? "FD" : "CUDA_IPC");
+  to.set_budget_bytes(usage.budget.bytes);
+  to.set_used_bytes(usage.used_bytes);
+  to.set_leased_bytes(usage.leased_bytes);
+  to.set_pinned_bytes(usage.pinned_bytes);
+  to.set_total_bytes(info.total_bytes);
+}
+
+void ToProto(const Event& event, v1::Event& to) {
+  to.set_sequence(event.sequence);
+  ToProto(event.time, *to.mutable_time());
+  to.set_type(EventTypeToProto(event.type));
+  to.set_model(event.model);
+  to.set_device(event.device);
+  to.set_generation_id(event.generation_id);
+  to.set_job_id(event.job_id);
+  to.set_lease_id(event.lease_id);
+  to.set_bytes(event.bytes);
+  to.set_pid(event.pid);
+  to.set_uid(event.uid);
+  to.set_reason(event.reason);
+  to.set_detail(event.detail);
+}
+
+void ToProto(const StageSnapshot& snapshot, v1::StageModelResponse& to) {
+  to.set_job_id(snapshot.job.value());
+  to.set_phase(PhaseToProto(snapshot.phase));
+  to.set_bytes_done(snapshot.bytes_done);
+  to.set_bytes_total(snapshot.bytes_total);
+  to.set_bytes_per_second(snapshot.bytes_per_second);
+  to.set_already_resident(snapshot.already_resident);
+  if (snapshot.content != nullptr) *to.mutable_generation() = ResidentToProto(*snapshot.content);
+}
+
+}  // namespace weightd

@@ -1,0 +1,33 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_PROTO_CONVERT_H_
+#define WEIGHTD_DAEMON_SERVICE_PROTO_CONVERT_H_
+
+#include "daemon/catalog/catalog.h"
+#include "daemon/lease/lease_table.h"
+#include "daemon/residency/event_log.h"
+#include "daemon/residency/generation.h"
+#include "daemon/residency/residency_table.h"
+#include "daemon/residency/stage_job.h"
+#include "weightd/v1/weight_cache.pb.h"
+
+// The daemon's structs -> the messages of weightd.v1. Pure functions, thread-safe.
+
+namespace weightd {
+
+void ToProto(absl::Time time, google::protobuf::Timestamp& to);
+void ToProto(absl::Duration duration, google::protobuf::Duration& to);
+void ToProto(const StageReport& report, v1::StageReport& to);
+void ToProto(const GenerationInfo& info, v1::Generation& to);
+// `offset` is left 0 where there is no layout.
+void ToProto(const TensorEntry& tensor, v1::Tensor& to);
+void ToProto(const Checkpoint& checkpoint, v1::Model& to);
+void ToProto(const LeaseInfo& lease, v1::Lease& to);
+void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to);
+void ToProto(const Event& event, v1::Event& to);
+void ToProto(const StageSnapshot& snapshot, v1::StageModelResponse& to);
+
+// The resident generation of `content` as a list shows it, for where only the content is at hand.
+v1::Generation ResidentToProto(const GenerationContent& content);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_PROTO_CONVERT_H_

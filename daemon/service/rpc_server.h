@@ -1,0 +1,52 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_RPC_SERVER_H_
+#define WEIGHTD_DAEMON_SERVICE_RPC_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/service/access_list.h"
+#include "daemon/service/connection_acceptor.h"
+#include "daemon/service/peer_registry.h"
+#include "daemon/service/weight_cache_service.h"
+
+namespace weightd {
+
+// The gRPC server: WeightCache, grpc.health.v1 and reflection on connections that were accepted
+// here, from peers that the allow-list names. It listens on nothing itself.
+//
+// Thread-compatible.
+class RpcServer {
+ public:
+  // Serves from the start, and says NOT_SERVING on health until SetServing(true).
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const AccessOptions& access,
+                                                          PeerRegistry& peers,
+                                                          WeightCacheService& service);
+  RpcServer(const RpcServer&) = delete;
+  RpcServer& operator=(const RpcServer&) = delete;
+  ~RpcServer();
+
+  // Of "" and "weightd.v1.WeightCache".
+  void SetServing(bool serving);
+
+  // Takes no further connection; calls go on.
+  void StopAccepting() { acceptor_.reset(); }
+  // Lets calls go on until `deadline`, then cancels them; returns when all are done.
+  void Shutdown(absl::Time deadline);
+
+ private:
+  RpcServer(const AccessOptions& access, PeerRegistry& peers) : access_(access), peers_(peers) {}
+  void OnConnection(UniqueFd connection);
+
+  const AccessOptions& access_;
+  PeerRegistry& peers_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses server_
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_RPC_SERVER_H_

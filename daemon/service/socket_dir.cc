@@ -1,0 +1,136 @@
+#include "daemon/service/socket_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/errors.h"
+#include "common/fd_passing.h"
+#include "common/socket_paths.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+constexpr mode_t kDirectoryMode = 0750;
+constexpr mode_t kSocketMode = 0660;
+constexpr int kBacklog = 512;
+
+// Whether everything in the directory is ours by name.
+bool HoldsOnlyOurs(const std::string& path) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string full = absl::StrCat(path, "/", entry.path().filename().string());
+    if (full != RpcSocketPath(path) && full != HandleSocketPath(path) &&
+        full != LockFilePath(path)) {
+      return false;
+    }
+  }
+  return !error;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SocketDir>> SocketDir::Open(const std::string& path) {
+  std::unique_ptr<SocketDir> dir(new SocketDir(path));
+  RETURN_IF_ERROR(dir->Prepare());
+  RETURN_IF_ERROR(dir->Lock());
+  ASSIGN_OR_RETURN(dir->rpc_listener_, dir->Listen(RpcSocketPath(path), SOCK_STREAM));
+  ASSIGN_OR_RETURN(dir->handle_listener_, dir->Listen(HandleSocketPath(path), SOCK_SEQPACKET));
+  return dir;
+}
+
+SocketDir::~SocketDir() {
+  // Only what this daemon made: without the lock the sockets are another's.
+  if (rpc_listener_.valid()) ::unlink(RpcSocketPath(path_).c_str());
+  if (handle_listener_.valid()) ::unlink(HandleSocketPath(path_).c_str());
+}
+
+absl::Status SocketDir::Prepare() {
+  if (::mkdir(path_.c_str(), kDirectoryMode) == 0) {
+    // mkdir's mode is cut by the umask.
+    if (::chmod(path_.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
+    return PosixError(errno, absl::StrCat("set mode of ", path_));
+  }
+  if (errno != EEXIST) return PosixError(errno, absl::StrCat("make socket directory ", path_));
+  struct stat info {};
+  if (::stat(path_.c_str(), &info) != 0) return PosixError(errno, absl::StrCat("look at ", path_));
+  if (!S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("socket directory ", path_, " is not a directory"));
+  }
+  const mode_t mode = info.st_mode & 07777;
+  if (mode == kDirectoryMode) return absl::OkStatus();
+  if (info.st_uid == ::geteuid() && HoldsOnlyOurs(path_)) {
+    if (::chmod(path_.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
+  }
+  if ((mode & 07) != 0) {
+    warnings_.push_back(absl::StrFormat(
+        "socket directory %s has mode %04o and other users may enter it: only the sockets' mode "
+        "0660 and the allow-lists keep them out; use a directory of its own",
+        path_, mode));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SocketDir::Lock() {
+  const std::string path = LockFilePath(path_);
+  lock_ = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock_.valid()) return PosixError(errno, absl::StrCat("open ", path));
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  if (errno != EWOULDBLOCK) return PosixError(errno, absl::StrCat("lock ", path));
+  return absl::AlreadyExistsError(
+      absl::StrCat("socket directory ", path_,
+                   " is in use by another weightd; stop it, or choose another with --socket-dir"));
+}
+
+absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int type) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socket_path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("socket ", socket_path, ": the path has ",
+                                                   socket_path.size(), " bytes, at most ",
+                                                   sizeof(address.sun_path) - 1, " fit"));
+  }
+  std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
+
+  // We hold the lock, so a socket that is there is stale, unless something other than weightd
+  // listens on it.
+  if (ConnectUnixSocket(socket_path, type).ok()) {
+    return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
+  }
+  struct stat info {};
+  if (::lstat(socket_path.c_str(), &info) == 0) {
+    if (!S_ISSOCK(info.st_mode)) {
+      return absl::AlreadyExistsError(
+          absl::StrCat(socket_path, " exists and is not a socket; remove it"));
+    }
+    if (::unlink(socket_path.c_str()) != 0) {
+      return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));
+    }
+  }
+  UniqueFd listener(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener.valid()) return PosixError(errno, "create socket");
+  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    return PosixError(errno, absl::StrCat("bind ", socket_path));
+  }
+  if (::chmod(socket_path.c_str(), kSocketMode) != 0) {
+    return PosixError(errno, absl::StrCat("set mode of ", socket_path));
+  }
+  if (::listen(listener.get(), kBacklog) != 0) {
+    return PosixError(errno, absl::StrCat("listen on ", socket_path));
+  }
+  return listener;
+}
+
+}  // namespace weightd

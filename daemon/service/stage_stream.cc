@@ -1,0 +1,65 @@
+#include <optional>
+#include <utility>
+
+#include "daemon/service/grpc_status.h"
+#include "daemon/service/proto_convert.h"
+#include "daemon/service/streams.h"
+
+namespace weightd {
+namespace {
+
+class StageStream final : public OutgoingStream<v1::StageModelResponse> {
+ public:
+  void Begin(Residency& residency, const absl::StatusOr<Peer>& peer,
+             const v1::StageModelRequest& request) {
+    if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
+    absl::StatusOr<StageTicket> ticket = residency.Stage({.model = request.model(),
+                                                          .device = request.device(),
+                                                          .pin = request.pin(),
+                                                          .detached = request.detached(),
+                                                          .restage = request.restage()});
+    if (!ticket.ok()) return Close(ToGrpcStatus(ticket.status()));
+    job_ = std::move(ticket->job);
+    joined_ = ticket->joined;
+    observer_ = job_->Observe([this](const StageSnapshot& snapshot) { OnProgress(snapshot); });
+  }
+
+ private:
+  void OnProgress(const StageSnapshot& snapshot) {
+    if (snapshot.phase == StagePhase::kFailed) return Close(ToGrpcStatus(snapshot.status));
+    v1::StageModelResponse response;
+    ToProto(snapshot, response);
+    response.set_joined(joined_);
+    // The first message says that the job is accepted and must not be replaced.
+    if (first_) {
+      first_ = false;
+      Enqueue(std::move(response));
+    } else {
+      Replace(std::move(response));
+    }
+    if (snapshot.final()) Close(grpc::Status::OK);
+  }
+
+  void OnGone() override {
+    if (job_ == nullptr) return;
+    job_->Unobserve(observer_);
+    job_->Leave();
+  }
+
+  std::shared_ptr<StageJob> job_;  // fixed after Begin, with what follows
+  uint64_t observer_ = 0;
+  bool joined_ = false;
+  bool first_ = true;  // used under the job's lock
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
+    Residency& residency, const absl::StatusOr<Peer>& peer, const v1::StageModelRequest& request) {
+  auto* stream = new StageStream();
+  stream->Begin(residency, peer, request);
+  stream->Start();
+  return stream;
+}
+
+}  // namespace weightd

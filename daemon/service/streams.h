@@ -1,0 +1,33 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_STREAMS_H_
+#define WEIGHTD_DAEMON_SERVICE_STREAMS_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "daemon/lease/lease_table.h"
+#include "daemon/residency/residency.h"
+#include "daemon/service/outgoing_stream.h"
+#include "weightd/v1/weight_cache.pb.h"
+
+// The three streaming calls. Each Make function returns a stream that gRPC owns; one that cannot be
+// served is closed with the error at once. What is referenced must outlive the server.
+
+namespace weightd {
+
+// Attach: grant, tensors in batches, ready, notices. The stream is the lease.
+grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(LeaseTable& leases, EventLog& events,
+                                                               const absl::StatusOr<Peer>& peer,
+                                                               const v1::AttachRequest& request,
+                                                               absl::Duration drain_grace);
+
+// StageModel: the job's progress; slow readers get the latest state only.
+grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
+    Residency& residency, const absl::StatusOr<Peer>& peer, const v1::StageModelRequest& request);
+
+// WatchEvents: a reader that is too slow misses events.
+grpc::ServerWriteReactor<v1::WatchEventsResponse>* MakeEventStream(
+    EventLog& events, const absl::StatusOr<Peer>& peer, const v1::WatchEventsRequest& request);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_STREAMS_H_

@@ -1,0 +1,182 @@
+#include "daemon/service/weight_cache_service.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/service/grpc_status.h"
+#include "daemon/service/model_listing.h"
+#include "daemon/service/proto_convert.h"
+#include "daemon/service/streams.h"
+
+namespace weightd {
+namespace {
+
+grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
+                                    const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+absl::Status RequireModel(const std::string& model) {
+  if (!model.empty()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                         "the request names no model");
+}
+
+template <typename Response>
+absl::Status Pin(Residency& residency, const std::string& model, const std::string& device,
+                 bool pinned, Response& response) {
+  RETURN_IF_ERROR(RequireModel(model));
+  ASSIGN_OR_RETURN(const std::vector<GenerationInfo> changed,
+                   residency.SetPinned(model, device, pinned));
+  for (const GenerationInfo& info : changed) ToProto(info, *response.add_generations());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
+                                                   Right right, bool new_work) const {
+  const auto peer = d_.peers.Find(context.peer());
+  if (!peer.has_value()) {
+    return absl::InternalError(
+        absl::StrCat("the caller ", context.peer(), " is not a connection that was accepted"));
+  }
+  RETURN_IF_ERROR(CheckAccess(d_.access, *peer, right));
+  if (new_work && draining_.load()) {
+    return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
+                           "the daemon is shutting down");
+  }
+  return *peer;
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerContext& context,
+                                                       Right right, bool new_work,
+                                                       std::function<absl::Status()> work) {
+  const absl::StatusOr<Peer> peer = Authorize(context, right, new_work);
+  if (!peer.ok()) return FinishNow(context, peer.status());
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  const absl::Status submitted =
+      d_.pool.Submit([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
+  if (!submitted.ok()) reactor->Finish(ToGrpcStatus(submitted));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
+                                                         const v1::ListModelsRequest* request,
+                                                         v1::ListModelsResponse* response) {
+  return Blocking(*context, Right::kAttach, false, [this, request, response] {
+    return weightd::ListModels(d_.catalog, d_.residency, *request, *response);
+  });
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
+                                                       const v1::GetModelRequest* request,
+                                                       v1::GetModelResponse* response) {
+  return Blocking(*context, Right::kAttach, false, [this, request, response] {
+    return weightd::GetModel(d_.catalog, d_.residency, *request, *response);
+  });
+}
+
+grpc::ServerWriteReactor<v1::StageModelResponse>* WeightCacheService::StageModel(
+    grpc::CallbackServerContext* context, const v1::StageModelRequest* request) {
+  return MakeStageStream(d_.residency, Authorize(*context, Right::kOperate, true), *request);
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerContext* context,
+                                                         const v1::EvictModelRequest* request,
+                                                         v1::EvictModelResponse* response) {
+  return Blocking(*context, Right::kOperate, true, [this, request, response]() -> absl::Status {
+    RETURN_IF_ERROR(RequireModel(request->model()));
+    ASSIGN_OR_RETURN(const Residency::Evicted evicted,
+                     d_.residency.Evict(request->model(), request->device()));
+    response->set_bytes_freed(evicted.bytes);
+    response->set_generations(evicted.generations);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
+                                                       const v1::PinModelRequest* request,
+                                                       v1::PinModelResponse* response) {
+  absl::Status status = Authorize(*context, Right::kOperate, true).status();
+  if (status.ok()) {
+    status = Pin(d_.residency, request->model(), request->device(), true, *response);
+  }
+  return FinishNow(*context, status);
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerContext* context,
+                                                         const v1::UnpinModelRequest* request,
+                                                         v1::UnpinModelResponse* response) {
+  absl::Status status = Authorize(*context, Right::kOperate, true).status();
+  if (status.ok()) {
+    status = Pin(d_.residency, request->model(), request->device(), false, *response);
+  }
+  return FinishNow(*context, status);
+}
+
+grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
+    grpc::CallbackServerContext* context, const v1::AttachRequest* request) {
+  return MakeAttachStream(d_.leases, d_.events, Authorize(*context, Right::kAttach, true), *request,
+                          d_.drain_grace);
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerContext* context,
+                                                         const v1::ListLeasesRequest* request,
+                                                         v1::ListLeasesResponse* response) {
+  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  if (status.ok()) {
+    for (const LeaseInfo& lease : d_.leases.List(request->model())) {
+      ToProto(lease, *response->add_leases());
+    }
+  }
+  return FinishNow(*context, status);
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerContext* context,
+                                                        const v1::GetStatusRequest*,
+                                                        v1::GetStatusResponse* response) {
+  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  if (status.ok()) FillStatus(*response);
+  return FinishNow(*context, status);
+}
+
+grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(
+    grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) {
+  return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
+}
+
+void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
+  response.set_version(d_.info.version);
+  ToProto(d_.info.start_time, *response.mutable_start_time());
+  response.set_pid(::getpid());
+  for (const std::string& root : d_.info.roots) response.add_roots(root);
+  response.set_socket_dir(d_.info.socket_dir);
+  response.set_draining(draining_.load());
+  response.set_default_device(d_.residency.default_device());
+  const std::vector<DeviceUsage> usage = d_.residency.Usage();
+  for (size_t i = 0; i < usage.size(); ++i) {
+    ToProto(usage[i], d_.residency.devices()[i]->info(), *response.add_devices());
+  }
+  const ReadPathInfo path = d_.residency.read_path();
+  v1::StorageStatus& storage = *response.mutable_storage();
+  storage.set_engine(std::string(ReadEngineName(path.engine)));
+  storage.set_engine_reason(d_.info.engine_reason);
+  storage.set_block_bytes(path.block_bytes);
+  storage.set_pool_bytes(path.pool_bytes);
+  storage.set_pool_pages(std::string(PageKindName(path.pool_pages)));
+  for (const std::string& warning : d_.info.warnings) response.add_warnings(warning);
+  for (const std::string& fallback : path.fallbacks) response.add_warnings(fallback);
+  const Residency::JobCounts jobs = d_.residency.job_counts();
+  response.set_jobs_running(jobs.running);
+  response.set_jobs_queued(jobs.queued);
+  response.set_lease_count(d_.leases.count());
+}
+
+}  // namespace weightd

@@ -1,0 +1,82 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_WEIGHT_CACHE_SERVICE_H_
+#define WEIGHTD_DAEMON_SERVICE_WEIGHT_CACHE_SERVICE_H_
+
+#include <atomic>
+#include <functional>
+
+#include "daemon/catalog/catalog.h"
+#include "daemon/lease/lease_table.h"
+#include "daemon/residency/residency.h"
+#include "daemon/service/access_list.h"
+#include "daemon/service/blocking_pool.h"
+#include "daemon/service/daemon_info.h"
+#include "daemon/service/peer_registry.h"
+#include "weightd/v1/weight_cache.grpc.pb.h"
+
+namespace weightd {
+
+// What the handlers work with; all of it outlives the server.
+struct ServiceDependencies {
+  const Catalog& catalog;
+  Residency& residency;
+  LeaseTable& leases;
+  EventLog& events;
+  const AccessOptions& access;
+  const PeerRegistry& peers;
+  BlockingPool& pool;
+  const DaemonInfo& info;
+  absl::Duration drain_grace;
+};
+
+// weightd.v1.WeightCache: checks who asks, translates, and calls those who decide. Thread-safe.
+class WeightCacheService final : public v1::WeightCache::CallbackService {
+ public:
+  explicit WeightCacheService(const ServiceDependencies& dependencies) : d_(dependencies) {}
+
+  // From here on GetStatus says so and everything that takes new work is refused.
+  void StartDraining() { draining_.store(true); }
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const v1::ListModelsRequest* request,
+                                       v1::ListModelsResponse* response) override;
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
+                                     const v1::GetModelRequest* request,
+                                     v1::GetModelResponse* response) override;
+  grpc::ServerWriteReactor<v1::StageModelResponse>* StageModel(
+      grpc::CallbackServerContext* context, const v1::StageModelRequest* request) override;
+  grpc::ServerUnaryReactor* EvictModel(grpc::CallbackServerContext* context,
+                                       const v1::EvictModelRequest* request,
+                                       v1::EvictModelResponse* response) override;
+  grpc::ServerUnaryReactor* PinModel(grpc::CallbackServerContext* context,
+                                     const v1::PinModelRequest* request,
+                                     v1::PinModelResponse* response) override;
+  grpc::ServerUnaryReactor* UnpinModel(grpc::CallbackServerContext* context,
+                                       const v1::UnpinModelRequest* request,
+                                       v1::UnpinModelResponse* response) override;
+  grpc::ServerWriteReactor<v1::AttachResponse>* Attach(grpc::CallbackServerContext* context,
+                                                       const v1::AttachRequest* request) override;
+  grpc::ServerUnaryReactor* ListLeases(grpc::CallbackServerContext* context,
+                                       const v1::ListLeasesRequest* request,
+                                       v1::ListLeasesResponse* response) override;
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const v1::GetStatusRequest* request,
+                                      v1::GetStatusResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(
+      grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) override;
+
+ private:
+  // The caller, if it has `right`; `new_work` is refused while draining.
+  absl::StatusOr<Peer> Authorize(const grpc::CallbackServerContext& context, Right right,
+                                 bool new_work) const;
+  // Runs `work` on the pool, after Authorize, and finishes the call with its status.
+  grpc::ServerUnaryReactor* Blocking(grpc::CallbackServerContext& context, Right right,
+                                     bool new_work, std::function<absl::Status()> work);
+  void FillStatus(v1::GetStatusResponse& response) const;
+
+  const ServiceDependencies d_;
+  std::atomic<bool> draining_ = false;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_WEIGHT_CACHE_SERVICE_H_
