@@ -1,0 +1,79 @@
+#include "daemon/config/config_file.h"
+
+#include <fcntl.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "common/unique_fd.h"
+
+namespace weightd {
+namespace {
+
+constexpr size_t kFileBytesMax = kMiB;
+
+class Errors final : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit Errors(std::string name) : name_(std::move(name)) {}
+
+  // The tokenizer counts from 0, and gives -1 where there is no place.
+  void AddError(int line, int column, const std::string& message) override {
+    if (line < 0) {
+      lines_.push_back(absl::StrCat(name_, ": ", message));
+    } else {
+      lines_.push_back(absl::StrCat(name_, ":", line + 1, ":", column + 1, ": ", message));
+    }
+  }
+  void AddWarning(int line, int column, const std::string& message) override {
+    AddError(line, column, message);
+  }
+
+  std::string text() const { return absl::StrJoin(lines_, "\n"); }
+
+ private:
+  std::string name_;
+  std::vector<std::string> lines_;
+};
+
+}  // namespace
+
+absl::StatusOr<config::Config> ParseConfig(absl::string_view text, const std::string& name) {
+  Errors errors(name);
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  config::Config config;
+  if (!parser.ParseFromString(std::string(text), &config)) {
+    return absl::InvalidArgumentError(errors.text());
+  }
+  return config;
+}
+
+absl::StatusOr<config::Config> ReadConfigFile(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return PosixError(errno, absl::StrCat("read configuration ", path));
+  std::string text(kFileBytesMax + 1, '\0');
+  size_t filled = 0;
+  while (filled < text.size()) {
+    const ssize_t got = ::read(file.get(), text.data() + filled, text.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return PosixError(errno, absl::StrCat("read configuration ", path));
+    if (got == 0) break;
+    filled += static_cast<size_t>(got);
+  }
+  if (filled > kFileBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("read configuration ", path, ": larger than 1 MiB"));
+  }
+  text.resize(filled);
+  return ParseConfig(text, path);
+}
+
+}  // namespace weightd

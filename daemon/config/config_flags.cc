@@ -1,0 +1,122 @@
+#include "daemon/config/config_flags.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/text_format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// Singular messages are groups of settings; everything else is a setting.
+bool IsGroup(const FieldDescriptor& field) {
+  return field.message_type() != nullptr && !field.is_repeated();
+}
+
+std::string EnumNames(const FieldDescriptor& field) {
+  std::string names;
+  for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+    absl::StrAppend(&names, i == 0 ? "" : "|", field.enum_type()->value(i)->name());
+  }
+  return names;
+}
+
+std::string TypeName(const FieldDescriptor& field) {
+  if (field.enum_type() != nullptr) return EnumNames(field);
+  if (field.message_type() != nullptr) return "TEXTPROTO";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) return "true|false";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) return "TEXT";
+  return "NUMBER";
+}
+
+template <typename Visit>
+void ForEachSetting(const Descriptor& descriptor, const std::string& prefix, const Visit& visit) {
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const FieldDescriptor& field = *descriptor.field(i);
+    const std::string path = absl::StrCat(prefix, field.name());
+    if (IsGroup(field)) {
+      ForEachSetting(*field.message_type(), absl::StrCat(path, "."), visit);
+    } else {
+      visit(path, field);
+    }
+  }
+}
+
+std::string FlagNames(const std::string& path) {
+  const std::string dashed = absl::StrReplaceAll(path, {{"_", "-"}});
+  if (dashed == path) return absl::StrCat("--", path);
+  return absl::StrCat("--", dashed, ",--", path);
+}
+
+bool SetValue(const FieldDescriptor& field, const std::string& value, Message& message) {
+  const Reflection& reflection = *message.GetReflection();
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    if (field.is_repeated()) {
+      reflection.AddString(&message, &field, value);
+    } else {
+      reflection.SetString(&message, &field, value);
+    }
+    return true;
+  }
+  if (field.message_type() != nullptr) {
+    return google::protobuf::TextFormat::ParseFromString(value,
+                                                         reflection.AddMessage(&message, &field));
+  }
+  return google::protobuf::TextFormat::ParseFieldValueFromString(value, &field, &message);
+}
+
+// The message that `path`'s last component is a field of, made where it is not there.
+Message& Owner(const std::string& path, Message& root) {
+  Message* owner = &root;
+  const std::vector<std::string> parts = absl::StrSplit(path, '.');
+  for (size_t i = 0; i + 1 < parts.size(); ++i) {
+    const FieldDescriptor* group = owner->GetDescriptor()->FindFieldByName(parts[i]);
+    owner = owner->GetReflection()->MutableMessage(owner, group);
+  }
+  return *owner;
+}
+
+}  // namespace
+
+void ConfigFlags::AddTo(CLI::App& app) {
+  ForEachSetting(*config::Config::descriptor(), "",
+                 [&](const std::string& path, const FieldDescriptor& field) {
+                   CLI::Option* option = app.add_option(FlagNames(path), values_[path],
+                                                        absl::StrCat("setting ", path));
+                   option->type_name(TypeName(field))->group("Settings")->allow_extra_args(false);
+                   option->expected(1)->multi_option_policy(field.is_repeated()
+                                                                ? CLI::MultiOptionPolicy::TakeAll
+                                                                : CLI::MultiOptionPolicy::TakeLast);
+                 });
+}
+
+absl::Status ConfigFlags::Apply(config::Config& config) const {
+  absl::Status status;
+  ForEachSetting(*config::Config::descriptor(), "",
+                 [&](const std::string& path, const FieldDescriptor& field) {
+                   const auto given = values_.find(path);
+                   if (given == values_.end() || given->second.empty() || !status.ok()) return;
+                   Message& owner = Owner(path, config);
+                   owner.GetReflection()->ClearField(&owner, &field);
+                   for (const std::string& value : given->second) {
+                     if (SetValue(field, value, owner)) continue;
+                     status = absl::InvalidArgumentError(
+                         absl::StrCat("--", absl::StrReplaceAll(path, {{"_", "-"}}), ": got \"",
+                                      value, "\", wanted ", TypeName(field)));
+                     return;
+                   }
+                 });
+  return status;
+}
+
+}  // namespace weightd

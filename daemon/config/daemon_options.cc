@@ -1,0 +1,121 @@
+#include "daemon/config/daemon_options.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/socket_paths.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint32_t kDrainGraceMsMax = 600'000;
+
+template <typename Repeated>
+void Replace(const Repeated& given, std::vector<uint32_t>& list) {
+  if (!given.empty()) list.assign(given.begin(), given.end());
+}
+
+ReadEngine EngineFrom(config::Storage::Engine engine) {
+  switch (engine) {
+    case config::Storage::URING:
+      return ReadEngine::kUring;
+    case config::Storage::PREAD:
+      return ReadEngine::kPread;
+    default:
+      return ReadEngine::kAuto;
+  }
+}
+
+CudaUse CudaUseFrom(config::Cuda::Enabled enabled) {
+  switch (enabled) {
+    case config::Cuda::ON:
+      return CudaUse::kOn;
+    case config::Cuda::OFF:
+      return CudaUse::kOff;
+    default:
+      return CudaUse::kAuto;
+  }
+}
+
+void SetAccess(const config::Access& access, AccessOptions& options) {
+  Replace(access.attach_uid(), options.attach_uids);
+  Replace(access.attach_gid(), options.attach_gids);
+  Replace(access.operate_uid(), options.operate_uids);
+  Replace(access.operate_gid(), options.operate_gids);
+}
+
+void SetStaging(const config::Config& config, DaemonOptions& options) {
+  StagerOptions& stager = options.residency.stager;
+  const config::Storage& storage = config.storage();
+  stager.read_queue.engine = EngineFrom(storage.engine());
+  if (storage.has_pread_threads()) stager.read_queue.pread_threads = storage.pread_threads();
+  if (storage.has_stall_timeout_ms()) {
+    stager.read_queue.stall_timeout = absl::Milliseconds(storage.stall_timeout_ms());
+  }
+  const config::Staging& staging = config.staging();
+  if (staging.has_block_bytes()) stager.block_bytes = staging.block_bytes();
+  if (staging.has_depth()) stager.depth = staging.depth();
+  options.slot_count_given = staging.has_slot_count();
+  if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
+  if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
+  if (staging.has_queue_max()) options.residency.queue_max = staging.queue_max();
+}
+
+void SetMemory(const config::Config& config, DaemonOptions& options) {
+  const config::Host& host = config.host();
+  if (host.has_budget_bytes()) options.host_budget_bytes = host.budget_bytes();
+  if (host.has_huge_pages() && !host.huge_pages()) {
+    options.host.huge_pages = HostDeviceOptions::HugePages::kOff;
+  }
+  const config::Cuda& cuda = config.cuda();
+  options.cuda = CudaUseFrom(cuda.enabled());
+  if (cuda.has_budget_bytes()) options.gpu_budget_bytes = cuda.budget_bytes();
+  for (const config::Gpu& gpu : cuda.gpu()) {
+    options.gpu_budgets_bytes[gpu.uuid()] = gpu.budget_bytes();
+  }
+}
+
+void SetLimits(const config::Limits& limits, DaemonOptions& options) {
+  if (limits.has_leases_per_uid_max()) {
+    options.leases.leases_per_uid_max = limits.leases_per_uid_max();
+  }
+  if (limits.has_leases_max()) options.leases.leases_max = limits.leases_max();
+  if (limits.has_catalog_depth_max()) options.catalog.depth_max = limits.catalog_depth_max();
+  if (limits.has_shards_max()) options.catalog.shards_max = limits.shards_max();
+  if (limits.has_tensors_max()) options.catalog.tensors_max = limits.tensors_max();
+}
+
+}  // namespace
+
+absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
+  DaemonOptions options;
+  options.roots.assign(config.root().begin(), config.root().end());
+  if (options.roots.empty()) {
+    return absl::InvalidArgumentError(
+        "no root: name a directory with checkpoints, --root DIR or root: \"DIR\"");
+  }
+  options.socket_dir = ResolveSocketDir(config.socket_dir());
+  options.preload.assign(config.preload().begin(), config.preload().end());
+  options.preload_pin = config.preload_pin();
+  options.default_device = config.default_device();
+  if (config.has_drain_grace_ms()) {
+    if (config.drain_grace_ms() > kDrainGraceMsMax) {
+      return absl::InvalidArgumentError(absl::StrCat("drain_grace_ms is ", config.drain_grace_ms(),
+                                                     ", wanted at most ", kDrainGraceMsMax));
+    }
+    options.drain_grace = absl::Milliseconds(config.drain_grace_ms());
+  }
+  options.log_format =
+      config.log().format() == config::Log::JSON ? LogFormat::kJson : LogFormat::kText;
+  options.log_level = static_cast<LogLevel>(config.log().level());
+  options.access = DefaultAccess();
+  SetAccess(config.access(), options.access);
+  SetStaging(config, options);
+  SetMemory(config, options);
+  SetLimits(config.limits(), options);
+  RETURN_IF_ERROR(options.catalog.Validate());
+  RETURN_IF_ERROR(options.residency.Validate());
+  RETURN_IF_ERROR(options.leases.Validate());
+  return options;
+}
+
+}  // namespace weightd

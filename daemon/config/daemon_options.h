@@ -1,0 +1,55 @@
+#ifndef WEIGHTD_DAEMON_CONFIG_DAEMON_OPTIONS_H_
+#define WEIGHTD_DAEMON_CONFIG_DAEMON_OPTIONS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/catalog/catalog.h"
+#include "daemon/config/config.pb.h"
+#include "daemon/device/device.h"
+#include "daemon/lease/lease_table.h"
+#include "daemon/residency/residency.h"
+#include "daemon/service/access_list.h"
+
+namespace weightd {
+
+enum class CudaUse { kAuto, kOn, kOff };
+enum class LogFormat { kText, kJson };
+enum class LogLevel { kInfo, kWarning, kError };
+
+// The configuration as each folder's Options. What depends on the machine is still open: budgets
+// and the default device, see main/devices.h.
+struct DaemonOptions {
+  std::vector<std::string> roots;
+  std::string socket_dir;
+  std::vector<std::string> preload;
+  bool preload_pin = false;
+  std::string default_device;
+  absl::Duration drain_grace = absl::Seconds(5);
+  LogFormat log_format = LogFormat::kText;
+  LogLevel log_level = LogLevel::kInfo;
+
+  AccessOptions access;
+  CatalogOptions catalog;
+  ResidencyOptions residency;  // without budgets and default device
+  LeaseOptions leases;
+  HostDeviceOptions host;
+  bool slot_count_given = false;
+
+  std::optional<uint64_t> host_budget_bytes;
+  CudaUse cuda = CudaUse::kAuto;
+  std::optional<uint64_t> gpu_budget_bytes;
+  std::map<std::string, uint64_t> gpu_budgets_bytes;  // by UUID
+};
+
+// INVALID_ARGUMENT with the setting's name, what it is and what is allowed.
+absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_CONFIG_DAEMON_OPTIONS_H_
