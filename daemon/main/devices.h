@@ -1,0 +1,35 @@
+#ifndef WEIGHTD_DAEMON_MAIN_DEVICES_H_
+#define WEIGHTD_DAEMON_MAIN_DEVICES_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "daemon/config/daemon_options.h"
+#include "daemon/device/device.h"
+#include "daemon/residency/residency_table.h"
+
+// What this machine has, and how much of it the configuration gives us.
+
+namespace weightd {
+
+struct DeviceSet {
+  std::vector<std::shared_ptr<Device>> devices;  // the host, then the GPUs
+  std::vector<DeviceBudget> budgets;             // one each
+  std::string default_device;                    // "" when requests must name one
+  std::vector<std::string> warnings;             // what is missing, each with what to do
+};
+
+// Opens the host and, as the configuration says, the GPUs. Errors: CUDA wanted and not there; a
+// GPU or default device that the configuration names and that is not here.
+absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options);
+
+// Host memory that this process may use: what the system has available, or what the container's
+// limit leaves (cgroup v1 or v2), whichever is less.
+uint64_t AvailableHostBytes();
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_MAIN_DEVICES_H_

@@ -1,0 +1,139 @@
+#include "daemon/main/logger.h"
+
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
+
+namespace weightd {
+namespace {
+
+// Quoted where a reader of key=value lines would stumble.
+std::string TextValue(const std::string& value) {
+  if (!value.empty() && value.find_first_of(" \t\r\n\"=") == std::string::npos) return value;
+  return absl::StrCat(
+      "\"",
+      absl::StrReplaceAll(
+          value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}, {"\r", "\\r"}, {"\t", "\\t"}}),
+      "\"");
+}
+
+absl::string_view LevelName(LogLevel level) {
+  switch (level) {
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+  }
+  return "info";
+}
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+LogLevel LevelOf(EventType type) {
+  return type == EventType::kStageFailed || type == EventType::kAttachRefused ? LogLevel::kWarning
+                                                                              : LogLevel::kInfo;
+}
+
+}  // namespace
+
+std::string FormatTextLine(absl::string_view what, const std::vector<LogField>& fields) {
+  std::string line(what);
+  for (const LogField& field : fields) {
+    absl::StrAppend(&line, " ", field.key, "=");
+    if (const auto* number = std::get_if<uint64_t>(&field.value)) {
+      absl::StrAppend(&line, *number);
+    } else {
+      absl::StrAppend(&line, TextValue(std::get<std::string>(field.value)));
+    }
+  }
+  return line;
+}
+
+std::string FormatJsonLine(absl::Time time, absl::string_view level, absl::string_view what,
+                           const std::vector<LogField>& fields) {
+  nlohmann::ordered_json line;
+  line["time"] = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
+  line["level"] = std::string(level);
+  line["event"] = std::string(what);
+  for (const LogField& field : fields) {
+    if (const auto* number = std::get_if<uint64_t>(&field.value)) {
+      line[field.key] = *number;
+    } else {
+      line[field.key] = std::get<std::string>(field.value);
+    }
+  }
+  // Names come from files and clients: bytes that are no UTF-8 must not throw.
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+Logger::Logger(LogFormat format, LogLevel level, const Clock& clock)
+    : format_(format),
+      clock_(clock),
+      sink_(std::make_unique<spdlog::logger>("weightd",
+                                             std::make_shared<spdlog::sinks::stderr_sink_mt>())) {
+  sink_->set_pattern("%v");
+  sink_->set_level(ToSpdlog(level));
+  sink_->flush_on(spdlog::level::info);
+}
+
+Logger::~Logger() = default;
+
+bool Logger::Admit(absl::Time now, uint64_t& left_out) {
+  absl::MutexLock lock(&mu_);
+  if (now - window_start_ >= absl::Seconds(1)) {
+    window_start_ = now;
+    window_lines_ = 0;
+    left_out = std::exchange(left_out_, 0);
+  }
+  if (window_lines_ < kLogLinesPerSecondMax) {
+    ++window_lines_;
+    return true;
+  }
+  ++left_out_;
+  return false;
+}
+
+void Logger::Write(absl::Time now, LogLevel level, absl::string_view what,
+                   const std::vector<LogField>& fields) {
+  if (format_ == LogFormat::kJson) {
+    sink_->log(ToSpdlog(level), FormatJsonLine(now, LevelName(level), what, fields));
+    return;
+  }
+  const char letter = static_cast<char>(LevelName(level)[0] - 'a' + 'A');
+  sink_->log(ToSpdlog(level),
+             absl::StrCat(std::string(1, letter),
+                          absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone()), " ",
+                          FormatTextLine(what, fields)));
+}
+
+void Logger::Log(LogLevel level, absl::string_view what, const std::vector<LogField>& fields) {
+  const absl::Time now = clock_.Now();
+  uint64_t left_out = 0;
+  if (!Admit(now, left_out)) return;
+  if (left_out > 0) Write(now, LogLevel::kWarning, "log_lines_left_out", {{"lines", left_out}});
+  Write(now, level, what, fields);
+}
+
+void Logger::LogEvent(const Event& event) {
+  Log(LevelOf(event.type), EventTypeName(event.type), EventFields(event));
+}
+
+}  // namespace weightd

@@ -1,0 +1,72 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "daemon/config/config_file.h"
+#include "daemon/config/config_flags.h"
+#include "daemon/config/daemon_options.h"
+#include "daemon/main/run.h"
+#include "daemon/main/version.h"
+
+namespace weightd {
+namespace {
+
+constexpr int kExitOk = 0;
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  weightd --root /models\n"
+    "  weightd --root /models --socket-dir /run/weightd --preload org/name\n"
+    "  weightd --config /etc/weightd.textproto --log.format JSON\n"
+    "\n"
+    "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1), 1 error, 2 usage "
+    "or configuration.";
+
+absl::StatusOr<DaemonOptions> LoadOptions(const std::string& path, const ConfigFlags& flags) {
+  config::Config config;
+  if (!path.empty()) {
+    absl::StatusOr<config::Config> read = ReadConfigFile(path);
+    if (!read.ok()) return read.status();
+    config = *std::move(read);
+  }
+  if (const absl::Status status = flags.Apply(config); !status.ok()) return status;
+  return MakeDaemonOptions(config);
+}
+
+int Fail(int code, const absl::Status& status) {
+  std::fprintf(stderr, "weightd: %s\n", std::string(status.message()).c_str());
+  return code;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("weightd keeps model weights in memory for the inference servers of a node.",
+               "weightd");
+  app.footer(kFooter);
+  app.set_version_flag("--version", std::string("weightd ") + kVersion);
+  std::string config_path;
+  app.add_option("--config", config_path, "Configuration, protobuf text format")->type_name("FILE");
+  ConfigFlags flags;
+  flags.AddTo(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  const absl::StatusOr<DaemonOptions> options = LoadOptions(config_path, flags);
+  if (!options.ok()) return Fail(kExitUsage, options.status());
+
+  Signals signals;
+  SystemClock clock;
+  Logger logger(options->log_format, options->log_level, clock);
+  const absl::Status status = Run(*options, {.clock = clock, .logger = logger, .signals = signals});
+  if (!status.ok()) return Fail(kExitError, status);
+  logger.Log(LogLevel::kInfo, "stopped");
+  return kExitOk;
+}
+
+}  // namespace
+}  // namespace weightd
+
+int main(int argc, char** argv) { return weightd::Main(argc, argv); }

@@ -1,0 +1,202 @@
+#include "daemon/main/run.h"
+
+#include <sys/resource.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/catalog/catalog.h"
+#include "daemon/lease/lease_table.h"
+#include "daemon/main/devices.h"
+#include "daemon/main/version.h"
+#include "daemon/residency/residency.h"
+#include "daemon/service/handle_server.h"
+#include "daemon/service/rpc_server.h"
+#include "daemon/service/socket_dir.h"
+#include "daemon/service/weight_cache_service.h"
+#include "daemon/storage/volume.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint32_t kUnaryThreads = 4;
+constexpr uint32_t kHandleThreads = 8;
+constexpr uint32_t kWaitingMax = 1024;
+// Staging buffers of a job where there is no GPU: only files whose headers leave every tensor
+// misaligned pass through them.
+constexpr uint32_t kHostOnlySlots = 4;
+
+// Every connection is a descriptor: take what the hard limit gives.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  // Without it the soft limit stays, and connections beyond it are refused.
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
+    const std::vector<std::string>& roots) {
+  std::vector<std::shared_ptr<Volume>> volumes;
+  for (const std::string& root : roots) {
+    absl::StatusOr<std::unique_ptr<Volume>> volume = OpenVolume(root);
+    if (!volume.ok()) return Annotate(volume.status(), absl::StrCat("root ", root));
+    volumes.push_back(*std::move(volume));
+  }
+  return volumes;
+}
+
+ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const DeviceSet& set,
+                                      const EngineProbe& probe) {
+  ResidencyOptions residency = options.residency;
+  residency.budgets = set.budgets;
+  residency.default_device = set.default_device;
+  if (!options.slot_count_given && set.devices.size() == 1) {
+    residency.stager.slot_count = kHostOnlySlots;
+  }
+  if (residency.stager.read_queue.engine == ReadEngine::kAuto) {
+    residency.stager.read_queue.engine = probe.engine;
+  }
+  return residency;
+}
+
+// Everything that serves, in the order in which it is made; it goes in the reverse order.
+struct Daemon {
+  std::unique_ptr<SocketDir> sockets;
+  DeviceSet devices;
+  EngineProbe probe;
+  std::unique_ptr<EventLog> events;
+  std::unique_ptr<Catalog> catalog;
+  std::unique_ptr<Residency> residency;
+  std::unique_ptr<LeaseTable> leases;
+  std::unique_ptr<PeerRegistry> peers;
+  DaemonInfo info;
+  std::unique_ptr<BlockingPool> unary_pool;
+  std::unique_ptr<BlockingPool> handle_pool;
+  std::unique_ptr<WeightCacheService> service;
+  std::unique_ptr<RpcServer> rpc;
+  std::unique_ptr<HandleServer> handles;
+};
+
+DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& dependencies,
+                    const Daemon& daemon) {
+  DaemonInfo info;
+  info.version = kVersion;
+  info.start_time = dependencies.clock.Now();
+  info.roots = options.roots;
+  info.socket_dir = options.socket_dir;
+  info.warnings = daemon.devices.warnings;
+  for (const std::string& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
+  if (options.residency.stager.read_queue.engine == ReadEngine::kAuto) {
+    info.engine_reason = daemon.probe.reason;
+    if (!daemon.probe.reason.empty()) info.warnings.push_back(daemon.probe.reason);
+  } else if (options.residency.stager.read_queue.engine == ReadEngine::kPread) {
+    info.engine_reason = "storage.engine is PREAD";
+  }
+  return info;
+}
+
+absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
+                                              const RunDependencies& dependencies) {
+  auto daemon = std::make_unique<Daemon>();
+  ASSIGN_OR_RETURN(daemon->sockets, SocketDir::Open(options.socket_dir));
+  ASSIGN_OR_RETURN(std::vector<std::shared_ptr<Volume>> volumes, OpenRoots(options.roots));
+  ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
+  daemon->probe = ProbeReadEngine();
+  daemon->events = std::make_unique<EventLog>(
+      dependencies.clock,
+      [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
+  daemon->catalog = std::make_unique<Catalog>(std::move(volumes), options.catalog);
+  ASSIGN_OR_RETURN(daemon->residency,
+                   Residency::Create(MakeResidencyOptions(options, daemon->devices, daemon->probe),
+                                     *daemon->catalog, daemon->devices.devices, *daemon->events,
+                                     dependencies.clock));
+  daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
+                                                dependencies.clock);
+  daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
+  daemon->info = MakeInfo(options, dependencies, *daemon);
+  daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
+  daemon->handle_pool = std::make_unique<BlockingPool>(kHandleThreads, kWaitingMax);
+  daemon->service =
+      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
+                                                               .residency = *daemon->residency,
+                                                               .leases = *daemon->leases,
+                                                               .events = *daemon->events,
+                                                               .access = options.access,
+                                                               .peers = *daemon->peers,
+                                                               .pool = *daemon->unary_pool,
+                                                               .info = daemon->info,
+                                                               .drain_grace = options.drain_grace});
+  ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), options.access,
+                                                 *daemon->peers, *daemon->service));
+  daemon->handles = std::make_unique<HandleServer>(
+      daemon->sockets->handle_listener(), options.access, *daemon->leases, *daemon->handle_pool);
+  return daemon;
+}
+
+void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger) {
+  std::vector<LogField> fields = {
+      {"version", daemon.info.version},
+      {"socket_dir", options.socket_dir},
+      {"engine", std::string(ReadEngineName(daemon.residency->read_path().engine))},
+      {"default_device", daemon.residency->default_device()}};
+  for (const DeviceBudget& budget : daemon.devices.budgets) {
+    fields.push_back({absl::StrCat("budget_bytes_", budget.device), budget.bytes});
+  }
+  logger.Log(LogLevel::kInfo, "serving", fields);
+  for (const std::string& warning : daemon.info.warnings) {
+    logger.Log(LogLevel::kWarning, "degraded", {{"detail", warning}});
+  }
+  for (const std::string& fallback : daemon.residency->read_path().fallbacks) {
+    logger.Log(LogLevel::kWarning, "degraded", {{"detail", fallback}});
+  }
+}
+
+// A model that cannot be staged is an event and a line in the log, not the end of the daemon.
+void Preload(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
+  for (const std::string& model : options.preload) {
+    const absl::StatusOr<StageTicket> ticket = daemon.residency->Stage({.model = model,
+                                                                        .device = "",
+                                                                        .pin = options.preload_pin,
+                                                                        .detached = true,
+                                                                        .restage = false});
+    if (ticket.ok()) continue;
+    logger.Log(LogLevel::kError, "preload_refused",
+               {{"model", model}, {"detail", std::string(ticket.status().message())}});
+  }
+}
+
+void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Daemon& daemon) {
+  const absl::Time deadline = dependencies.clock.Now() + options.drain_grace;
+  daemon.service->StartDraining();
+  daemon.rpc->SetServing(false);
+  Event event;
+  event.type = EventType::kDrainStarted;
+  event.detail = absl::StrCat("leases=", daemon.leases->count());
+  daemon.events->Publish(std::move(event));
+  daemon.leases->NotifyDraining();
+  daemon.rpc->StopAccepting();
+  daemon.residency->Shutdown();
+  daemon.rpc->Shutdown(deadline);
+  daemon.handles->Stop();
+  daemon.handle_pool.reset();
+  daemon.unary_pool.reset();
+}
+
+}  // namespace
+
+absl::Status Run(const DaemonOptions& options, const RunDependencies& dependencies) {
+  RaiseDescriptorLimit();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, Start(options, dependencies));
+  daemon->rpc->SetServing(true);
+  LogStart(options, *daemon, dependencies.logger);
+  Preload(options, *daemon, dependencies.logger);
+  dependencies.signals.WaitForStop();
+  Drain(options, dependencies, *daemon);
+  return absl::OkStatus();
+}
+
+}  // namespace weightd
