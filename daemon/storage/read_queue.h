@@ -32,7 +32,7 @@ struct ReadRequest {
   uint64_t length = 0;
   // Where they go. With kDirect: data() aligned like offset, and size() at least `length` rounded
   // up to the alignment. Bytes of the buffer behind `length` are undefined afterwards.
-  absl::Span<std::byte> buffer;
+  absl::Span<std::byte> buffer = {};
   ReadMode mode = ReadMode::kDirect;
   // Index of the staging buffer (ReadQueueOptions::slots) that `buffer` lies in whole; -1 for other
   // memory.
@@ -64,7 +64,7 @@ struct ReadQueueOptions {
       absl::Seconds(60);     // a read that takes longer fails the queue's reads
   uint32_t retries_max = 8;  // EAGAIN and EINTR per read
   // Staging buffers, registered with the ring. They must outlive the queue.
-  std::vector<absl::Span<std::byte>> slots;
+  std::vector<absl::Span<std::byte>> slots = {};
 
   absl::Status Validate() const;
 };

@@ -137,7 +137,9 @@ Uring::~Uring() {
 
 absl::Status Uring::Enable() {
   if (enabled_) return absl::OkStatus();
-  const int result = io_uring_enable_rings(&ring_);
+  // liburing 2.3 declares io_uring_enable_rings() but does not export it.
+  const int result = io_uring_register(static_cast<unsigned>(ring_.ring_fd),
+                                       IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   if (result < 0) return UringRefusal(-result, ReadSysctl());
   enabled_ = true;
   return absl::OkStatus();

@@ -235,6 +235,8 @@ void UringReadQueue::Deliver(absl::FunctionRef<void(const ReadDone&)> done) {
 }
 
 void UringReadQueue::CancelAll() {
+  // Reads that the kernel has not even taken, which is all of them when it forbids entering.
+  uint32_t untaken_count = in_kernel_count_ > 0 ? io_uring_sq_ready(uring_.ring()) : 0;
   for (uint32_t i = 0; i < entries_.size(); ++i) {
     if (!entries_[i].in_kernel) continue;
     io_uring_sqe* sqe = io_uring_get_sqe(uring_.ring());
@@ -247,7 +249,9 @@ void UringReadQueue::CancelAll() {
     // Another thread than the owner: legal once the owner has ended, since the kernel cancels and
     // waits for a thread's requests when the thread ends.
     if (result == -EEXIST) return;
+    if (result >= 0) untaken_count = 0;
     if (result < 0 && !IsLater(-result)) {
+      if (untaken_count == in_kernel_count_) return;
       // To go on would let the kernel write into memory that the caller is about to reuse.
       std::fprintf(stderr, "io_uring: cannot wait for %u reads: error %d\n", in_kernel_count_,
                    -result);

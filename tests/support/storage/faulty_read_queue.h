@@ -19,10 +19,10 @@ namespace weightd::testing {
 // engine can do to a caller that keeps the rules: end a read with an error, hand wrong bytes back
 // as success (a bad disk, cable or cache; only digests can tell), or break as a whole.
 struct QueueFaults {
-  std::map<uint64_t, absl::Status> fail;    // the read ends with this
-  std::map<uint64_t, uint64_t> flip;        // one bit of the byte at this position is wrong
-  std::map<uint64_t, absl::Status> refuse;  // Submit says this
-  std::optional<uint64_t> break_after;      // Poll fails once this many reads were handed back
+  std::map<uint64_t, absl::Status> fail;     // the read ends with this
+  std::map<uint64_t, uint64_t> flip;         // one bit of the byte at this position is wrong
+  std::map<uint64_t, absl::Status> refuse;   // Submit says this
+  std::optional<uint64_t> break_after = {};  // Poll fails once this many reads were handed back
   absl::Status broken = absl::UnavailableError("read queue broken by the test");
 };
 

@@ -35,7 +35,7 @@ struct MemoryReadQueueOptions {
   uint64_t seed = 1;               // of the order of completion
   uint32_t latency_steps_max = 3;  // an answer takes 1 to this many steps
   // By the number of the read, in the order of Submit, from 1.
-  std::map<uint64_t, ReadFault> faults;
+  std::map<uint64_t, ReadFault> faults = {};
 };
 
 // A ReadQueue without threads and time: one step per look, and Poll takes as many as it needs
