@@ -37,6 +37,7 @@ class PrimaryContext {
     if (driver_ != nullptr) (void)driver_->cuDevicePrimaryCtxRelease(device_);
   }
   CUcontext get() const { return context_; }
+  const CudaDriver& driver() const { return *driver_; }
 
  private:
   PrimaryContext(const CudaDriver& driver, CUdevice device, CUcontext context)
@@ -49,15 +50,15 @@ class PrimaryContext {
 
 class OpenCudaMapping final : public CudaMapping {
  public:
-  OpenCudaMapping(const CudaDriver& driver, PrimaryContext context)
-      : driver_(driver), context_(std::move(context)) {}
+  explicit OpenCudaMapping(PrimaryContext context) : context_(std::move(context)) {}
   OpenCudaMapping(const OpenCudaMapping&) = delete;
   OpenCudaMapping& operator=(const OpenCudaMapping&) = delete;
 
   ~OpenCudaMapping() override {
-    const auto current = ScopedCudaContext::Push(driver_, context_.get());
+    const auto current = ScopedCudaContext::Push(context_.driver(), context_.get());
     if (!current.ok()) return;  // the context is gone, and its mappings with it
-    for (const CUdeviceptr address : addresses_) (void)driver_.cuIpcCloseMemHandle(address);
+    for (const CUdeviceptr address : addresses_)
+      (void)context_.driver().cuIpcCloseMemHandle(address);
   }
 
   absl::Status OpenHandle(const std::string& ipc_handle) {
@@ -68,12 +69,13 @@ class OpenCudaMapping final : public CudaMapping {
                                               sizeof(handle)));
     }
     std::memcpy(&handle, ipc_handle.data(), sizeof(handle));
-    ASSIGN_OR_RETURN(const auto current, ScopedCudaContext::Push(driver_, context_.get()));
+    ASSIGN_OR_RETURN(const auto current,
+                     ScopedCudaContext::Push(context_.driver(), context_.get()));
     CUdeviceptr address = 0;
     const CUresult result =
-        driver_.cuIpcOpenMemHandle(&address, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+        context_.driver().cuIpcOpenMemHandle(&address, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
     if (result != CUDA_SUCCESS) {
-      const absl::Status status = driver_.ToStatus(result, "open CUDA IPC handle");
+      const absl::Status status = context_.driver().ToStatus(result, "open CUDA IPC handle");
       return ErrorWithReason(
           absl::StatusCode::kFailedPrecondition, Reason::kHandleUnusable,
           absl::StrCat(status.message(),
@@ -87,50 +89,57 @@ class OpenCudaMapping final : public CudaMapping {
 
   absl::Span<const std::byte* const> bases() const override { return bases_; }
 
-  absl::Status CopyToHost(const void* from, void* to, uint64_t bytes) const override {
-    ASSIGN_OR_RETURN(const auto current, ScopedCudaContext::Push(driver_, context_.get()));
-    return driver_.ToStatus(driver_.cuMemcpyDtoH(to, reinterpret_cast<CUdeviceptr>(from), bytes),
-                            absl::StrCat("copy ", bytes, " bytes from the GPU"));
-  }
-
  private:
-  const CudaDriver& driver_;
   const PrimaryContext context_;  // outlives the addresses, which the destructor closes
   std::vector<CUdeviceptr> addresses_;
   std::vector<const std::byte*> bases_;
 };
 
-absl::StatusOr<std::unique_ptr<CudaMapping>> OpenOnGpu(const std::string& gpu_uuid,
-                                                       absl::Span<const std::string> ipc_handles) {
+absl::StatusOr<PrimaryContext> RetainContextOf(const std::string& gpu_uuid) {
   const absl::StatusOr<const CudaDriver*> driver = CudaDriver::Load();
   if (!driver.ok()) return GpuNotFound(gpu_uuid, driver.status().message());
   ASSIGN_OR_RETURN(const std::vector<CudaDeviceInfo> gpus, ListCudaDevices(**driver));
   for (const CudaDeviceInfo& gpu : gpus) {
-    if (gpu.uuid != gpu_uuid) continue;
-    ASSIGN_OR_RETURN(PrimaryContext context, PrimaryContext::Retain(**driver, gpu.device));
-    auto mapping = std::make_unique<OpenCudaMapping>(**driver, std::move(context));
-    for (const std::string& handle : ipc_handles) RETURN_IF_ERROR(mapping->OpenHandle(handle));
-    return mapping;
+    if (gpu.uuid == gpu_uuid) return PrimaryContext::Retain(**driver, gpu.device);
   }
   return GpuNotFound(gpu_uuid, absl::StrCat("this process sees ", gpus.size(),
                                             " GPUs and not that one; check CUDA_VISIBLE_DEVICES "
                                             "or ask for a device that it sees"));
 }
 
-#else
-
-absl::StatusOr<std::unique_ptr<CudaMapping>> OpenOnGpu(const std::string& gpu_uuid,
-                                                       absl::Span<const std::string>) {
-  return GpuNotFound(gpu_uuid, CudaDriver::Load().status().message());
-}
-
 #endif  // WEIGHTD_HAVE_CUDA
 
 }  // namespace
 
+#if WEIGHTD_HAVE_CUDA
+
 absl::StatusOr<std::unique_ptr<CudaMapping>> CudaMapping::Open(
     const std::string& gpu_uuid, absl::Span<const std::string> ipc_handles) {
-  return OpenOnGpu(gpu_uuid, ipc_handles);
+  ASSIGN_OR_RETURN(PrimaryContext context, RetainContextOf(gpu_uuid));
+  auto mapping = std::make_unique<OpenCudaMapping>(std::move(context));
+  for (const std::string& handle : ipc_handles) RETURN_IF_ERROR(mapping->OpenHandle(handle));
+  return mapping;
 }
+
+absl::Status CopyFromGpu(const std::string& gpu_uuid, const void* from, void* to, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const PrimaryContext context, RetainContextOf(gpu_uuid));
+  const CudaDriver& driver = context.driver();
+  ASSIGN_OR_RETURN(const auto current, ScopedCudaContext::Push(driver, context.get()));
+  return driver.ToStatus(driver.cuMemcpyDtoH(to, reinterpret_cast<CUdeviceptr>(from), bytes),
+                         absl::StrCat("copy ", bytes, " bytes from ", gpu_uuid));
+}
+
+#else
+
+absl::StatusOr<std::unique_ptr<CudaMapping>> CudaMapping::Open(const std::string& gpu_uuid,
+                                                               absl::Span<const std::string>) {
+  return GpuNotFound(gpu_uuid, CudaDriver::Load().status().message());
+}
+
+absl::Status CopyFromGpu(const std::string& gpu_uuid, const void*, void*, uint64_t) {
+  return GpuNotFound(gpu_uuid, CudaDriver::Load().status().message());
+}
+
+#endif  // WEIGHTD_HAVE_CUDA
 
 }  // namespace weightd::client

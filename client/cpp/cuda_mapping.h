@@ -29,10 +29,11 @@ class CudaMapping {
 
   // One device address per handle.
   virtual absl::Span<const std::byte* const> bases() const = 0;
-
-  // Copies from the GPU's memory to `to`, and waits for it.
-  virtual absl::Status CopyToHost(const void* from, void* to, uint64_t bytes) const = 0;
 };
+
+// Copies `bytes` of memory that is mapped on that GPU to host memory, and waits for it.
+// Thread-safe.
+absl::Status CopyFromGpu(const std::string& gpu_uuid, const void* from, void* to, uint64_t bytes);
 
 }  // namespace weightd::client
 

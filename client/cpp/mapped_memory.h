@@ -28,8 +28,6 @@ class MappedMemory {
 
   // One address per allocation; null for one without bytes.
   absl::Span<const std::byte* const> bases() const { return bases_; }
-  // Null for host memory.
-  const CudaMapping* cuda() const { return cuda_.get(); }
 
  private:
   MappedMemory() = default;

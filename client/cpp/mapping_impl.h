@@ -31,10 +31,6 @@ class __attribute__((visibility("hidden"))) Mapping::Impl {
   // Whether this is the process that attached, and not a child of it made by fork().
   bool owned_by_this_process() const;
 
-  // The implementation of `mapping`, or null for an empty one.
-  static const Impl* Of(const Mapping& mapping) { return mapping.impl_.get(); }
-  const MappedMemory& memory() const { return memory_; }
-
  private:
   const pid_t pid_;
   const std::map<std::string, std::string> metadata_;

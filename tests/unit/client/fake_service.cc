@@ -1,5 +1,6 @@
 #include "tests/unit/client/fake_service.h"
 
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -142,6 +143,7 @@ FakeService::FakeService(std::string socket_dir)
     : socket_dir_(std::move(socket_dir)),
       handle_listener_(ListenSeqpacket(HandleSocketPath(socket_dir_))),
       stop_event_(::eventfd(0, EFD_CLOEXEC)) {
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(absl::StrCat("unix:", RpcSocketPath(socket_dir_)),
                            grpc::InsecureServerCredentials());
@@ -152,6 +154,10 @@ FakeService::FakeService(std::string socket_dir)
 }
 
 FakeService::~FakeService() { Kill(); }
+
+void FakeService::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(serving);
+}
 
 void FakeService::Kill() {
   server_->Shutdown(absl::ToChronoTime(absl::Now()));

@@ -63,6 +63,8 @@ class FakeService final : public v1::WeightCache::CallbackService {
   StreamHandler<v1::StageModelRequest, v1::StageModelResponse> stage_model;
   StreamHandler<v1::WatchEventsRequest, v1::WatchEventsResponse> watch_events;
 
+  // What grpc.health.v1 answers; SERVING at first.
+  void SetServing(bool serving);
   // Sends one more message to every open Attach.
   void Notify(const v1::AttachResponse& message);
   // Waits until `count` Attach streams are open; false after `timeout`.

@@ -1,0 +1,80 @@
+#ifndef WEIGHTD_CLIENT_CLI_DAEMON_H_
+#define WEIGHTD_CLIENT_CLI_DAEMON_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/cli/invocation.h"
+#include "client/cpp/daemon_connection.h"
+#include "weightd/v1/weight_cache.grpc.pb.h"
+
+namespace weightd::cli {
+
+// Whether a stream goes on after a message.
+enum class Next { kContinue, kStop };
+
+// One connection to weightd. Errors say why the daemon cannot be reached, or carry its reason.
+// Thread-compatible.
+class Daemon {
+ public:
+  static absl::StatusOr<Daemon> Connect(const GlobalOptions& options);
+
+  // A call with one answer, within --timeout.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(grpc::Status (v1::WeightCache::Stub::*method)(grpc::ClientContext*,
+                                                                              const Request&,
+                                                                              Response*),
+                                const Request& request) const {
+    grpc::ClientContext context;
+    SetDeadline(context, timeout_);
+    Response response;
+    const grpc::Status status = ((*stub_).*method)(&context, request, &response);
+    if (!status.ok()) return Error(status);
+    return response;
+  }
+
+  // A call with a stream of answers, within `timeout`. `take` gets each; after kStop the stream is
+  // cancelled and the result is OK.
+  template <typename Request, typename Response>
+  absl::Status Stream(std::unique_ptr<grpc::ClientReader<Response>> (
+                          v1::WeightCache::Stub::*method)(grpc::ClientContext*, const Request&),
+                      const Request& request, absl::Duration timeout,
+                      absl::FunctionRef<Next(const Response&)> take) const {
+    grpc::ClientContext context;
+    SetDeadline(context, timeout);
+    const std::unique_ptr<grpc::ClientReader<Response>> reader =
+        ((*stub_).*method)(&context, request);
+    Response response;
+    bool stopped = false;
+    while (!stopped && reader->Read(&response)) stopped = take(response) == Next::kStop;
+    if (stopped) context.TryCancel();
+    const grpc::Status status = reader->Finish();
+    return stopped || status.ok() ? absl::OkStatus() : Error(status);
+  }
+
+  // Asks grpc.health.v1; "SERVING", "NOT_SERVING" and so on.
+  absl::StatusOr<std::string> CheckHealth() const;
+
+ private:
+  Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options);
+
+  static void SetDeadline(grpc::ClientContext& context, absl::Duration timeout);
+  absl::Status Error(const grpc::Status& status) const;
+
+  std::string socket_dir_;
+  absl::Duration timeout_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::WeightCache::Stub> stub_;
+};
+
+}  // namespace weightd::cli
+
+#endif  // WEIGHTD_CLIENT_CLI_DAEMON_H_

@@ -1,0 +1,206 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/daemon.h"
+#include "client/cli/json.h"
+#include "client/cli/table.h"
+#include "client/cli/text.h"
+#include "client/cli/verbs.h"
+#include "common/format_units.h"
+#include "common/status_macros.h"
+
+namespace weightd::cli {
+namespace {
+
+constexpr uint32_t kPageTensors = 5000;
+constexpr size_t kShortRevision = 12;
+
+std::string StateName(v1::ResidencyState state) {
+  return absl::AsciiStrToLower(v1::ResidencyState_Name(state));
+}
+
+absl::StatusOr<v1::ListModelsResponse> ListModels(const Invocation& invocation, bool resident) {
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  v1::ListModelsRequest request;
+  request.set_resident_only(resident);
+  return daemon.Call(&v1::WeightCache::Stub::ListModels, request);
+}
+
+// "host" or "GPU-1f3a (staging)" for each copy.
+std::string InMemory(const v1::Model& model) {
+  std::vector<std::string> copies;
+  for (const v1::Generation& generation : model.generations()) {
+    const bool resident = generation.state() == v1::RESIDENT;
+    copies.push_back(
+        resident ? generation.device()
+                 : absl::StrCat(generation.device(), " (", StateName(generation.state()), ")"));
+  }
+  return absl::StrJoin(copies, ", ");
+}
+
+absl::Status RunLs(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, false));
+  const Io& io = invocation.io;
+  if (invocation.json()) {
+    io.out << JsonDocument(ToJson(response));
+    return absl::OkStatus();
+  }
+  Table table(
+      {{"MODEL"}, {"SIZE", true}, {"FILES", true}, {"REVISION"}, {"IN MEMORY"}, {"PROBLEM"}});
+  for (const v1::Model& model : response.models()) {
+    table.AddRow({model.name(), FormatBytes(model.file_bytes()), absl::StrCat(model.shard_count()),
+                  model.revision().substr(0, kShortRevision), InMemory(model), model.problem()});
+  }
+  table.Print(io.out, io.color);
+  return absl::OkStatus();
+}
+
+Table GenerationTable() {
+  return Table({{"MODEL"},
+                {"GENERATION", true},
+                {"DEVICE"},
+                {"STATE"},
+                {"SIZE", true},
+                {"TENSORS", true},
+                {"LEASES", true},
+                {"PINNED"},
+                {"RESIDENT SINCE"}});
+}
+
+void AddGenerations(const v1::Model& model, Table& table) {
+  for (const v1::Generation& generation : model.generations()) {
+    table.AddRow({model.name(), absl::StrCat(generation.id()), generation.device(),
+                  StateName(generation.state()), FormatBytes(generation.allocated_bytes()),
+                  absl::StrCat(generation.tensor_count()), absl::StrCat(generation.lease_count()),
+                  generation.pinned() ? "yes" : "no", FormatTime(generation.resident_time())});
+  }
+}
+
+absl::Status RunPs(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, true));
+  const Io& io = invocation.io;
+  if (invocation.json()) {
+    io.out << JsonDocument(ToJson(response));
+    return absl::OkStatus();
+  }
+  Table table = GenerationTable();
+  for (const v1::Model& model : response.models()) AddGenerations(model, table);
+  table.Print(io.out, io.color);
+  return absl::OkStatus();
+}
+
+void PrintReport(const v1::StageReport& report, const Io& io) {
+  io.out << "staged    " << FormatBytes(report.bytes_read()) << " by job " << report.job_id()
+         << " with " << Printable(report.engine()) << (report.direct() ? ", direct" : ", buffered");
+  const std::string rate = FormatRate(report.bytes_per_second());
+  if (!rate.empty()) io.out << ", " << rate;
+  io.out << '\n';
+  for (const std::string& fallback : report.fallbacks()) {
+    io.out << "fallback  " << Printable(fallback) << '\n';
+  }
+}
+
+void PrintModel(const v1::GetModelResponse& response, const Io& io) {
+  const v1::Model& model = response.model();
+  const auto line = [&io](const char* name, const std::string& text) {
+    if (!text.empty()) io.out << name << "  " << Printable(text) << '\n';
+  };
+  line("model   ", model.name());
+  line("root    ", model.root());
+  line("revision", model.revision());
+  line("files   ", absl::StrCat(model.shard_count(), ", ", FormatBytes(model.file_bytes())));
+  line("tensors ",
+       absl::StrCat(response.tensor_count(), ", ", FormatBytes(response.tensor_bytes())));
+  line("problem ", model.problem());
+  for (const auto& [key, value] : response.metadata()) {
+    line("metadata", absl::StrCat(key, " = ", value));
+  }
+  if (model.generations().empty()) {
+    io.out << "memory    not resident\n";
+    return;
+  }
+  for (const v1::Generation& generation : model.generations()) {
+    if (generation.has_report()) PrintReport(generation.report(), io);
+  }
+  io.out << '\n';
+  Table table = GenerationTable();
+  AddGenerations(model, table);
+  table.Print(io.out, io.color);
+}
+
+absl::Status RunDescribe(Invocation& invocation, const std::string& model) {
+  invocation.what = absl::StrCat("describe ", model);
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  v1::GetModelRequest request;
+  request.set_model(model);
+  ASSIGN_OR_RETURN(const v1::GetModelResponse response,
+                   daemon.Call(&v1::WeightCache::Stub::GetModel, request));
+  if (invocation.json()) {
+    invocation.io.out << JsonDocument(ToJson(response));
+  } else {
+    PrintModel(response, invocation.io);
+  }
+  return absl::OkStatus();
+}
+
+// All pages as one answer.
+absl::StatusOr<v1::GetModelResponse> FetchTensors(const Daemon& daemon, const std::string& model) {
+  v1::GetModelRequest request;
+  request.set_model(model);
+  request.set_page_size(kPageTensors);
+  ASSIGN_OR_RETURN(v1::GetModelResponse all,
+                   daemon.Call(&v1::WeightCache::Stub::GetModel, request));
+  while (!all.next_page_token().empty()) {
+    request.set_page_token(all.next_page_token());
+    ASSIGN_OR_RETURN(v1::GetModelResponse page,
+                     daemon.Call(&v1::WeightCache::Stub::GetModel, request));
+    if (page.tensors().empty()) return absl::InternalError("weightd sent an empty page");
+    for (v1::Tensor& tensor : *page.mutable_tensors()) *all.add_tensors() = std::move(tensor);
+    all.set_next_page_token(page.next_page_token());
+  }
+  return all;
+}
+
+absl::Status RunTensors(Invocation& invocation, const std::string& model) {
+  invocation.what = absl::StrCat("tensors ", model);
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  ASSIGN_OR_RETURN(const v1::GetModelResponse response, FetchTensors(daemon, model));
+  const Io& io = invocation.io;
+  if (invocation.json()) {
+    io.out << JsonDocument(ToJson(response));
+    return absl::OkStatus();
+  }
+  Table table({{"TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"BYTES", true}});
+  for (const v1::Tensor& tensor : response.tensors()) {
+    table.AddRow({tensor.name(), v1::DType_Name(tensor.dtype()),
+                  absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]"),
+                  absl::StrCat(tensor.bytes())});
+  }
+  table.Print(io.out, io.color);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddModelVerbs(CLI::App& app, Invocation& invocation) {
+  AddVerb(app, invocation, "ls", "Models on the volume, and where they are in memory",
+          [&invocation] { return RunLs(invocation); });
+  AddVerb(app, invocation, "ps", "Models in memory, one row per copy",
+          [&invocation] { return RunPs(invocation); });
+  const auto model = std::make_shared<std::string>();
+  AddVerb(app, invocation, "describe",
+          "One model: files, metadata, copies and how they were staged",
+          [&invocation, model] { return RunDescribe(invocation, *model); })
+      ->add_option("MODEL", *model)
+      ->required();
+  AddVerb(app, invocation, "tensors", "The tensors of a model",
+          [&invocation, model] { return RunTensors(invocation, *model); })
+      ->add_option("MODEL", *model)
+      ->required();
+}
+
+}  // namespace weightd::cli

@@ -1,0 +1,92 @@
+#include <unistd.h>
+#include <weightd/client.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "client/cli/verbs.h"
+#include "client/cpp/cuda_mapping.h"
+#include "client/cpp/public_status.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+
+namespace weightd::cli {
+namespace {
+
+// What a GPU's bytes are copied through.
+constexpr uint64_t kCopyBytes = uint64_t{16} << 20;
+
+struct ReadArguments {
+  std::string model;
+  std::string tensor;
+  std::string device;
+};
+
+enum class Written { kAll, kReaderLeft };
+
+absl::StatusOr<Written> WriteAll(int fd, const char* data, uint64_t bytes) {
+  while (bytes > 0) {
+    const ssize_t written = ::write(fd, data, std::min(bytes, kCopyBytes));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EPIPE) return Written::kReaderLeft;
+    if (written < 0) return PosixError(errno, "write to stdout");
+    data += written;
+    bytes -= static_cast<uint64_t>(written);
+  }
+  return Written::kAll;
+}
+
+absl::Status WriteFromGpu(int fd, const client::Tensor& tensor) {
+  std::vector<char> buffer(std::min(tensor.bytes, kCopyBytes));
+  const char* from = static_cast<const char*>(tensor.data);
+  const std::string gpu(tensor.device);
+  for (uint64_t done = 0; done < tensor.bytes;) {
+    const uint64_t part = std::min<uint64_t>(buffer.size(), tensor.bytes - done);
+    RETURN_IF_ERROR(client::CopyFromGpu(gpu, from + done, buffer.data(), part));
+    ASSIGN_OR_RETURN(const Written written, WriteAll(fd, buffer.data(), part));
+    if (written == Written::kReaderLeft) return absl::OkStatus();
+    done += part;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
+  invocation.what = absl::StrCat("read ", arguments.model, " ", arguments.tensor);
+  const client::Result<client::Mapping> mapping = client::Attach(
+      arguments.model,
+      {.socket_dir = invocation.options.socket_dir,
+       .device = arguments.device,
+       .client_name = "weightctl read",
+       .timeout = absl::ToChronoMilliseconds(std::min(
+           std::max(invocation.options.timeout, absl::Milliseconds(1)), absl::Hours(24)))});
+  if (!mapping.ok()) return client::FromPublicStatus(mapping.status());
+  const client::Tensor* tensor = mapping->Find(arguments.tensor);
+  if (tensor == nullptr) {
+    return absl::NotFoundError(absl::StrCat("the model has no such tensor; `weightctl tensors ",
+                                            arguments.model, "` lists them"));
+  }
+  if (tensor->device != "host") return WriteFromGpu(invocation.io.out_fd, *tensor);
+  return WriteAll(invocation.io.out_fd, static_cast<const char*>(tensor->data), tensor->bytes)
+      .status();
+}
+
+}  // namespace
+
+void AddReadVerb(CLI::App& app, Invocation& invocation) {
+  const auto arguments = std::make_shared<ReadArguments>();
+  CLI::App* verb = AddVerb(app, invocation, "read",
+                           "Attach as a client does and write a tensor's raw bytes to stdout",
+                           [&invocation, arguments] { return RunRead(invocation, *arguments); });
+  verb->add_option("MODEL", arguments->model)->required();
+  verb->add_option("TENSOR", arguments->tensor)->required();
+  verb->add_option("--device", arguments->device,
+                   "`host` or a GPU's UUID; default: where the model is resident")
+      ->type_name("DEVICE");
+}
+
+}  // namespace weightd::cli

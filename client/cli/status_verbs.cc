@@ -1,0 +1,122 @@
+#include <ostream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/daemon.h"
+#include "client/cli/json.h"
+#include "client/cli/table.h"
+#include "client/cli/text.h"
+#include "client/cli/verbs.h"
+#include "common/errors.h"
+#include "common/format_units.h"
+#include "common/status_macros.h"
+
+namespace weightd::cli {
+namespace {
+
+absl::StatusOr<v1::GetStatusResponse> FetchStatus(const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(options));
+  return daemon.Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest());
+}
+
+std::string StorageText(const v1::StorageStatus& storage) {
+  std::string text = storage.engine();
+  if (!storage.engine_reason().empty()) absl::StrAppend(&text, " (", storage.engine_reason(), ")");
+  return absl::StrCat(text, ", blocks of ", FormatBytes(storage.block_bytes()), ", pool of ",
+                      FormatBytes(storage.pool_bytes()), " in ", storage.pool_pages(), " pages");
+}
+
+void PrintDevices(const v1::GetStatusResponse& status, const Io& io) {
+  Table table({{"DEVICE"},
+               {"NAME"},
+               {"SHARE"},
+               {"USED", true},
+               {"BUDGET", true},
+               {"LEASED", true},
+               {"PINNED", true},
+               {"TOTAL", true}});
+  for (const v1::Device& device : status.devices()) {
+    const bool is_default = device.id() == status.default_device();
+    table.AddRow({absl::StrCat(device.id(), is_default ? " (default)" : ""), device.name(),
+                  device.share(), FormatBytes(device.used_bytes()),
+                  FormatBytes(device.budget_bytes()), FormatBytes(device.leased_bytes()),
+                  FormatBytes(device.pinned_bytes()), FormatBytes(device.total_bytes())});
+  }
+  table.Print(io.out, io.color);
+}
+
+void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
+  const auto line = [&io](const char* name, const std::string& text) {
+    io.out << name << "  " << Printable(text) << '\n';
+  };
+  line("version ", status.version());
+  line("pid     ", absl::StrCat(status.pid(), ", since ", FormatTime(status.start_time())));
+  line("state   ", status.draining() ? "draining" : "serving");
+  line("sockets ", status.socket_dir());
+  line("roots   ", absl::StrJoin(status.roots(), ", "));
+  line("storage ", StorageText(status.storage()));
+  line("jobs    ",
+       absl::StrCat(status.jobs_running(), " running, ", status.jobs_queued(), " queued"));
+  line("leases  ", absl::StrCat(status.lease_count()));
+  for (const std::string& warning : status.warnings()) line("warning ", warning);
+  io.out << '\n';
+  PrintDevices(status, io);
+}
+
+absl::Status RunStatus(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const v1::GetStatusResponse status, FetchStatus(invocation.options));
+  if (invocation.json()) {
+    invocation.io.out << JsonDocument(ToJson(status));
+  } else {
+    PrintStatus(status, invocation.io);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunHealth(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  ASSIGN_OR_RETURN(const std::string health, daemon.CheckHealth());
+  if (invocation.json()) {
+    invocation.io.out << JsonDocument({{"status", health}});
+  } else {
+    invocation.io.out << health << '\n';
+  }
+  if (health == "SERVING") return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("weightd is ", health));
+}
+
+// The client's version needs no daemon, so only its absence is reported, and not as an error.
+absl::Status RunVersion(const Invocation& invocation) {
+  const absl::StatusOr<v1::GetStatusResponse> status = FetchStatus(invocation.options);
+  std::ostream& out = invocation.io.out;
+  if (invocation.json()) {
+    nlohmann::ordered_json versions = {{"client", ClientVersion()}};
+    if (status.ok()) versions["daemon"] = status->version();
+    out << JsonDocument(versions);
+    return absl::OkStatus();
+  }
+  out << "weightctl " << ClientVersion() << '\n';
+  if (status.ok()) {
+    out << "weightd   " << Printable(status->version()) << '\n';
+  } else {
+    invocation.io.err << "weightctl: no daemon's version: " << Printable(status.status().message())
+                      << '\n';
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string ClientVersion() { return WEIGHTD_VERSION; }
+
+void AddStatusVerbs(CLI::App& app, Invocation& invocation) {
+  AddVerb(app, invocation, "status", "How the daemon is: version, storage, devices and budgets",
+          [&invocation] { return RunStatus(invocation); });
+  AddVerb(app, invocation, "health", "Whether the daemon serves; exit code 0 if so",
+          [&invocation] { return RunHealth(invocation); });
+  AddVerb(app, invocation, "version", "Version of weightctl and, if it answers, of the daemon",
+          [&invocation] { return RunVersion(invocation); });
+}
+
+}  // namespace weightd::cli

@@ -1,0 +1,63 @@
+#include "client/cli/text.h"
+
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/format_units.h"
+
+namespace weightd::cli {
+
+std::string Printable(absl::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      absl::StrAppendFormat(&safe, "\\x%02x", byte);
+    } else {
+      safe.push_back(c);
+    }
+  }
+  return safe;
+}
+
+size_t DisplayWidth(absl::string_view text) {
+  size_t width = 0;
+  for (const char c : text) {
+    const bool continuation = (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+    if (!continuation) ++width;
+  }
+  return width;
+}
+
+std::string FormatTime(const google::protobuf::Timestamp& time) {
+  if (time.seconds() == 0) return "";
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixSeconds(time.seconds()),
+                          absl::LocalTimeZone());
+}
+
+std::string FormatRate(uint64_t bytes_per_second) {
+  return bytes_per_second == 0 ? "" : FormatBytes(bytes_per_second) + "/s";
+}
+
+std::string Counted(uint64_t count, absl::string_view noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
+absl::StatusOr<absl::Duration> ParseTimeout(absl::string_view text) {
+  absl::Duration duration;
+  double seconds = 0;
+  if (absl::SimpleAtod(text, &seconds) && !std::isnan(seconds)) {
+    duration = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &duration)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("`", text, "` is not a time such as 10s, 500ms or 2m"));
+  }
+  if (duration <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat("`", text, "` is not above 0"));
+  }
+  return duration;
+}
+
+}  // namespace weightd::cli

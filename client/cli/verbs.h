@@ -1,0 +1,34 @@
+#ifndef WEIGHTD_CLIENT_CLI_VERBS_H_
+#define WEIGHTD_CLIENT_CLI_VERBS_H_
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "client/cli/invocation.h"
+
+// The verbs of weightctl, by group. Each function adds its verbs to the parser; a verb that is
+// chosen sets `invocation.run`. `app` and `invocation` outlive the run.
+
+namespace weightd::cli {
+
+// status, health, version
+void AddStatusVerbs(CLI::App& app, Invocation& invocation);
+// ls, ps, describe, tensors
+void AddModelVerbs(CLI::App& app, Invocation& invocation);
+// stage, evict, pin, unpin
+void AddStageVerbs(CLI::App& app, Invocation& invocation);
+// leases, events
+void AddLeaseVerbs(CLI::App& app, Invocation& invocation);
+// read
+void AddReadVerb(CLI::App& app, Invocation& invocation);
+
+// A verb that, when chosen, makes `run` what the invocation does.
+CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name,
+                  const std::string& description, std::function<absl::Status()> run);
+
+// The name of this build.
+std::string ClientVersion();
+
+}  // namespace weightd::cli
+
+#endif  // WEIGHTD_CLIENT_CLI_VERBS_H_

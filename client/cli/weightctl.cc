@@ -1,0 +1,98 @@
+#include "client/cli/weightctl.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/exit_codes.h"
+#include "client/cli/text.h"
+#include "client/cli/verbs.h"
+#include "common/socket_paths.h"
+
+namespace weightd::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "\nData goes to stdout, messages to stderr. -o json prints the API's messages "
+    "(weightd.v1),\none document per command; `events` prints one line per event.\n";
+
+void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
+  app.add_option("--socket-dir", options.socket_dir,
+                 absl::StrCat("directory of weightd's sockets [", kSocketDirVariable, "]"))
+      ->type_name("DIR");
+  const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
+                                                       {"json", OutputFormat::kJson}};
+  app.add_option("-o,--output", options.output, "table (default) or json")
+      ->transform(CLI::CheckedTransformer(formats))
+      ->option_text("FORMAT");
+  app.add_option_function<std::string>(
+         "--timeout",
+         [&options](const std::string& text) {
+           const absl::StatusOr<absl::Duration> timeout = ParseTimeout(text);
+           if (!timeout.ok()) {
+             throw CLI::ValidationError("--timeout", std::string(timeout.status().message()));
+           }
+           options.timeout = *timeout;
+           options.timeout_given = true;
+         },
+         "for connecting and for the answer: 10s (default), 500ms, 2m; `stage --wait` and `events` "
+         "end by it only where it is given")
+      ->type_name("TIME");
+}
+
+void PrintError(const absl::Status& status, const Invocation& invocation) {
+  Io& io = invocation.io;
+  // gRPC itself sends no text with some codes.
+  const absl::string_view message = status.message();
+  const std::string text =
+      message.empty() ? absl::StatusCodeToString(status.code()) : std::string(message);
+  io.err << "weightctl: " << Printable(invocation.what) << ": " << Printable(text) << '\n';
+  const std::string hint = HintFor(status);
+  if (!hint.empty()) io.err << "hint: " << hint << '\n';
+}
+
+}  // namespace
+
+CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name,
+                  const std::string& description, std::function<absl::Status()> run) {
+  CLI::App* verb = app.add_subcommand(name, description);
+  verb->fallthrough();  // global options may stand after the verb
+  verb->callback([&invocation, name, run = std::move(run)] {
+    invocation.what = name;
+    invocation.run = run;
+  });
+  return verb;
+}
+
+int RunWeightctl(int argc, const char* const* argv, Io& io) {
+  Invocation invocation{.io = io, .options = {}, .what = {}, .run = {}};
+  CLI::App app("Asks and operates weightd, the node's weight cache", "weightctl");
+  app.footer(absl::StrCat(kFooter, "\n", ExitCodeHelp()));
+  app.set_version_flag("--version", ClientVersion());
+  app.require_subcommand(1);
+  AddGlobalOptions(app, invocation.options);
+  AddModelVerbs(app, invocation);
+  AddStageVerbs(app, invocation);
+  AddLeaseVerbs(app, invocation);
+  AddReadVerb(app, invocation);
+  AddStatusVerbs(app, invocation);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked_for_help = error.get_exit_code() == 0;
+    if (asked_for_help) {
+      (void)app.exit(error, io.out, io.err);
+      return static_cast<int>(ExitCode::kOk);
+    }
+    io.err << "weightctl: " << Printable(error.what()) << "; see weightctl --help\n";
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  invocation.options.socket_dir = ResolveSocketDir(invocation.options.socket_dir);
+  const absl::Status status = invocation.run();
+  if (!status.ok()) PrintError(status, invocation);
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+}  // namespace weightd::cli
