@@ -1,0 +1,82 @@
+#include "tests/fuzz/fuzz_entry.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "common/dtype.h"
+#include "common/errors.h"
+#include "daemon/format/safetensors.h"
+#include "daemon/format/safetensors_index.h"
+#include "daemon/format/text.h"
+
+namespace weightd::testing {
+namespace {
+
+constexpr absl::string_view kPath = "fuzz.safetensors";
+
+void Require(bool holds, const char* promise) {
+  if (holds) return;
+  std::fprintf(stderr, "broken promise: %s\n", promise);
+  std::abort();
+}
+
+// Errors go into logs and protobuf strings.
+void RequireGoodError(const absl::Status& status) {
+  Require(GetReason(status).has_value(), "errors have a reason");
+  Require(FindInvalidUtf8(status.message()) == absl::string_view::npos, "messages are UTF-8");
+  Require(status.message().size() < 2000, "messages are short");
+}
+
+void RequireTiling(const SafetensorsHeader& header) {
+  uint64_t end = 0;
+  std::set<std::string> names;
+  for (const TensorEntry& tensor : header.tensors) {
+    // An empty tensor may be listed behind its neighbour of the same offset.
+    Require(tensor.offset == end || tensor.bytes == 0, "tensors follow each other");
+    Require(tensor.offset <= header.shard.data_bytes, "tensors begin in the data");
+    end = tensor.offset + tensor.bytes > end ? tensor.offset + tensor.bytes : end;
+    Require(TensorBytes(tensor.dtype, tensor.shape) == tensor.bytes, "bytes fit dtype and shape");
+    Require(names.insert(tensor.name).second, "names are unique");
+    Require(FindInvalidUtf8(tensor.name) == absl::string_view::npos, "names are UTF-8");
+  }
+  Require(end == header.shard.data_bytes, "tensors fill the data");
+}
+
+}  // namespace
+
+void FuzzSafetensorsHeader(const uint8_t* data, size_t size) {
+  const auto prefix = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(data), size);
+  const auto length = ParseSafetensorsPrefix(prefix.first(size < 8 ? size : 8), size, kPath);
+  if (length.ok()) Require(*length <= size - 8, "the header lies in the file");
+  if (size < 8) return;
+
+  uint64_t data_bytes = 0;
+  std::memcpy(&data_bytes, data, sizeof(data_bytes));
+  const absl::string_view text(reinterpret_cast<const char*>(data) + 8, size - 8);
+  if (data_bytes > ~uint64_t{0} - size) return;
+  const auto header = ParseSafetensorsHeader(text, size + data_bytes, kPath);
+  if (header.ok()) {
+    RequireTiling(*header);
+  } else {
+    RequireGoodError(header.status());
+  }
+}
+
+void FuzzSafetensorsIndex(const uint8_t* data, size_t size) {
+  const absl::string_view text(reinterpret_cast<const char*>(data), size);
+  const auto index = ParseSafetensorsIndex(text, kPath);
+  if (!index.ok()) return RequireGoodError(index.status());
+  Require(!index->entries.empty(), "an index names a tensor");
+  for (const SafetensorsIndex::Entry& entry : index->entries) {
+    Require(entry.shard_index < index->shards.size(), "every tensor has a shard");
+  }
+  for (const std::string& shard : index->shards) {
+    Require(shard.find('/') == std::string::npos && shard != "..", "shards are plain names");
+  }
+}
+
+}  // namespace weightd::testing

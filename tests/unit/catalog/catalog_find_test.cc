@@ -1,0 +1,112 @@
+#include "absl/strings/str_cat.h"
+#include "tests/unit/catalog/catalog_fixture.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using CatalogFindTest = CatalogFixture;
+
+TEST_F(CatalogFindTest, FindsWhatListNames) {
+  WriteOne("single.safetensors");
+  WriteOne("a/b/c/model.safetensors");
+  WriteOne("hub/datasets/x/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 2));
+  ASSERT_OK(WriteHubCache(first_.path(), "gpt2", "abc", Specs(), 1));
+  ASSERT_OK(WriteHubCache(first_.File("hub"), "org/other", "abc", Specs(), 1));
+  ASSERT_OK(WriteSharded(second_.path(), Specs(), 2));
+  WriteOne("models--org--name/snapshots/abc/unet/model.safetensors");
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  ASSERT_EQ(list.size(), 8u);
+  for (const Checkpoint& wanted : list) {
+    ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find(wanted.model));
+    EXPECT_EQ(found.model, wanted.model);
+    EXPECT_EQ(found.volume->root(), wanted.volume->root());
+    EXPECT_EQ(found.directory, wanted.directory);
+    EXPECT_EQ(found.revision, wanted.revision);
+    EXPECT_EQ(found.shard_paths, wanted.shard_paths);
+    EXPECT_EQ(found.index_path, wanted.index_path);
+    EXPECT_EQ(found.file_bytes, wanted.file_bytes);
+    EXPECT_OK(catalog.Open(found));
+  }
+}
+
+TEST_F(CatalogFindTest, AgreesWithListWhereANameHasSeveralPlaces) {
+  WriteOne("m.safetensors");
+  WriteOne("m/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "m", "abc", Specs(), 1));
+  WriteOne("org/name/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  ASSERT_OK(WriteHubCache(first_.File("org"), "name", "abc", Specs(), 1));
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].directory, "");
+  EXPECT_EQ(list[1].directory, "org/name");
+  for (const Checkpoint& wanted : list) {
+    ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find(wanted.model));
+    EXPECT_EQ(found.directory, wanted.directory);
+  }
+}
+
+TEST_F(CatalogFindTest, DoesNotReadTheRestOfTheTree) {
+  WriteOne("m/model.safetensors");
+  for (int i = 0; i < 20; ++i) WriteOne(absl::StrCat("other/", i, ".safetensors"));
+  EXPECT_OK(MakeCatalog({.entries_max = 5}).Find("m"));
+}
+
+TEST_F(CatalogFindTest, NamesNearMisses) {
+  WriteOne("llama-8b/model.safetensors");
+  ASSERT_OK(WriteHubCache(second_.path(), "meta/llama-8b-it", "abc", Specs(), 1));
+  const Catalog catalog = MakeCatalog();
+  EXPECT_THAT(catalog.Find("lama-8b"),
+              ReasonIs(Reason::kModelNotFound, HasSubstr("did you mean llama-8b")));
+  EXPECT_THAT(catalog.Find("lama-8b"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("lama-8b")));
+  EXPECT_THAT(catalog.Find("llama-8b-it"),
+              ReasonIs(Reason::kModelNotFound, HasSubstr("meta/llama-8b-it")));
+  EXPECT_THAT(catalog.Find("something/else"),
+              ReasonIs(Reason::kModelNotFound, Not(HasSubstr("did you mean"))));
+}
+
+TEST_F(CatalogFindTest, DoesNotFindWhatListLeavesOut) {
+  WriteOne(".hidden/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  WriteOne("a/b/c/model.safetensors");
+  const Catalog catalog = MakeCatalog({.depth_max = 3});
+  for (const char* model : {".hidden", "models--org--name", "models--org--name/snapshots/abc",
+                            "models--org--name/blobs", "org", "a/b", "a"}) {
+    EXPECT_THAT(catalog.Find(model), ReasonIs(Reason::kModelNotFound, HasSubstr(model)));
+  }
+  EXPECT_OK(catalog.Find("a/b/c"));
+  EXPECT_THAT(MakeCatalog({.depth_max = 2}).Find("a/b/c"),
+              ReasonIs(Reason::kModelNotFound, HasSubstr("a/b/c")));
+}
+
+TEST_F(CatalogFindTest, RefusesNamesThatLeaveTheRoot) {
+  const Catalog catalog = MakeCatalog();
+  for (const char* model : {"", "/etc", "..", "../x", "a/../b", "a/./b", "a//b", "a/", "a\nb"}) {
+    EXPECT_THAT(catalog.Find(model), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("model name")));
+    EXPECT_THAT(catalog.Find(model), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::_));
+  }
+}
+
+TEST_F(CatalogFindTest, SaysThatALinkLeavesTheRoot) {
+  ASSERT_OK(WriteSafetensors(second_.File("m/model.safetensors"), Specs()));
+  std::filesystem::create_directory_symlink(second_.File("m"), first_.File("dir"));
+  std::filesystem::create_directory(first_.File("file"));
+  std::filesystem::create_symlink(second_.File("m/model.safetensors"),
+                                  first_.File("file/model.safetensors"));
+  std::filesystem::create_symlink(second_.File("m/model.safetensors"),
+                                  first_.File("top.safetensors"));
+  const Catalog catalog = Make({first_.path()});
+  for (const char* model : {"dir", "file", "top"}) {
+    EXPECT_THAT(catalog.Find(model), ReasonIs(Reason::kPathOutsideRoot, AllOf(HasSubstr(model))));
+  }
+}
+
+}  // namespace
+}  // namespace weightd::testing

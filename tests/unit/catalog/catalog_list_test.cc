@@ -1,0 +1,222 @@
+#include <utime.h>
+
+#include <cerrno>
+
+#include "tests/unit/catalog/catalog_fixture.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// A real volume that cannot list one of its directories.
+class FaultyVolume final : public Volume {
+ public:
+  FaultyVolume(std::unique_ptr<Volume> volume, std::string faulty)
+      : volume_(std::move(volume)), faulty_(std::move(faulty)) {}
+  const std::string& root() const override { return volume_->root(); }
+  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override {
+    if (directory == faulty_) return PosixError(EIO, "list");
+    return volume_->List(directory);
+  }
+  absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override {
+    return volume_->Open(path);
+  }
+
+ private:
+  const std::unique_ptr<Volume> volume_;
+  const std::string faulty_;
+};
+
+class CatalogListTest : public CatalogFixture {
+ protected:
+  // A catalog of the first root, whose directory `faulty` cannot be listed.
+  Catalog MakeWithFault(const std::string& faulty) const {
+    auto volume = OpenVolume(first_.path());
+    EXPECT_OK(volume);
+    return Catalog({std::make_shared<FaultyVolume>(*std::move(volume), faulty)}, {});
+  }
+};
+
+TEST_F(CatalogListTest, FindsNothingInEmptyRoots) { EXPECT_THAT(Models(MakeCatalog()), IsEmpty()); }
+
+TEST_F(CatalogListTest, FindsEveryLayout) {
+  WriteOne("single.safetensors");
+  WriteOne("dir/model.safetensors");
+  WriteOne("nested/deep/er/weights.safetensors");
+  ASSERT_OK(WriteSharded(first_.File("sharded"), Specs(), 3));
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc123", Specs(), 2));
+  ASSERT_OK(WriteHubCache(first_.path(), "gpt2", "def456", Specs(), 1));
+  ASSERT_OK(WriteRawFile(first_.File("notes/readme.txt"), "x"));
+  EXPECT_THAT(Models(MakeCatalog()),
+              ElementsAre("dir", "gpt2", "nested/deep/er", "org/name", "sharded", "single"));
+}
+
+TEST_F(CatalogListTest, DescribesAShardedCheckpoint) {
+  ASSERT_OK(WriteSharded(first_.File("m"), Specs(), 2));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog().List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].directory, "m");
+  EXPECT_EQ(list[0].index_path, "m/model.safetensors.index.json");
+  EXPECT_THAT(list[0].shard_paths, ElementsAre("m/model-00001-of-00002.safetensors",
+                                               "m/model-00002-of-00002.safetensors"));
+  EXPECT_EQ(list[0].file_bytes,
+            std::filesystem::file_size(first_.File("m/model-00001-of-00002.safetensors")) +
+                std::filesystem::file_size(first_.File("m/model-00002-of-00002.safetensors")));
+  EXPECT_EQ(list[0].problem, "");
+  EXPECT_EQ(list[0].volume->root(), first_.path());
+}
+
+TEST_F(CatalogListTest, TakesEveryFileOfTheRootAsAModelButThoseOfAnIndex) {
+  ASSERT_OK(WriteSharded(first_.path(), Specs(), 2));
+  WriteOne("other.safetensors");
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog().List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].model, "model");
+  EXPECT_EQ(list[0].directory, "");
+  EXPECT_EQ(list[0].shard_paths.size(), 2u);
+  EXPECT_EQ(list[1].model, "other");
+  EXPECT_THAT(list[1].shard_paths, ElementsAre("other.safetensors"));
+}
+
+TEST_F(CatalogListTest, LetsTheEarlierRootWin) {
+  ASSERT_OK(WriteSafetensors(first_.File("m/model.safetensors"), Specs()));
+  ASSERT_OK(WriteSafetensors(second_.File("m/model.safetensors"), Specs()));
+  ASSERT_OK(WriteSafetensors(second_.File("n/model.safetensors"), Specs()));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog().List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].volume->root(), first_.path());
+  EXPECT_EQ(list[1].volume->root(), second_.path());
+}
+
+TEST_F(CatalogListTest, PassesOverHiddenDirectories) {
+  WriteOne(".cache/x/model.safetensors");
+  WriteOne(".no_exist/model.safetensors");
+  WriteOne("m/.staged/model.safetensors");
+  WriteOne(".hidden.safetensors");
+  EXPECT_THAT(Models(MakeCatalog()), IsEmpty());
+}
+
+TEST_F(CatalogListTest, SeesOnlyTheSnapshotOfAHubCache) {
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  WriteOne("models--org--name/blobs/x.safetensors");
+  WriteOne("models--org--name/refs/x.safetensors");
+  WriteOne("models--org--name/.no_exist/abc/x.safetensors");
+  WriteOne("models--org--name/x.safetensors");
+  EXPECT_THAT(Models(MakeCatalog()), ElementsAre("org/name"));
+}
+
+TEST_F(CatalogListTest, FollowsRefsMain) {
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "zzz", Specs(), 1));
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "aaa", Specs(), 1));
+  ASSERT_OK(WriteRawFile(first_.File("models--org--name/refs/main"), "zzz\n"));
+  ASSERT_OK_AND_ASSIGN(std::vector<Checkpoint> list, MakeCatalog().List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].revision, "zzz");
+  ASSERT_OK(WriteRawFile(first_.File("models--org--name/refs/main"), "aaa"));
+  ASSERT_OK_AND_ASSIGN(list, MakeCatalog().List());
+  EXPECT_EQ(list[0].revision, "aaa");
+  EXPECT_EQ(list[0].directory, "models--org--name/snapshots/aaa");
+}
+
+TEST_F(CatalogListTest, TakesTheOnlySnapshotWithoutRefs) {
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  std::filesystem::remove_all(first_.File("models--org--name/refs"));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog().List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].revision, "abc");
+}
+
+TEST_F(CatalogListTest, TakesTheNewestSnapshotWhereRefsMainNamesNone) {
+  for (const char* revision : {"aaa", "bbb", "ccc"}) {
+    ASSERT_OK(WriteHubCache(first_.path(), "org/name", revision, Specs(), 1));
+  }
+  const std::string repository = first_.File("models--org--name");
+  for (const char* ref : {"../../../etc/passwd", "missing", "", "."}) {
+    ASSERT_OK(WriteRawFile(repository + "/refs/main", ref));
+    for (const char* newest : {"bbb", "aaa"}) {
+      for (const char* revision : {"aaa", "bbb", "ccc"}) {
+        const utimbuf times = {.actime = 1000,
+                               .modtime = revision == std::string(newest) ? 2000 : 1000};
+        const std::string file = repository + "/snapshots/" + revision + "/model.safetensors";
+        ASSERT_EQ(::utime(file.c_str(), &times), 0);
+      }
+      ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog().List());
+      ASSERT_EQ(list.size(), 1u);
+      EXPECT_EQ(list[0].revision, newest);
+    }
+  }
+}
+
+TEST_F(CatalogListTest, ListsWhatCannotBeOpenedWithItsProblem) {
+  ASSERT_OK(WriteSharded(first_.File("missing"), Specs(), 2));
+  std::filesystem::remove(first_.File("missing/model-00002-of-00002.safetensors"));
+  ASSERT_OK(WriteRawFile(first_.File("bad/model.safetensors.index.json"), "{"));
+  WriteOne("good/model.safetensors");
+  WriteOne("several/model.safetensors");
+  ASSERT_OK(WriteRawFile(first_.File("several/a.safetensors.index.json"), "{}"));
+  ASSERT_OK(WriteRawFile(first_.File("several/b.safetensors.index.json"), "{}"));
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  ASSERT_EQ(list.size(), 4u);
+  EXPECT_THAT(list[0].problem, HasSubstr("read index bad/model.safetensors.index.json"));
+  EXPECT_EQ(list[1].problem, "");
+  EXPECT_THAT(list[2].problem, HasSubstr("missing/model-00002-of-00002.safetensors: no such file"));
+  EXPECT_EQ(list[2].shard_paths.size(), 2u);
+  EXPECT_EQ(list[2].file_bytes,
+            std::filesystem::file_size(first_.File("missing/model-00001-of-00002.safetensors")));
+  EXPECT_THAT(list[3].problem, HasSubstr("several indexes"));
+  for (const Checkpoint& checkpoint : list) {
+    if (checkpoint.problem.empty()) continue;
+    EXPECT_THAT(catalog.Open(checkpoint), ReasonIs(Reason::kCheckpointInvalid, checkpoint.problem));
+  }
+}
+
+TEST_F(CatalogListTest, PassesOverADirectoryThatCannotBeRead) {
+  WriteOne("good/model.safetensors");
+  WriteOne("bad/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  const Catalog catalog = MakeWithFault("bad");
+  EXPECT_THAT(Models(catalog), ElementsAre("good", "org/name"));
+  EXPECT_THAT(catalog.Find("bad"), ReasonIs(Reason::kModelNotFound, HasSubstr("bad")));
+  EXPECT_THAT(Models(MakeWithFault("models--org--name/snapshots")), ElementsAre("bad", "good"));
+}
+
+TEST_F(CatalogListTest, EndsInALoopOfSymlinks) {
+  WriteOne("a/model.safetensors");
+  std::filesystem::create_directory_symlink("..", first_.File("a/up"));
+  std::filesystem::create_symlink("self", first_.File("a/self"));
+  EXPECT_THAT(Models(MakeCatalog()), ::testing::Contains("a"));
+}
+
+TEST_F(CatalogListTest, StopsAtTheDepth) {
+  WriteOne("a/b/model.safetensors");
+  WriteOne("a/b/c/model.safetensors");
+  EXPECT_THAT(Models(MakeCatalog({.depth_max = 2})), ElementsAre("a/b"));
+  EXPECT_THAT(Models(MakeCatalog({.depth_max = 3})), ElementsAre("a/b", "a/b/c"));
+}
+
+TEST_F(CatalogListTest, StopsAtTheNumberOfEntries) {
+  for (int i = 0; i < 10; ++i) ASSERT_OK(WriteRawFile(first_.File("m/" + std::to_string(i)), "x"));
+  EXPECT_OK(MakeCatalog({.entries_max = 11}).List());
+  EXPECT_THAT(MakeCatalog({.entries_max = 10}).List(),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("more than 10 directory entries")));
+}
+
+TEST_F(CatalogListTest, FailsWhereARootCannotBeRead) {
+  WriteOne("good/model.safetensors");
+  const Catalog catalog = MakeWithFault("");
+  EXPECT_THAT(catalog.List(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(first_.path())));
+  EXPECT_THAT(catalog.Find("good"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("scan")));
+}
+
+TEST_F(CatalogListTest, PassesOverNamesThatAreNotUtf8) {
+  WriteOne("m\xFF/model.safetensors");
+  WriteOne("n\n/model.safetensors");
+  EXPECT_THAT(Models(MakeCatalog()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace weightd::testing
