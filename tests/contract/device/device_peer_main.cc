@@ -84,7 +84,7 @@ struct Gpu {
     const auto devices = ListCudaDevices(*driver);
     if (!devices.ok()) Die(devices.status().ToString());
     for (const CudaDeviceInfo& info : *devices) {
-      if (uuid.empty() || info.uuid == uuid) device = info.device;
+      if (device < 0 && (uuid.empty() || info.uuid == uuid)) device = info.device;
     }
     if (device < 0) Die("no GPU " + uuid);
     CUcontext context = nullptr;

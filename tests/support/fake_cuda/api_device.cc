@@ -10,9 +10,11 @@
 
 using fake_cuda::Context;
 using fake_cuda::ContextStack;
+using fake_cuda::DeviceMemory;
 using fake_cuda::Driver;
 using fake_cuda::GpuConfig;
 using fake_cuda::Needs;
+using fake_cuda::Stream;
 
 namespace {
 
@@ -21,6 +23,30 @@ const GpuConfig* Gpu(const Driver& driver, CUdevice device) {
   const auto& visible = driver.config.visible;
   if (device < 0 || static_cast<size_t>(device) >= visible.size()) return nullptr;
   return &visible[static_cast<size_t>(device)];
+}
+
+// As the driver does with the last release. The streams are handed out, since ending one waits. How
+// many things there were.
+size_t DestroyAllIn(Driver& driver, CUcontext context,
+                    std::vector<std::shared_ptr<Stream>>& streams) {
+  std::vector<std::shared_ptr<DeviceMemory>> memories;
+  for (const auto& [base, memory] : driver.addresses.all()) {
+    if (memory->context == context) memories.push_back(memory);
+  }
+  for (const auto& memory : memories) {
+    driver.addresses.Remove(memory->base);
+    if (memory->imported()) continue;
+    memory->MarkFreed();
+    driver.node->GiveBack(memory->gpu(), fake_cuda::WholeBlocks(memory->bytes()));
+  }
+  for (const auto& [name, stream] : driver.streams) {
+    if (stream->context().handle == context) streams.push_back(stream);
+  }
+  std::erase_if(driver.streams,
+                [&](const auto& entry) { return entry.second->context().handle == context; });
+  const size_t events = std::erase_if(
+      driver.events, [&](const auto& entry) { return entry.second.context == context; });
+  return memories.size() + streams.size() + events + driver.host_ranges.RemoveOwnedBy(context);
 }
 
 }  // namespace
@@ -148,6 +174,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* result, CUdevice device) {
 }
 
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+  std::vector<std::shared_ptr<Stream>> streams;  // end after the call has given the lock back
   FAKE_CUDA_CALL("cuDevicePrimaryCtxRelease", Needs::kInit);
   Driver& driver = call.driver();
   const auto found = driver.contexts.find(device);
@@ -158,14 +185,12 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
   const CUcontext handle = found->second->handle;
   const bool broken = found->second->broken.load() != CUDA_SUCCESS;
   driver.was_broken |= broken;
-  size_t left = 0;
-  for (const auto& [base, memory] : driver.addresses.all()) left += memory->context == handle;
-  for (const auto& [name, stream] : driver.streams) left += stream->context().handle == handle;
-  for (const auto& [name, event] : driver.events) left += event.context == handle;
+  const size_t left = DestroyAllIn(driver, handle, streams);
   driver.contexts.erase(found);
   if (left == 0 || broken) return CUDA_SUCCESS;
-  return call.Misuse(std::to_string(left) + " allocations, streams or events are left in it",
-                     CUDA_SUCCESS);
+  return call.Misuse(
+      std::to_string(left) + " allocations, streams, events or registrations are left in it",
+      CUDA_SUCCESS);
 }
 
 CUresult cuCtxPushCurrent(CUcontext context) {

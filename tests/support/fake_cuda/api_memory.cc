@@ -16,11 +16,6 @@ using fake_cuda::Stream;
 
 namespace {
 
-uint64_t WholeBlocks(uint64_t bytes) {
-  constexpr uint64_t kBlock = fake_cuda::kMemoryBlockBytes;
-  return (bytes + kBlock - 1) / kBlock * kBlock;
-}
-
 const fake_cuda::GpuConfig& GpuOf(const Call& call) {
   return call.driver().config.visible[static_cast<size_t>(call.context().ordinal)];
 }
@@ -64,12 +59,12 @@ CUresult cuMemAlloc(CUdeviceptr* address, size_t bytes) {
   Driver& driver = call.driver();
   const uint64_t total = GpuOf(call).memory_bytes;
   const int gpu = call.context().gpu;
-  if (bytes > total || !driver.node->Take(gpu, WholeBlocks(bytes), total)) {
+  if (bytes > total || !driver.node->Take(gpu, fake_cuda::WholeBlocks(bytes), total)) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   const std::shared_ptr<DeviceMemory> memory = DeviceMemory::Create(gpu, bytes);
   if (memory == nullptr) {
-    driver.node->GiveBack(gpu, WholeBlocks(bytes));
+    driver.node->GiveBack(gpu, fake_cuda::WholeBlocks(bytes));
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   memory->context = call.context().handle;
@@ -99,7 +94,7 @@ CUresult cuMemFree(CUdeviceptr address) {
   }
   const bool open_elsewhere = memory->MarkFreed();
   driver.addresses.Remove(address);
-  driver.node->GiveBack(memory->gpu(), WholeBlocks(memory->bytes()));
+  driver.node->GiveBack(memory->gpu(), fake_cuda::WholeBlocks(memory->bytes()));
   if (!open_elsewhere) return CUDA_SUCCESS;
   return call.Misuse("freed while another process has the memory open", CUDA_SUCCESS);
 }
@@ -111,7 +106,7 @@ CUresult cuMemHostRegister(void* memory, size_t bytes, unsigned int) {
     return call.Misuse("the memory is not mapped", CUDA_ERROR_INVALID_VALUE);
   }
   if (call.driver().host_ranges.Overlaps(range)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-  call.driver().host_ranges.Add(range);
+  call.driver().host_ranges.Add(range, call.context().handle);
   return CUDA_SUCCESS;
 }
 

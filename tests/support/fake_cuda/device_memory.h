@@ -13,6 +13,10 @@
 namespace fake_cuda {
 
 inline constexpr uint64_t kMemoryBlockBytes = uint64_t{2} << 20;
+// What an allocation takes of the GPU's memory.
+constexpr uint64_t WholeBlocks(uint64_t bytes) {
+  return (bytes + kMemoryBlockBytes - 1) / kMemoryBlockBytes * kMemoryBlockBytes;
+}
 
 // The 64 bytes of a CUipcMemHandle.
 struct IpcHandle {

@@ -15,6 +15,25 @@ bool IsMapped(const Range& range) {
   return ::mincore(reinterpret_cast<void*>(begin), pages * page, residency.data()) == 0;
 }
 
+void HostRanges::Add(const Range& range, const void* owner) {
+  ends_.emplace(range.begin, range.end);
+  owners_.emplace(range.begin, owner);
+}
+
+void HostRanges::Remove(uintptr_t begin) {
+  ends_.erase(begin);
+  owners_.erase(begin);
+}
+
+size_t HostRanges::RemoveOwnedBy(const void* owner) {
+  std::vector<uintptr_t> owned;
+  for (const auto& [begin, context] : owners_) {
+    if (context == owner) owned.push_back(begin);
+  }
+  for (const uintptr_t begin : owned) Remove(begin);
+  return owned.size();
+}
+
 bool HostRanges::Overlaps(const Range& range) const {
   for (const auto& [begin, end] : ends_) {
     if (range.overlaps({begin, end})) return true;

@@ -27,14 +27,18 @@ class HostRanges {
   bool Overlaps(const Range& range) const;
   // Whether the range lies wholly in registered memory; adjacent registrations count as one.
   bool Covers(const Range& range) const;
-  void Add(const Range& range) { ends_.emplace(range.begin, range.end); }
+  // `owner` is the context that is current.
+  void Add(const Range& range, const void* owner);
   // The range that was registered by this address; empty if none.
   Range Find(uintptr_t begin) const;
-  void Remove(uintptr_t begin) { ends_.erase(begin); }
+  void Remove(uintptr_t begin);
+  // Removes what a context owns; how many.
+  size_t RemoveOwnedBy(const void* owner);
   size_t size() const { return ends_.size(); }
 
  private:
-  std::map<uintptr_t, uintptr_t> ends_;  // begin -> end
+  std::map<uintptr_t, uintptr_t> ends_;      // begin -> end
+  std::map<uintptr_t, const void*> owners_;  // begin -> context
 };
 
 }  // namespace fake_cuda

@@ -1,0 +1,75 @@
+#include "daemon/device/host_memory.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/common/temp_dir.h"
+
+namespace weightd {
+namespace {
+
+void Write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+TEST(HostMemoryTest, ReadsMemInfoInBytes) {
+  constexpr absl::string_view kText =
+      "MemTotal:       24105000 kB\nMemAvailable:   1024 kB\nHugePages_Free:        7\n";
+  EXPECT_EQ(ParseMemInfo(kText, "MemAvailable"), 1024 * 1024);
+  EXPECT_EQ(ParseMemInfo(kText, "HugePages_Free"), 7);
+  EXPECT_EQ(ParseMemInfo(kText, "Mem"), std::nullopt);
+  EXPECT_EQ(ParseMemInfo("MemTotal: much kB", "MemTotal"), std::nullopt);
+  EXPECT_EQ(ParseMemInfo("", "MemTotal"), std::nullopt);
+}
+
+TEST(HostMemoryTest, ReadsWhetherSharedMemoryMayHaveHugePages) {
+  EXPECT_TRUE(ShmemHugePagesAllowed("always within_size [advise] never deny force\n"));
+  EXPECT_TRUE(ShmemHugePagesAllowed("[always] within_size advise never deny force\n"));
+  EXPECT_FALSE(ShmemHugePagesAllowed("always within_size advise [never] deny force\n"));
+  EXPECT_FALSE(ShmemHugePagesAllowed("always within_size advise never [deny] force\n"));
+  EXPECT_FALSE(ShmemHugePagesAllowed(""));
+}
+
+TEST(HostMemoryTest, FindsTheCgroupOfVersion2) {
+  EXPECT_EQ(ParseCgroupPath("12:cpu:/x\n0::/kubepods/pod1\n"), "/kubepods/pod1");
+  EXPECT_EQ(ParseCgroupPath("12:cpu:/x\n"), std::nullopt);
+}
+
+// A pod's limit is what counts, even when it stands above the cgroup of the process. The page cache
+// is no obstacle.
+TEST(HostMemoryTest, CgroupLimitsLowerWhatIsAvailable) {
+  const testing::TempDir root;
+  std::filesystem::create_directories(root.File("pod/container"));
+  Write(root.File("pod/memory.max"), "1000000\n");
+  Write(root.File("pod/memory.current"), "700000\n");
+  Write(root.File("pod/memory.stat"), "anon 1\ninactive_file 90000\nactive_file 10000\n");
+  Write(root.File("pod/container/memory.max"), "max\n");
+  Write(root.File("pod/container/memory.current"), "700000\n");
+  HostMemory memory;
+  memory.total_bytes = 5000000;
+  memory.available_bytes = 4000000;
+  ApplyCgroupLimits(root.path(), "/pod/container", memory);
+  EXPECT_EQ(memory.total_bytes, 1000000);
+  EXPECT_EQ(memory.available_bytes, 400000);
+}
+
+TEST(HostMemoryTest, CgroupWithoutLimitsChangesNothing) {
+  const testing::TempDir root;
+  HostMemory memory;
+  memory.total_bytes = 5;
+  memory.available_bytes = 4;
+  ApplyCgroupLimits(root.path(), "/absent/too", memory);
+  ApplyCgroupLimits(root.path(), "/", memory);
+  EXPECT_EQ(memory.total_bytes, 5);
+  EXPECT_EQ(memory.available_bytes, 4);
+}
+
+TEST(HostMemoryTest, ThisMachineHasMemory) {
+  const HostMemory memory = ReadHostMemory();
+  EXPECT_GT(memory.total_bytes, 0);
+  EXPECT_GT(memory.available_bytes, 0);
+  EXPECT_LE(memory.available_bytes, memory.total_bytes);
+}
+
+}  // namespace
+}  // namespace weightd
