@@ -19,8 +19,11 @@
 // finish.
 //
 // Thread-compatible: the thread that first submits owns the queue (a ring is bound to one thread).
+// While reads are in flight only the owner destroys it, or another thread once the owner has ended.
 // A finished read is always whole or an error: short reads are continued inside. Files and buffers
-// must outlive their reads; destroying the queue first cancels and waits for what is in flight.
+// must outlive their reads; destroying the queue first cancels and waits for what is in flight. A
+// volume that never answers makes that wait long: memory that the kernel may still write to is
+// never given back.
 
 namespace weightd {
 
@@ -43,8 +46,8 @@ struct ReadRequest {
 
 struct ReadDone {
   uint64_t tag = 0;
-  // DATA_LOSS/READ_FAILED with file, offset and errno; DATA_LOSS/CHECKPOINT_CHANGED when the file
-  // ends before `length` bytes.
+  // READ_FAILED with file, offset and errno (DATA_LOSS for EIO and ESTALE);
+  // DATA_LOSS/CHECKPOINT_CHANGED when the file ends before `length` bytes.
   absl::Status status;
   // The direct read was refused (EINVAL) and went through the page cache instead.
   bool buffered_instead = false;
@@ -60,10 +63,10 @@ struct ReadQueueOptions {
   uint32_t depth = 32;          // reads in flight, 1..1024
   uint32_t pread_threads = 16;  // of the pread engine, 1..64
   // Affects behaviour.
-  absl::Duration stall_timeout =
-      absl::Seconds(60);     // a read that takes longer fails the queue's reads
-  uint32_t retries_max = 8;  // EAGAIN and EINTR per read
-  // Staging buffers, registered with the ring. They must outlive the queue.
+  absl::Duration stall_timeout = absl::Seconds(60);  // one call that takes longer breaks the queue
+  uint32_t retries_max = 8;                          // EAGAIN and EINTR per read, 0..64
+  // Staging buffers, registered with the ring, at most 16384. On 2 MiB boundaries, since one kernel
+  // failed fixed reads in others. They must outlive the queue.
   std::vector<absl::Span<std::byte>> slots = {};
 
   absl::Status Validate() const;
@@ -78,8 +81,10 @@ class ReadQueue {
   virtual absl::Status Submit(const ReadRequest& request) = 0;
 
   // Calls `done` for each finished read, waiting up to `timeout` for the first when reads are in
-  // flight. OK also when none finished. `done` may call Submit. An error means that the queue
-  // itself broke, and every read in flight is lost.
+  // flight. OK also when none finished. `done` may call Submit, not Poll. An error means that the
+  // queue itself broke (DEADLINE_EXCEEDED after stall_timeout, with file and offset): every read in
+  // flight is lost, its buffer is not the caller's until the queue is destroyed, and all later
+  // calls answer the same.
   virtual absl::Status Poll(absl::Duration timeout,
                             absl::FunctionRef<void(const ReadDone&)> done) = 0;
 

@@ -48,8 +48,9 @@ class File {
   virtual int descriptor(ReadMode mode) const = 0;
 
   // Reads exactly `buffer.size()` bytes at `offset`, buffered and waiting: for headers and indexes.
-  // DATA_LOSS/READ_FAILED when the file ends before, or with errno's code; the text has file and
-  // offset.
+  // DATA_LOSS/READ_FAILED for a range that passes the size at opening, DATA_LOSS/CHECKPOINT_CHANGED
+  // when the file has become shorter since, else READ_FAILED with errno's code; the text has file
+  // and offset.
   virtual absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const = 0;
 
   // OK while the path still names this very file and its identity is that at opening. Else
@@ -72,13 +73,15 @@ class Volume {
   virtual const std::string& root() const = 0;
 
   // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
-  // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory.
+  // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory;
+  // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond 262144 entries.
   virtual absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) = 0;
 
   // Opens a regular file. Symlinks are followed while they stay below the root (a Hugging Face
   // cache is made of them); one that leaves it, an absolute path or ".." past the root is
   // PERMISSION_DENIED/PATH_OUTSIDE_ROOT. NOT_FOUND without such a file; INVALID_ARGUMENT for what
-  // is not a regular file (a FIFO would block).
+  // is not a regular file (a FIFO would block); ABORTED/CHECKPOINT_CHANGED while somebody replaces
+  // or writes it.
   virtual absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) = 0;
 };
 

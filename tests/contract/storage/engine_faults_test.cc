@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -22,6 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/contract/storage/storage_world.h"
+#include "tests/contract/storage/uring_results.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/storage/descriptor_file.h"
 
@@ -30,6 +31,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -162,17 +164,76 @@ TEST_F(UringFaultTest, ContinuesShortReads) {
   EXPECT_TRUE(buffer_.Bytes(0, 3000) == PatternBytes(3000));
 }
 
-TEST_F(UringFaultTest, RetriesEagainSeveralTimesAndThenGivesUp) {
-  // Unlike a pipe, this one makes io_uring answer EAGAIN instead of waiting.
-  const DescriptorFile file(UniqueFd(), UniqueFd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
-                            kEndless);
-  ASSERT_OK_AND_ASSIGN(const auto queue,
-                       CreateReadQueue({.engine = ReadEngine::kUring, .retries_max = 2}));
-  ASSERT_OK(queue->Submit(Request(file, 3000)));
+TEST_F(UringFaultTest, RetriesEagainAndEintrAndThenReadsWithPread) {
+  const std::string content = PatternBytes(10'000);
+  const DescriptorFile file(UniqueFd(), MemoryFd(content), content.size());
+  for (const int error : {EAGAIN, EINTR}) {
+    for (const uint64_t failures : {1U, 2U, 3U, 100U}) {
+      ASSERT_OK_AND_ASSIGN(const auto queue,
+                           CreateReadQueue({.engine = ReadEngine::kUring, .retries_max = 3}));
+      const ScopedUringResults results(
+          [&](uint64_t number, int32_t result) { return number <= failures ? -error : result; });
+      ASSERT_OK(queue->Submit(Request(file, 10'000)));
+      ReadDone done;
+      ASSERT_OK(PollOne(*queue, &done));
+      EXPECT_OK(done.status);
+      EXPECT_TRUE(buffer_.Bytes(0, 10'000) == content);
+      // At most the first try and three more; what follows is pread's.
+      EXPECT_EQ(results.results_count(), std::min<uint64_t>(failures + 1, 4));
+      std::fill(buffer_.span().begin(), buffer_.span().end(), std::byte{0});
+    }
+  }
+}
+
+// While one read waits for its next try, others finish.
+TEST_F(UringFaultTest, ARetryHoldsNothingUp) {
+  const DescriptorFile file(UniqueFd(), MemoryFd("bytes"), 5);
+  ASSERT_OK_AND_ASSIGN(const auto queue, CreateReadQueue({.engine = ReadEngine::kUring}));
+  const ScopedUringResults results(
+      [&](uint64_t number, int32_t result) { return number == 1 ? -EAGAIN : result; });
+  ReadRequest request = Request(file, 5);
+  std::vector<uint64_t> order;
+  for (request.tag = 1; request.tag <= 3; ++request.tag) ASSERT_OK(queue->Submit(request));
+  while (queue->in_flight() > 0) {
+    ASSERT_OK(queue->Poll(absl::InfiniteDuration(), [&](const ReadDone& done) {
+      EXPECT_OK(done.status);
+      order.push_back(done.tag);
+    }));
+  }
+  EXPECT_THAT(order, ElementsAre(2, 3, 1));
+}
+
+TEST_F(UringFaultTest, EndsTheReadOnStaleFileHandles) {
+  const DescriptorFile file(UniqueFd(), MemoryFd("bytes"), 5);
+  ASSERT_OK_AND_ASSIGN(const auto queue, CreateReadQueue({.engine = ReadEngine::kUring}));
+  const ScopedUringResults results([](uint64_t, int32_t) { return -ESTALE; });
+  ASSERT_OK(queue->Submit(Request(file, 5)));
   ReadDone done;
   ASSERT_OK(PollOne(*queue, &done));
-  EXPECT_THAT(done.status, AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("at 0")),
-                                 ReasonIs(Reason::kReadFailed, HasSubstr("unavailable"))));
+  EXPECT_THAT(done.status, AllOf(StatusIs(absl::StatusCode::kDataLoss, HasSubstr("at 0")),
+                                 ReasonIs(Reason::kReadFailed, HasSubstr("Stale file handle"))));
+}
+
+// The direct read of a disk file comes back short in odd places and goes on from the aligned floor.
+TEST_F(UringFaultTest, ContinuesShortDirectReadsOfADiskFile) {
+  const auto world = MakePosixWorld();
+  const std::string content = PatternBytes(300'000);
+  world->AddFile("file", content);
+  ASSERT_OK_AND_ASSIGN(const auto file, world->volume().Open("file"));
+  if (file->direct_alignment() == 0) GTEST_SKIP() << "no direct reads in the temporary directory";
+  ASSERT_OK_AND_ASSIGN(const auto queue, CreateReadQueue({.engine = ReadEngine::kUring}));
+  const ScopedUringResults results([](uint64_t number, int32_t result) {
+    return std::min(result, number % 4 == 3 ? 1577 : 60'000 + static_cast<int32_t>(number));
+  });
+  ReadRequest request = Request(*file, content.size());
+  request.mode = ReadMode::kDirect;
+  ASSERT_OK(queue->Submit(request));
+  ReadDone done;
+  ASSERT_OK(PollOne(*queue, &done));
+  EXPECT_OK(done.status);
+  EXPECT_FALSE(done.buffered_instead);
+  EXPECT_GT(results.results_count(), 5U);
+  EXPECT_TRUE(buffer_.Bytes(0, content.size()) == content);
 }
 
 TEST_F(UringFaultTest, AReadThatDoesNotComeBackBreaksTheQueueButNotItsEnd) {

@@ -1,5 +1,6 @@
 // What every ReadQueue does, run on io_uring, on pread and on the one in memory.
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -8,61 +9,13 @@
 #include "common/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/contract/storage/storage_world.h"
-#include "tests/support/common/status_matchers.h"
+#include "tests/contract/storage/read_queue_contract.h"
 
 namespace weightd::testing {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-class ReadQueueContractTest : public ::testing::TestWithParam<EngineCase> {
- protected:
-  void SetUp() override {
-    if (const std::string reason = GetParam().missing(); !reason.empty()) GTEST_SKIP() << reason;
-    world_ = GetParam().make_world();
-  }
-
-  std::shared_ptr<File> AddFile(const std::string& bytes) {
-    world_->AddFile("model.safetensors", bytes);
-    return Open();
-  }
-  std::shared_ptr<File> Open() {
-    auto file = world_->volume().Open("model.safetensors");
-    EXPECT_OK(file);
-    return file.ok() ? *file : nullptr;
-  }
-  std::unique_ptr<ReadQueue> MakeQueue(const ReadQueueOptions& options = {}) {
-    auto queue = GetParam().make_queue(options);
-    EXPECT_OK(queue);
-    return queue.ok() ? *std::move(queue) : nullptr;
-  }
-  static std::vector<ReadMode> Modes(const File& file) {
-    if (file.direct_alignment() == 0) return {ReadMode::kBuffered};
-    return {ReadMode::kBuffered, ReadMode::kDirect};
-  }
-  // All that is in flight, by tag.
-  static std::map<uint64_t, ReadDone> Drain(ReadQueue& queue) {
-    std::map<uint64_t, ReadDone> results;
-    while (queue.in_flight() > 0) {
-      const absl::Status status = queue.Poll(absl::InfiniteDuration(), [&](const ReadDone& done) {
-        EXPECT_TRUE(results.emplace(done.tag, done).second) << "tag twice: " << done.tag;
-      });
-      EXPECT_OK(status);
-      if (!status.ok()) break;
-    }
-    return results;
-  }
-  static ReadDone ReadOne(ReadQueue& queue, const ReadRequest& request) {
-    EXPECT_OK(queue.Submit(request));
-    auto results = Drain(queue);
-    EXPECT_EQ(results.size(), 1U);
-    return results[request.tag];
-  }
-
-  std::unique_ptr<StorageWorld> world_;
-};
 
 TEST_P(ReadQueueContractTest, ReadsExactlyTheRangeAtEveryAlignment) {
   constexpr uint64_t kFileBytes = 3 * kMiB + 1577;
@@ -120,28 +73,6 @@ TEST_P(ReadQueueContractTest, LeavesBufferedMemoryBehindTheLengthAlone) {
                              .mode = ReadMode::kBuffered})
                 .status);
   EXPECT_TRUE(buffer.Bytes(1000, 8192 - 1000) == std::string(8192 - 1000, '\xEE'));
-}
-
-TEST_P(ReadQueueContractTest, RefusesMoreThanDepthAndGoesOnAfterwards) {
-  const auto file = AddFile(PatternBytes(8192));
-  const auto queue = MakeQueue({.depth = 4});
-  AlignedBuffer buffer(8192);
-  ReadRequest request{.file = file.get(),
-                      .length = 1000,
-                      .buffer = buffer.span().first(1000),
-                      .mode = ReadMode::kBuffered};
-  for (int round = 0; round < 3; ++round) {
-    for (uint64_t i = 0; i < 4; ++i) {
-      request.tag = i;
-      request.buffer = buffer.span().subspan(i * 1000, 1000);
-      ASSERT_OK(queue->Submit(request));
-    }
-    EXPECT_EQ(queue->in_flight(), 4U);
-    EXPECT_THAT(queue->Submit(request),
-                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("4 reads in flight")));
-    EXPECT_EQ(Drain(*queue).size(), 4U);
-    EXPECT_EQ(queue->in_flight(), 0U);
-  }
 }
 
 TEST_P(ReadQueueContractTest, ManyInFlightFinishInAnyOrderWithTheirOwnBytes) {
@@ -332,71 +263,6 @@ TEST_P(ReadQueueContractTest, DestroyingItWaitsForWhatIsInFlight) {
     std::fill(buffer.span().begin(), buffer.span().end(), std::byte{0x11});
   }
   EXPECT_TRUE(buffer.Bytes(0, content.size()) == std::string(content.size(), '\x11'));
-}
-
-TEST_P(ReadQueueContractTest, RefusesRequestsThatBreakTheRules) {
-  const auto file = AddFile(PatternBytes(10'000));
-  AlignedBuffer slot(8192);
-  AlignedBuffer buffer(16'384);
-  const auto queue = MakeQueue({.slots = {slot.span()}});
-  const ReadRequest good{
-      .file = file.get(), .length = 1000, .buffer = buffer.span(), .mode = ReadMode::kBuffered};
-  std::vector<std::pair<ReadRequest, std::string>> bad;
-  const auto add = [&](const std::string& text, auto change) {
-    ReadRequest request = good;
-    change(request);
-    bad.emplace_back(request, text);
-  };
-  add("without a file", [](ReadRequest& r) { r.file = nullptr; });
-  add("nothing to read", [](ReadRequest& r) { r.length = 0; });
-  add("passes the file's end at 10000", [](ReadRequest& r) { r.length = 10'001; });
-  add("passes the file's end", [](ReadRequest& r) { r.offset = 9001; });
-  add("passes the file's end", [](ReadRequest& r) { r.offset = UINT64_MAX; });
-  add("passes the file's end", [](ReadRequest& r) { r.length = UINT64_MAX; });
-  add("buffer has 999 bytes", [](ReadRequest& r) { r.buffer = r.buffer.first(999); });
-  add("slot 1 of 1", [](ReadRequest& r) { r.slot = 1; });
-  add("outside slot 0", [](ReadRequest& r) { r.slot = 0; });
-  add("outside slot 0", [&](ReadRequest& r) {
-    r.slot = 0;
-    r.buffer = absl::MakeSpan(slot.span().data() + 1, 8192);
-  });
-  if (file->direct_alignment() > 1) {
-    add("offset is no multiple", [](ReadRequest& r) {
-      r.mode = ReadMode::kDirect;
-      r.offset = 1;
-    });
-    add("not aligned", [](ReadRequest& r) {
-      r.mode = ReadMode::kDirect;
-      r.buffer = r.buffer.subspan(1);
-    });
-    add("rounded up", [](ReadRequest& r) {
-      r.mode = ReadMode::kDirect;
-      r.buffer = r.buffer.first(1000);
-    });
-  }
-  for (const auto& [request, text] : bad) {
-    EXPECT_THAT(queue->Submit(request),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)));
-  }
-  EXPECT_EQ(queue->in_flight(), 0U);
-  EXPECT_OK(ReadOne(*queue, good).status);
-}
-
-TEST_P(ReadQueueContractTest, RefusesOptionsBeyondTheirLimits) {
-  AlignedBuffer buffer(4096);
-  for (const ReadQueueOptions& options : std::vector<ReadQueueOptions>{
-           {.depth = 0},
-           {.depth = 1025},
-           {.pread_threads = 0},
-           {.pread_threads = 65},
-           {.stall_timeout = absl::ZeroDuration()},
-           {.retries_max = 65},
-           {.slots = {buffer.span().first(0)}},
-       }) {
-    EXPECT_THAT(GetParam().make_queue(options),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("read queue")));
-  }
-  EXPECT_OK(GetParam().make_queue({.depth = 1024, .pread_threads = 64, .retries_max = 64}));
 }
 
 TEST_P(ReadQueueContractTest, ReadsNearTheEndOfASparseFileBeyondFourGib) {

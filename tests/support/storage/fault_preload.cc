@@ -2,12 +2,15 @@
 //
 //   WEIGHTD_FAULT_PATH    the end of the file's path, e.g. model-00002-of-00004.safetensors
 //   WEIGHTD_FAULT_OFFSET  "N" the byte at N; "N-M" bytes N to M-1; absent, every byte
+//   WEIGHTD_FAULT_WAIT_FILE  reads of the range do not fail: they wait until this file exists. The
+//                            first of them makes <this file>.reached
 //
-// A read that touches the range fails whole. It sees pread, pread64 and preadv, so the program must
-// use the pread engine (storage.engine = PREAD): io_uring does not pass through the C library.
-// Without WEIGHTD_FAULT_PATH it changes nothing. Thread-safe.
+// A read that touches the range fails, or waits, whole. It sees pread, pread64 and preadv, so the
+// program must use the pread engine (storage.engine = PREAD): io_uring does not pass through the C
+// library. Without WEIGHTD_FAULT_PATH it changes nothing. Thread-safe.
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -26,6 +29,7 @@ struct Fault {
   std::string path_suffix;  // empty: no fault
   uint64_t begin = 0;
   uint64_t end = UINT64_MAX;
+  std::string wait_file;  // empty: fail at once
 };
 
 Fault ParseFault() {
@@ -36,22 +40,43 @@ Fault ParseFault() {
     fault.begin = std::strtoull(range, &rest, 10);
     fault.end = *rest == '-' ? std::strtoull(rest + 1, nullptr, 10) : fault.begin + 1;
   }
+  if (const char* path = std::getenv("WEIGHTD_FAULT_WAIT_FILE")) fault.wait_file = path;
   return fault;
 }
 
-bool IsFaulty(int fd, uint64_t offset, uint64_t length) {
+const Fault& TheFault() {
   static const Fault* const fault = new Fault(ParseFault());
-  if (fault->path_suffix.empty()) return false;
-  if (offset >= fault->end || fault->begin >= offset + length) return false;
+  return *fault;
+}
+
+bool Touches(const Fault& fault, int fd, uint64_t offset, uint64_t length) {
+  if (fault.path_suffix.empty()) return false;
+  if (offset >= fault.end || fault.begin >= offset + length) return false;
   std::array<char, 64> link{};
   std::snprintf(link.data(), link.size(), "/proc/self/fd/%d", fd);
   std::array<char, PATH_MAX> path{};
   const ssize_t length_read = readlink(link.data(), path.data(), path.size());
   if (length_read < 0) return false;
   const std::string name(path.data(), static_cast<size_t>(length_read));
-  const std::string& suffix = fault->path_suffix;
+  const std::string& suffix = fault.path_suffix;
   return name.size() >= suffix.size() &&
          name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+void WaitForFile(const std::string& path) {
+  const int reached = open((path + ".reached").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (reached >= 0) close(reached);
+  // tidy: the file tells nobody that it was made
+  while (access(path.c_str(), F_OK) != 0) usleep(1000);
+}
+
+// Whether the read is to fail; waits first where it is to wait.
+bool IsFaulty(int fd, uint64_t offset, uint64_t length) {
+  const Fault& fault = TheFault();
+  if (!Touches(fault, fd, offset, length)) return false;
+  if (fault.wait_file.empty()) return true;
+  WaitForFile(fault.wait_file);
+  return false;
 }
 
 template <typename Function>
