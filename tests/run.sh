@@ -3,9 +3,9 @@
 #
 #   tests/run.sh [--preset dev|asan|tsan|clang|release] [-R REGEX]
 #
-# Without options: formatting, the dev preset with every test, headers on their own, and a clang
-# build (lock annotations) with a short run of each fuzzer. With --preset only that one; with -R
-# only its tests whose names match. The last line is `N passed, N failed`.
+# Without options: formatting, the dev preset with every test, a build without cuda.h, headers on
+# their own, and a clang build (lock annotations) with a short run of each fuzzer. With --preset only
+# that one; with -R only its tests whose names match. The last line is `N passed, N failed`.
 #
 # Never run here: benchmarks (tests/bench), and tests with label gpu where there is no GPU.
 set -euo pipefail
@@ -84,6 +84,13 @@ cuda_header() {
   fi
 }
 
+# What the quickstart builds on a machine without CUDA; unoptimised, since it only has to compile.
+build_without_cuda() {
+  quietly configure-nocuda cmake --preset release -B build/nocuda -DCMAKE_BUILD_TYPE=Debug \
+    -DWEIGHTD_CUDA_INCLUDE_DIR=OFF &&
+    quietly build-nocuda cmake --build build/nocuda --target weightd weightctl weightd_make_checkpoint
+}
+
 # run_ctest PRESET ARGUMENT...
 run_ctest() {
   local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml" status=0
@@ -132,6 +139,7 @@ elif [[ -n $preset ]]; then
 else
   check "format of the C++ files" check_format
   run_preset dev -LE "$unwanted"
+  check "the programs build without cuda.h" build_without_cuda
   check "headers compile on their own" build dev all_verify_interface_header_sets
   run_preset clang -L '^fuzz$' --no-tests=ignore
 fi
