@@ -1,6 +1,7 @@
 #include "daemon/config/config_flags.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <CLI/CLI.hpp>
@@ -58,6 +59,12 @@ std::string FlagNames(const std::string& path) {
   return absl::StrCat("--", dashed, ",--", path);
 }
 
+// What is wrong is said once, by Apply(); protobuf would print it, too.
+class Silent final : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int, int, const std::string&) override {}
+};
+
 bool SetValue(const FieldDescriptor& field, const std::string& value, Message& message) {
   const Reflection& reflection = *message.GetReflection();
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
@@ -68,11 +75,13 @@ bool SetValue(const FieldDescriptor& field, const std::string& value, Message& m
     }
     return true;
   }
+  Silent errors;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
   if (field.message_type() != nullptr) {
-    return google::protobuf::TextFormat::ParseFromString(value,
-                                                         reflection.AddMessage(&message, &field));
+    return parser.ParseFromString(value, reflection.AddMessage(&message, &field));
   }
-  return google::protobuf::TextFormat::ParseFieldValueFromString(value, &field, &message);
+  return parser.ParseFieldValueFromString(value, &field, &message);
 }
 
 // The message that `path`'s last component is a field of, made where it is not there.
