@@ -147,11 +147,14 @@ void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger
     fields.push_back({absl::StrCat("budget_bytes_", budget.device), budget.bytes});
   }
   logger.Log(LogLevel::kInfo, "serving", fields);
-  for (const std::string& warning : daemon.info.warnings) {
+  std::vector<std::string> warnings = daemon.info.warnings;
+  const auto add = [&](const std::vector<std::string>& more) {
+    warnings.insert(warnings.end(), more.begin(), more.end());
+  };
+  add(daemon.residency->read_path().fallbacks);
+  for (const auto& device : daemon.devices.devices) add(device->warnings());
+  for (const std::string& warning : warnings) {
     logger.Log(LogLevel::kWarning, "degraded", {{"detail", warning}});
-  }
-  for (const std::string& fallback : daemon.residency->read_path().fallbacks) {
-    logger.Log(LogLevel::kWarning, "degraded", {{"detail", fallback}});
   }
 }
 

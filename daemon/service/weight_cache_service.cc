@@ -173,6 +173,9 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   storage.set_pool_pages(std::string(PageKindName(path.pool_pages)));
   for (const std::string& warning : d_.info.warnings) response.add_warnings(warning);
   for (const std::string& fallback : path.fallbacks) response.add_warnings(fallback);
+  for (const auto& device : d_.residency.devices()) {
+    for (const std::string& warning : device->warnings()) response.add_warnings(warning);
+  }
   const Residency::JobCounts jobs = d_.residency.job_counts();
   response.set_jobs_running(jobs.running);
   response.set_jobs_queued(jobs.queued);

@@ -1,0 +1,48 @@
+#include "daemon/main/devices.h"
+
+#include "common/errors.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ReasonIs;
+
+DaemonOptions HostOnly() {
+  DaemonOptions options;
+  options.cuda = CudaUse::kOff;
+  return options;
+}
+
+TEST(DevicesTest, HostAloneIsTheDefaultWithHalfOfWhatIsAvailable) {
+  ASSERT_OK_AND_ASSIGN(const DeviceSet set, OpenDevices(HostOnly()));
+  ASSERT_EQ(set.devices.size(), 1u);
+  EXPECT_EQ(set.default_device, "host");
+  EXPECT_GT(set.budgets[0].bytes, 0u);
+  EXPECT_LE(set.budgets[0].bytes, set.devices[0]->info().total_bytes);
+}
+
+TEST(DevicesTest, GivenBudgetIsTaken) {
+  DaemonOptions options = HostOnly();
+  options.host_budget_bytes = 12345;
+  ASSERT_OK_AND_ASSIGN(const DeviceSet set, OpenDevices(options));
+  EXPECT_EQ(set.budgets[0].bytes, 12345u);
+}
+
+TEST(DevicesTest, DefaultDeviceThatIsNotHereIsRefused) {
+  DaemonOptions options = HostOnly();
+  options.default_device = "GPU-1";
+  EXPECT_THAT(OpenDevices(options), ReasonIs(Reason::kDeviceNotFound, HasSubstr("GPU-1")));
+}
+
+TEST(DevicesTest, BudgetOfAGpuThatIsNotHereIsRefused) {
+  DaemonOptions options = HostOnly();
+  options.gpu_budgets_bytes["GPU-1"] = 5;
+  EXPECT_THAT(OpenDevices(options), ReasonIs(Reason::kDeviceNotFound, HasSubstr("GPU-1")));
+}
+
+TEST(DevicesTest, AvailableMemoryIsKnown) { EXPECT_GT(AvailableHostBytes(), 0u); }
+
+}  // namespace
+}  // namespace weightd

@@ -1,0 +1,43 @@
+#include "daemon/main/logger.h"
+
+#include <nlohmann/json.hpp>
+
+#include "gtest/gtest.h"
+
+namespace weightd {
+namespace {
+
+TEST(LoggerTest, TextLineQuotesOnlyWhatNeedsIt) {
+  EXPECT_EQ(FormatTextLine("stage_failed", {{"model", std::string("a/b")},
+                                            {"bytes", uint64_t{5}},
+                                            {"detail", std::string("no \"room\"\nat all")}}),
+            "stage_failed model=a/b bytes=5 detail=\"no \\\"room\\\"\\nat all\"");
+}
+
+TEST(LoggerTest, TextLineQuotesAnEmptyValue) {
+  EXPECT_EQ(FormatTextLine("x", {{"a", std::string()}}), "x a=\"\"");
+}
+
+TEST(LoggerTest, JsonLineKeepsNumbersAndSurvivesBadUtf8) {
+  const std::string line =
+      FormatJsonLine(absl::FromUnixMillis(1500), "info", "evicted",
+                     {{"bytes", uint64_t{18446744073709551615u}}, {"model", std::string("\xff")}});
+  const auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json["time"], "1970-01-01T00:00:01.500Z");
+  EXPECT_EQ(json["event"], "evicted");
+  EXPECT_EQ(json["bytes"].get<uint64_t>(), 18446744073709551615u);
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+}
+
+TEST(LoggerTest, EventFieldsLeaveOutWhatIsEmpty) {
+  Event event;
+  event.type = EventType::kStageDone;
+  event.model = "m";
+  event.job_id = 3;
+  EXPECT_EQ(FormatTextLine("stage_done", EventFields(event)), "stage_done model=m job=3");
+  event.lease_id = 1;  // uid 0 is somebody, once a peer is meant
+  EXPECT_EQ(FormatTextLine("x", EventFields(event)), "x model=m job=3 lease=1 pid=0 uid=0");
+}
+
+}  // namespace
+}  // namespace weightd

@@ -1,0 +1,130 @@
+#include "daemon/service/socket_dir.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "common/fd_passing.h"
+#include "common/socket_paths.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/common/temp_dir.h"
+
+namespace weightd {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::StatusIs;
+using testing::TempDir;
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info {};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
+  return info.st_mode & 07777;
+}
+
+bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// A socket that was bound and whose process is gone.
+void LeaveStaleSocket(const std::string& path) {
+  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+}
+
+TEST(SocketDirTest, MakesADirectoryAndSocketsThatOthersCannotEnter) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(path));
+  EXPECT_EQ(ModeOf(path), 0750u);
+  EXPECT_EQ(ModeOf(RpcSocketPath(path)), 0660u);
+  EXPECT_EQ(ModeOf(HandleSocketPath(path)), 0660u);
+  EXPECT_TRUE(sockets->warnings().empty());
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM));
+  EXPECT_OK(ConnectUnixSocket(HandleSocketPath(path), SOCK_SEQPACKET));
+}
+
+TEST(SocketDirTest, RemovesItsSocketsAtTheEnd) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  { ASSERT_OK(SocketDir::Open(path)); }
+  EXPECT_FALSE(Exists(RpcSocketPath(path)));
+  EXPECT_FALSE(Exists(HandleSocketPath(path)));
+}
+
+TEST(SocketDirTest, RefusesADirectoryInUseAndLeavesItAlone) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_OK_AND_ASSIGN(const auto first, SocketDir::Open(path));
+  EXPECT_THAT(SocketDir::Open(path),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("in use")));
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM));
+}
+
+TEST(SocketDirTest, ReplacesStaleSockets) {
+  const TempDir dir;
+  LeaveStaleSocket(RpcSocketPath(dir.path()));
+  LeaveStaleSocket(HandleSocketPath(dir.path()));
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.path()));
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(dir.path()), SOCK_STREAM));
+}
+
+TEST(SocketDirTest, RefusesASocketThatSomethingElseListensOn) {
+  const TempDir dir;
+  const std::string path = RpcSocketPath(dir.path());
+  LeaveStaleSocket(path);
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  const UniqueFd other(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  ASSERT_EQ(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(other.get(), 1), 0);
+  EXPECT_THAT(SocketDir::Open(dir.path()),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(path)));
+  EXPECT_TRUE(Exists(path));
+}
+
+TEST(SocketDirTest, DoesNotRemoveAFileThatIsNoSocket) {
+  const TempDir dir;
+  std::ofstream(RpcSocketPath(dir.path())) << "precious";
+  EXPECT_THAT(SocketDir::Open(dir.path()),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("not a socket")));
+  EXPECT_TRUE(Exists(RpcSocketPath(dir.path())));
+}
+
+TEST(SocketDirTest, LeavesTheModeOfADirectoryWithOtherThingsAndWarns) {
+  const TempDir dir;
+  std::ofstream(dir.File("other")) << "x";
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0755), 0);
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.path()));
+  EXPECT_EQ(ModeOf(dir.path()), 0755u);
+  EXPECT_THAT(sockets->warnings(), ::testing::ElementsAre(HasSubstr("0755")));
+}
+
+TEST(SocketDirTest, TightensAnEmptyDirectoryOfOurs) {
+  const TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0777), 0);
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.path()));
+  EXPECT_EQ(ModeOf(dir.path()), 0750u);
+}
+
+TEST(SocketDirTest, RefusesAPathTooLongForASocket) {
+  const TempDir dir;
+  EXPECT_THAT(SocketDir::Open(dir.File(std::string(100, 'x'))),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes")));
+}
+
+TEST(SocketDirTest, NamesAMissingParent) {
+  const TempDir dir;
+  EXPECT_THAT(SocketDir::Open(dir.File("no/such")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no/such")));
+}
+
+}  // namespace
+}  // namespace weightd
