@@ -68,6 +68,9 @@ build_jobs() {
 }
 export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(build_jobs)}"
 
+# The cache serves every clone of this repository: paths count from the build folder.
+export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$weightd_root}" CCACHE_NOHASHDIR="${CCACHE_NOHASHDIR:-1}"
+
 # configure PRESET ARGUMENT...
 configure() {
   (cd "$weightd_root" && quietly "configure-$1" cmake --preset "$1" "${@:2}")
