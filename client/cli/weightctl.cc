@@ -1,7 +1,6 @@
 #include "client/cli/weightctl.h"
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
 #include <utility>
 
@@ -22,11 +21,16 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
   app.add_option("--socket-dir", options.socket_dir,
                  absl::StrCat("directory of weightd's sockets [", kSocketDirVariable, "]"))
       ->type_name("DIR");
-  const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
-                                                       {"json", OutputFormat::kJson}};
-  app.add_option("-o,--output", options.output, "table (default) or json")
-      ->transform(CLI::CheckedTransformer(formats))
-      ->option_text("FORMAT");
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [&options](const std::string& text) {
+           if (text != "table" && text != "json") {
+             throw CLI::ValidationError("--output", "`" + text + "` is not table or json");
+           }
+           options.output = text == "json" ? OutputFormat::kJson : OutputFormat::kTable;
+         },
+         "table (default) or json")
+      ->type_name("FORMAT");
   app.add_option_function<std::string>(
          "--timeout",
          [&options](const std::string& text) {

@@ -42,6 +42,10 @@
 // The lease is the parent's; since the child inherits the connection, it lasts until both have
 // ended or called exec().
 //
+// Protobuf: the library registers weightd/v1/weight_cache.proto and google/rpc/{status,
+// error_details}.proto with the system's libprotobuf, which ends a process that registers them a
+// second time. Do not link generated code for them into the same program.
+//
 // ABI: standard-library types cross the interface, so build with the compiler family and the
 // libstdc++ ABI that the library was built with.
 
