@@ -42,14 +42,17 @@ CUresult cuStreamDestroy(CUstream name) {
   }
   stream = std::move(found->second);
   driver.streams.erase(found);
-  if (stream->submitted() == stream->done()) return call.context().broken.load();
+  const CUresult broken = call.context().broken.load();
+  // In a broken context nothing that is left will run.
+  if (stream->submitted() == stream->done() || broken != CUDA_SUCCESS) return broken;
   return call.Misuse("work is left on the stream", CUDA_SUCCESS);
 }
 
 CUresult cuStreamSynchronize(CUstream name) {
   std::shared_ptr<Stream> stream;
   {
-    FAKE_CUDA_CALL("cuStreamSynchronize", Needs::kGoodContext);
+    // In a broken context too, it returns when nothing runs any more.
+    FAKE_CUDA_CALL("cuStreamSynchronize", Needs::kContext);
     const auto found = call.driver().streams.find(name);
     if (found == call.driver().streams.end()) {
       return call.Misuse("no such stream " + fake_cuda::Hex(name), CUDA_ERROR_INVALID_HANDLE);

@@ -123,6 +123,7 @@ uint64_t Node::UsedBytes(int gpu) {
 void Node::Leave() {
   if (own_name_.empty()) return;
   const Descriptor lock(Lock());
+  (void)SumOfLiving(0);  // removes the files of the dead
   ::unlink((directory_ + "/" + own_name_).c_str());
   own_name_.clear();
   bool others = false;
