@@ -2,6 +2,7 @@
 #define WEIGHTD_DAEMON_DEVICE_CUDA_DEVICE_H_
 
 #include "daemon/device/cuda_context.h"
+#include "daemon/device/device.h"
 
 #if WEIGHTD_HAVE_CUDA
 
@@ -9,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "daemon/device/device.h"
 #include "daemon/device/pinned_ranges.h"
 
 namespace weightd {
