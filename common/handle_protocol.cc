@@ -37,7 +37,8 @@ std::string EncodeHandleReply(const absl::Status& status) {
   for (int shift = 0; shift < 32; shift += 8) {
     reply.push_back(static_cast<char>((code >> shift) & 0xff));
   }
-  if (const auto reason = GetReason(status); reason.has_value()) absl::StrAppend(&reply, ReasonName(*reason));
+  if (const auto reason = GetReason(status); reason.has_value())
+    absl::StrAppend(&reply, ReasonName(*reason));
   reply.push_back('\0');
   absl::StrAppend(&reply, status.message());
   if (reply.size() > kFdMessageBytesMax) reply.resize(kFdMessageBytesMax);
