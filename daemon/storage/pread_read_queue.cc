@@ -118,7 +118,7 @@ void PreadReadQueue::RunWorker(Worker& worker) {
     }
     if (!RunRead(worker, progress)) return;
     absl::MutexLock lock(&mu_);
-    finished_.push_back(progress.Done());
+    finished_.push_back(progress.TakeDone());
   }
 }
 

@@ -101,8 +101,9 @@ void ReadProgress::Finish(absl::Status status) {
   status_ = std::move(status);
 }
 
-ReadDone ReadProgress::Done() const {
-  return ReadDone{.tag = request_.tag, .status = status_, .buffered_instead = buffered_instead_};
+ReadDone ReadProgress::TakeDone() {
+  return ReadDone{
+      .tag = request_.tag, .status = std::move(status_), .buffered_instead = buffered_instead_};
 }
 
 PreadFunction SystemPread() {

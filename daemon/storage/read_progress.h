@@ -65,7 +65,8 @@ class ReadProgress {
   // How it ended, once finished.
   const absl::Status& status() const { return status_; }
   bool buffered_instead() const { return buffered_instead_; }
-  ReadDone Done() const;
+  // The completion, once finished; takes status() away.
+  ReadDone TakeDone();
 
  private:
   void OnError(int error);

@@ -206,7 +206,7 @@ void UringReadQueue::TakeResult(uint32_t index, int32_t result) {
 
 void UringReadQueue::FinishEntry(uint32_t index) {
   ReleaseFile(entries_[index]);
-  finished_.push_back(entries_[index].progress.Done());
+  finished_.push_back(entries_[index].progress.TakeDone());
   free_.push_back(index);
 }
 

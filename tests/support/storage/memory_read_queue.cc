@@ -64,7 +64,7 @@ void MemoryReadQueue::Step() {
     }
     entry.progress.OnResult(Result(entry));
     if (entry.progress.finished()) {
-      finished_.push_back(entry.progress.Done());
+      finished_.push_back(entry.progress.TakeDone());
       it = entries_.erase(it);
     } else {
       entry.steps_left = Latency();

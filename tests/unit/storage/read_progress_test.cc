@@ -150,7 +150,7 @@ TEST_F(ReadProgressTest, EinvalOnDirectGoesOnBufferedOnce) {
     progress.OnResult(-error);
     EXPECT_TRUE(progress.finished());
     EXPECT_THAT(progress.status(), ReasonIs(Reason::kReadFailed, HasSubstr("read file at 4608: ")));
-    EXPECT_TRUE(progress.Done().buffered_instead);
+    EXPECT_TRUE(progress.TakeDone().buffered_instead);
   }
 }
 
