@@ -11,6 +11,7 @@
 
 #include "absl/strings/escaping.h"
 #include "client/cpp/cuda_mapping.h"
+#include "common/cuda_driver.h"
 #include "common/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -84,6 +85,8 @@ class GpuAttachTest : public ::testing::Test {
   void SetUp() override {
     control_ = FakeCudaControl::Find();
     if (!control_.has_value()) GTEST_SKIP() << "libcuda.so.1 is not the fake";
+    // A plan of failures holds from cuInit on.
+    ASSERT_OK(CudaDriver::Load());
     ASSERT_TRUE(exporter_.ReadLine());
     Serve(exporter_.handle());
   }
