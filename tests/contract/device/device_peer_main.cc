@@ -33,12 +33,6 @@ namespace {
 
 std::string ErrnoName(bool ok) { return ok ? "OK" : ::strerrorname_np(errno); }
 
-void WaitForEndOfInput() {
-  std::string line;
-  while (std::getline(std::cin, line)) {
-  }
-}
-
 int TryDescriptor() {
   constexpr int kFd = 3;
   struct stat status {};
@@ -74,6 +68,12 @@ int OpenDevices() {
 }
 
 #if WEIGHTD_HAVE_CUDA
+
+void WaitForEndOfInput() {
+  std::string line;
+  while (std::getline(std::cin, line)) {
+  }
+}
 
 // The driver with the primary context of one GPU current; ends the process without one.
 struct Gpu {
