@@ -1,0 +1,119 @@
+// Every byte of every tensor, compared with the file by another process.
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/content_cases.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Values;
+
+// By engine, as --storage.engine names it and as the report does.
+struct Engine {
+  const char* flag;
+  const char* name;
+};
+
+class HostContentTest : public DaemonTest, public ::testing::WithParamInterface<Engine> {
+ protected:
+  void StartEngine() { Start({"--storage.engine", GetParam().flag}); }
+  nlohmann::json ReportOf(const std::string& model) const {
+    return ctl_.Json({"describe", model})["model"]["generations"][0]["report"];
+  }
+};
+
+TEST_P(HostContentTest, SingleFileArrivesWhole) {
+  const ContentCase content = SingleFile(root_);
+  StartEngine();
+  Stage(content.model);
+  EXPECT_EQ(ReportOf(content.model)["engine"], GetParam().name);
+  EXPECT_TRUE(ReportOf(content.model)["direct"]) << "the test's file system has O_DIRECT";
+  ExpectSameAsFiles(content.model, content.files);
+  StopCleanly();
+}
+
+TEST_P(HostContentTest, ShardsWithIndexArriveWhole) {
+  const ContentCase content = Shards(root_);
+  StartEngine();
+  Stage(content.model);
+  ExpectSameAsFiles(content.model, content.files);
+}
+
+TEST_P(HostContentTest, HubCacheArrivesWhole) {
+  const ContentCase content = HubCache(root_);
+  StartEngine();
+  Stage(content.model);
+  const std::unique_ptr<AttachProbe> probe = Attach(content.model, content.files);
+  EXPECT_THAT(probe->Attached(), HasSubstr(absl::StrCat("revision=", kHubRevision)));
+  EXPECT_THAT(probe->Compare(), HasSubstr("same "));
+}
+
+TEST_P(HostContentTest, MisalignedTensorsAreMovedAndArriveWhole) {
+  const ContentCase content = Misaligned(root_);
+  StartEngine();
+  Stage(content.model);
+  EXPECT_GT(ReportOf(content.model)["tensors_moved"], 0);
+  ExpectSameAsFiles(content.model, content.files);
+}
+
+TEST_P(HostContentTest, TenThousandTensorsArriveWhole) {
+  const ContentCase content = ManyTensors(root_);
+  StartEngine();
+  Stage(content.model);
+  ExpectSameAsFiles(content.model, content.files);
+}
+
+TEST_P(HostContentTest, ScalarsEmptyTensorsAndAllDtypesArriveWhole) {
+  const ContentCase content = AllDtypes(root_);
+  StartEngine();
+  Stage(content.model);
+  ExpectSameAsFiles(content.model, content.files);
+}
+
+TEST_P(HostContentTest, ModelWithoutATensorIsStagedAndAttached) {
+  const ContentCase content = NoTensors(root_);
+  StartEngine();
+  Stage(content.model);
+  ExpectSameAsFiles(content.model, content.files);
+}
+
+// What an operator reads with weightctl, without a line of our test's client.
+TEST_P(HostContentTest, WeightctlReadsATensorsBytes) {
+  const std::vector<TensorSpec> specs = SmallTensorSpecs(3, 3'000'000);
+  ASSERT_OK(WriteSafetensors(InRoot("m.safetensors"), specs));
+  StartEngine();
+  Stage("m");
+  const CommandResult read = ctl_.Run({"read", "m", specs[1].name});
+  EXPECT_EQ(read.exit_code, kExitOk) << read.err;
+  ASSERT_EQ(read.out.size(), SpecBytes(specs[1]));
+  EXPECT_EQ(FindWrongByte(1, specs[1].name, 0,
+                          {reinterpret_cast<const std::byte*>(read.out.data()), read.out.size()}),
+            -1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, HostContentTest,
+                         Values(Engine{"URING", "io_uring"}, Engine{"PREAD", "pread"}),
+                         [](const auto& test) { return std::string(test.param.flag); });
+
+TEST_F(DaemonTest, RootsAreSearchedInTheirOrder) {
+  const std::string second = dir_.File("second");
+  const std::string kept = MakeModel("both", 1 << 20, 1);
+  const std::vector<TensorSpec> specs = SmallTensorSpecs(8, 1 << 20);
+  ASSERT_OK(WriteSafetensors(second + "/both.safetensors", specs, {.seed = 2}));
+  ASSERT_OK(WriteSafetensors(second + "/nested/only/model.safetensors", specs, {.seed = 3}));
+  Start({"--root", second});
+  Stage("both");
+  Stage("nested/only");
+  ExpectSameAsFiles("both", {kept});
+  ExpectSameAsFiles("nested/only", {second + "/nested/only/model.safetensors"});
+}
+
+}  // namespace
+}  // namespace weightd::testing

@@ -1,0 +1,153 @@
+#include "tests/integration/daemon/daemon_fixture.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
+#include "tests/support/process/wait_until.h"
+
+namespace weightd::testing {
+
+DaemonTest::DaemonTest() { std::filesystem::create_directory(root_); }
+
+DaemonTest::~DaemonTest() {
+  if (HasFailure() && daemon_ != nullptr) std::cerr << "the daemon's log:\n" << daemon_->log();
+}
+
+DaemonProcess* DaemonTest::Start(std::vector<std::string> flags,
+                                 const std::vector<std::string>& environment) {
+  DaemonSetup setup;
+  setup.root = root_;
+  setup.socket_dir = socket_dir_;
+  setup.flags = std::move(flags);
+  setup.environment = environment_;
+  setup.environment.insert(setup.environment.end(), environment.begin(), environment.end());
+  daemon_.reset();
+  daemon_ = std::make_unique<DaemonProcess>(setup);
+  if (daemon_->WaitUntilServing()) return daemon_.get();
+  ADD_FAILURE() << "the daemon does not serve";
+  return nullptr;
+}
+
+void DaemonTest::StopCleanly() { EXPECT_EQ(daemon_->Stop(), std::optional(0)); }
+
+std::string DaemonTest::MakeModel(const std::string& name, uint64_t bytes, uint64_t seed) const {
+  const std::string path = InRoot(name + ".safetensors");
+  EXPECT_OK(WriteSafetensors(path, SmallTensorSpecs(8, bytes), {.seed = seed}));
+  return path;
+}
+
+void DaemonTest::Stage(const std::string& model) const {
+  const CommandResult result = ctl_.Run({"stage", model, "--wait"});
+  EXPECT_EQ(result.exit_code, kExitOk) << result;
+}
+
+ProbeOptions DaemonTest::Probe(const std::string& model,
+                               const std::vector<std::string>& files) const {
+  ProbeOptions options;
+  options.socket_dir = socket_dir_;
+  options.model = model;
+  options.files = files;
+  options.environment = environment_;
+  return options;
+}
+
+std::unique_ptr<AttachProbe> DaemonTest::Attach(const std::string& model,
+                                                const std::vector<std::string>& files) const {
+  auto probe = std::make_unique<AttachProbe>(Probe(model, files));
+  EXPECT_TRUE(probe->is_attached()) << probe->output();
+  return probe;
+}
+
+void DaemonTest::ExpectSameAsFiles(const std::string& model,
+                                   const std::vector<std::string>& files) const {
+  const std::unique_ptr<AttachProbe> probe = Attach(model, files);
+  const std::string compared = probe->Compare();
+  EXPECT_TRUE(absl::StartsWith(compared, "same ")) << compared;
+  EXPECT_EQ(probe->Leave(), std::optional(0)) << probe->output();
+}
+
+nlohmann::json DaemonTest::DeviceStatus(const std::string& id) const {
+  const nlohmann::json status = ctl_.Json({"status"});
+  for (const nlohmann::json& device : status.value("devices", nlohmann::json::array())) {
+    if (device["id"] == id) return device;
+  }
+  ADD_FAILURE() << "no device " << id << " in " << status;
+  return nlohmann::json::object();
+}
+
+uint64_t DaemonTest::UsedBytes(const std::string& id) const {
+  return DeviceStatus(id).value("used_bytes", UINT64_MAX);
+}
+
+std::vector<std::string> DaemonTest::Resident() const {
+  std::vector<std::string> names;
+  const nlohmann::json listed = ctl_.Json({"ps"});
+  for (const nlohmann::json& model : listed["models"]) {
+    for (const nlohmann::json& generation : model["generations"]) {
+      if (generation["state"] == "RESIDENT") names.push_back(model["name"]);
+    }
+  }
+  return names;
+}
+
+uint64_t DaemonTest::GenerationOf(const std::string& model) const {
+  const nlohmann::json described = ctl_.Json({"describe", model});
+  uint64_t newest = 0;
+  for (const nlohmann::json& generation : described["model"]["generations"]) {
+    newest = std::max<uint64_t>(newest, generation["id"]);
+  }
+  return newest;
+}
+
+size_t DaemonTest::LeaseCount() const { return ctl_.Json({"leases"})["leases"].size(); }
+
+std::vector<nlohmann::json> DaemonTest::EventsUntil(const std::string& last_type) const {
+  const std::unique_ptr<ChildProcess> watcher =
+      ctl_.Start({"events", "--replay", "1024", "-o", "json"});
+  std::vector<nlohmann::json> events;
+  while (const std::optional<std::string> line = watcher->NextLine()) {
+    events.push_back(nlohmann::json::parse(*line, nullptr, /*allow_exceptions=*/false));
+    if (events.back().value("type", "") == last_type) return events;
+  }
+  ADD_FAILURE() << "no event " << last_type << " in " << watcher->out() << watcher->err();
+  return events;
+}
+
+std::vector<std::string> HeldRead::environment() const {
+  return FaultPreload({absl::StrCat("WEIGHTD_FAULT_PATH=", file_),
+                       absl::StrCat("WEIGHTD_FAULT_OFFSET=", offset_),
+                       absl::StrCat("WEIGHTD_FAULT_WAIT_FILE=", wait_file_)});
+}
+
+bool HeldRead::WaitUntilReached() const {
+  return WaitUntil([&] { return std::filesystem::exists(wait_file_ + ".reached"); });
+}
+
+void HeldRead::Release() const { EXPECT_OK(WriteRawFile(wait_file_, "")); }
+
+std::vector<std::string> FileNames(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> SharedMemoryNames() {
+  std::vector<std::string> names = FileNames("/dev/shm");
+  // Other tests run beside this one, and the fake driver counts there.
+  std::erase_if(names, [](const std::string& name) {
+    return !absl::StrContains(name, "weightd") || absl::StartsWith(name, "weightd-fake-cuda-");
+  });
+  return names;
+}
+
+}  // namespace weightd::testing

@@ -1,0 +1,112 @@
+// SIGTERM: the daemon tells everybody, waits for them as long as it is told to, and exits 0.
+
+#include <signal.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/daemon/grpc_calls.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// So long that a test which waited for its end would run into its own limit.
+const std::vector<std::string> kLongGrace = {"--drain-grace-ms", "600000"};
+
+class DrainTest : public DaemonTest {
+ protected:
+  void StartResident(const std::vector<std::string>& flags) {
+    path_ = MakeModel("model", 4 << 20);
+    Start(flags);
+    Stage("model");
+  }
+  std::string path_;
+};
+
+TEST_F(DrainTest, IdleDaemonExitsWithoutWaiting) {
+  StartResident(kLongGrace);
+  const auto watcher = ctl_.Start({"events"});
+  EXPECT_EQ(LeaseCount(), 0);
+  StopCleanly();
+  EXPECT_THAT(daemon_->log(), HasSubstr("stopped"));
+}
+
+TEST_F(DrainTest, HolderIsToldAndTheDaemonWaitsForIt) {
+  StartResident(kLongGrace);
+  const auto holder = Attach("model", {path_});
+  daemon_->Signal(SIGTERM);
+  EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
+  EXPECT_THAT(holder->Compare(), StartsWith("same "));
+  EXPECT_TRUE(holder->LeaseHeld());
+  EXPECT_FALSE(daemon_->WaitForExit(absl::Milliseconds(100)).has_value()) << "it still waits";
+  EXPECT_EQ(holder->Leave(), std::optional(0)) << holder->output();
+  EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+}
+
+TEST_F(DrainTest, HolderThatStaysLosesItsLeaseAtTheEndAndKeepsItsBytes) {
+  StartResident({"--drain-grace-ms", "200"});
+  const auto holder = Attach("model", {path_});
+  StopCleanly();
+  EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
+  EXPECT_TRUE(holder->WaitForNotice("notice lost")) << holder->output();
+  EXPECT_FALSE(holder->LeaseHeld());
+  EXPECT_THAT(holder->Compare(), StartsWith("same "));
+}
+
+TEST_F(DrainTest, SecondSignalEndsItAtOnce) {
+  StartResident(kLongGrace);
+  const auto holder = Attach("model", {path_});
+  daemon_->Signal(SIGTERM);
+  EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
+  daemon_->Signal(SIGTERM);
+  EXPECT_EQ(daemon_->WaitForExit(), std::optional(1));
+  EXPECT_THAT(holder->Compare(), StartsWith("same "));
+}
+
+TEST_F(DrainTest, InterruptDrainsToo) {
+  StartResident(kLongGrace);
+  daemon_->Signal(SIGINT);
+  EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+}
+
+TEST_F(DrainTest, OpenConnectionSeesNotServingAndNewWorkIsRefused) {
+  StartResident(kLongGrace);
+  const auto channel = Connect(socket_dir_);
+  ASSERT_NE(channel, nullptr);
+  EXPECT_EQ(CheckHealth(channel, ""), "SERVING");
+  const auto holder = Attach("model", {path_});
+  daemon_->Signal(SIGTERM);
+  EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
+  // The signal's first effects are not one step.
+  EXPECT_TRUE(WaitUntil([&] { return CheckHealth(channel, "") == "NOT_SERVING"; }))
+      << CheckHealth(channel, "");
+  const CommandResult late = ctl_.Run({"stage", "model", "--wait", "--timeout", "5s"});
+  EXPECT_THAT(late.exit_code, ::testing::AnyOf(kExitNotReady, kExitUnreachable)) << late;
+  holder->Leave();
+  EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+}
+
+TEST_F(DrainTest, RunningStageIsCancelled) {
+  const std::string path = MakeModel("model", 24 << 20);
+  const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+  std::vector<std::string> flags = kPread;
+  flags.insert(flags.end(), kLongGrace.begin(), kLongGrace.end());
+  Start(flags, held.environment());
+  const auto stage = ctl_.Start({"stage", "model", "--wait"});
+  ASSERT_TRUE(held.WaitUntilReached());
+  daemon_->Signal(SIGTERM);
+  EXPECT_TRUE(daemon_->WaitForLog("drain_started"));
+  held.Release();
+  EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+  EXPECT_NE(stage->WaitForExit(), std::optional(kExitOk)) << stage->out();
+}
+
+}  // namespace
+}  // namespace weightd::testing

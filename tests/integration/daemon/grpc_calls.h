@@ -1,0 +1,45 @@
+#ifndef WEIGHTD_TESTS_INTEGRATION_DAEMON_GRPC_CALLS_H_
+#define WEIGHTD_TESTS_INTEGRATION_DAEMON_GRPC_CALLS_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <string>
+
+#include "weightd/v1/weight_cache.grpc.pb.h"
+
+// Calls at the wire, from the test's own process, for what neither the library nor weightctl shows.
+
+namespace weightd::testing {
+
+// A connection to the daemon, made now; a null channel after a failure of the test.
+std::shared_ptr<grpc::Channel> Connect(const std::string& socket_dir);
+
+// grpc.health.v1.Health/Check of `service`: "SERVING", "NOT_SERVING", or the call's error.
+std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service);
+
+// What grpc.reflection.v1alpha answers to list_services: the answer's bytes, in which the names
+// stand in plain, or the call's error.
+std::string ListServices(const std::shared_ptr<grpc::Channel>& channel);
+
+// An attach whose messages the test sees. Ends with the object.
+class RawAttach {
+ public:
+  RawAttach(const std::shared_ptr<grpc::Channel>& channel, const std::string& model);
+  RawAttach(const RawAttach&) = delete;
+  RawAttach& operator=(const RawAttach&) = delete;
+  ~RawAttach();
+
+  const v1::Granted& granted() const { return granted_; }
+
+ private:
+  const std::unique_ptr<v1::WeightCache::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::AttachResponse>> reader_;
+  v1::Granted granted_;
+};
+
+}  // namespace weightd::testing
+
+#endif  // WEIGHTD_TESTS_INTEGRATION_DAEMON_GRPC_CALLS_H_

@@ -1,0 +1,171 @@
+// How the daemon starts, and how it refuses to.
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/daemon/grpc_calls.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int kDaemonExitError = 1;
+constexpr int kDaemonExitUsage = 2;
+
+class StartTest : public DaemonTest {
+ protected:
+  // A start that is refused: its exit status and what it said.
+  struct Refusal {
+    int exit_code = 0;
+    std::string log;
+  };
+  Refusal Refuse(const std::vector<std::string>& flags) const {
+    DaemonProcess daemon({.root = "", .socket_dir = socket_dir_, .flags = flags});
+    const int code = daemon.WaitForExit().value_or(-1);
+    return {.exit_code = code, .log = daemon.log()};
+  }
+  std::string ConfigFile(const std::string& text) const {
+    const std::string path = dir_.File("weightd.textproto");
+    EXPECT_OK(WriteRawFile(path, text));
+    return path;
+  }
+};
+
+TEST_F(StartTest, ServesByConfigurationFileAndFlagsOverrideIt) {
+  MakeModel("model", 1 << 20);
+  const std::string config = ConfigFile("root: \"" + root_ +
+                                        "\"\n"
+                                        "storage { engine: URING }\n"
+                                        "host { budget_bytes: 123456789 }\n");
+  DaemonProcess daemon({.root = "",
+                        .socket_dir = socket_dir_,
+                        .flags = {"--config", config, "--storage.engine", "PREAD"}});
+  ASSERT_TRUE(daemon.WaitUntilServing()) << daemon.log();
+  const nlohmann::json status = ctl_.Json({"status"});
+  EXPECT_EQ(status["storage"]["engine"], "pread");
+  EXPECT_EQ(status["devices"][0]["budget_bytes"], 123456789);
+  EXPECT_EQ(status["socket_dir"], socket_dir_);
+  EXPECT_EQ(status["pid"], daemon.pid());
+  EXPECT_EQ(daemon.Stop(), std::optional(0));
+}
+
+TEST_F(StartTest, UnknownFieldOfTheConfigurationHasItsPlace) {
+  const std::string config = ConfigFile("root: \"/models\"\n\n  rooot: \"/other\"\n");
+  const Refusal refusal = Refuse({"--config", config});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr(config + ":3:"), HasSubstr("rooot")));
+}
+
+TEST_F(StartTest, WrongTypeInTheConfigurationHasItsPlace) {
+  const std::string config = ConfigFile("root: \"/models\"\nhost { budget_bytes: \"much\" }\n");
+  const Refusal refusal = Refuse({"--config", config});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, HasSubstr(config + ":2:"));
+}
+
+TEST_F(StartTest, MissingConfigurationIsRefused) {
+  const Refusal refusal = Refuse({"--config", dir_.File("nowhere")});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr("nowhere"), HasSubstr("No such file")));
+}
+
+TEST_F(StartTest, UnknownFlagIsRefused) {
+  const Refusal refusal = Refuse({"--root", root_, "--no-such-flag"});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, HasSubstr("--no-such-flag"));
+}
+
+TEST_F(StartTest, ValueOutOfItsRangeIsRefused) {
+  const Refusal refusal = Refuse({"--root", root_, "--staging.block-bytes", "5000"});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr("block_bytes is 5000"), HasSubstr("2 MiB")));
+}
+
+TEST_F(StartTest, NoRootIsAUsageError) {
+  const Refusal refusal = Refuse({});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(refusal.log, HasSubstr("no root"));
+}
+
+TEST_F(StartTest, MissingRootIsRefusedByItsName) {
+  const Refusal refusal = Refuse({"--root", dir_.File("nowhere")});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitError);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr(dir_.File("nowhere")), HasSubstr("No such file")));
+}
+
+TEST_F(StartTest, SocketDirectoryInUseIsRefusedAndTheFirstDaemonGoesOn) {
+  MakeModel("model", 1 << 20);
+  Start();
+  const Refusal refusal = Refuse({"--root", root_});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitError);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr(socket_dir_), HasSubstr("in use")));
+  EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
+  Stage("model");
+  StopCleanly();
+}
+
+TEST_F(StartTest, StaleSocketsAreReplaced) {
+  Start();
+  daemon_->Kill();
+  EXPECT_THAT(FileNames(socket_dir_), ElementsAre("handles.sock", "weightd.lock", "weightd.sock"));
+  EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitUnreachable);
+  Start();
+  EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
+  StopCleanly();
+}
+
+TEST_F(StartTest, FileInPlaceOfASocketIsKeptAndRefused) {
+  std::filesystem::create_directory(socket_dir_);
+  ASSERT_OK(WriteRawFile(socket_dir_ + "/weightd.sock", "precious"));
+  const Refusal refusal = Refuse({"--root", root_});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitError);
+  EXPECT_THAT(refusal.log, AllOf(HasSubstr("weightd.sock"), HasSubstr("not a socket")));
+  EXPECT_EQ(std::filesystem::file_size(socket_dir_ + "/weightd.sock"), 8);
+}
+
+TEST_F(StartTest, CleanStopRemovesTheSockets) {
+  Start();
+  StopCleanly();
+  EXPECT_THAT(FileNames(socket_dir_), ElementsAre("weightd.lock"));
+}
+
+TEST_F(StartTest, PreloadedModelsAreResidentAndPinnedWithoutACall) {
+  const std::string first = MakeModel("first", 1 << 20, 1);
+  MakeModel("second", 1 << 20, 2);
+  Start({"--preload", "first", "--preload", "second", "--preload-pin", "true"});
+  EXPECT_TRUE(WaitUntil([&] { return Resident().size() == 2; }));
+  EXPECT_THAT(Resident(), ElementsAre("first", "second"));
+  ExpectSameAsFiles("first", {first});
+  EXPECT_EQ(ctl_.Run({"evict", "first"}).exit_code, kExitNotReady) << "it is pinned";
+}
+
+TEST_F(StartTest, PreloadOfAMissingModelIsToldAndTheDaemonServes) {
+  Start({"--preload", "nowhere"});
+  EXPECT_TRUE(daemon_->WaitForLog("no such checkpoint"));
+  EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
+  StopCleanly();
+}
+
+TEST_F(StartTest, ServesHealthAndReflection) {
+  Start();
+  const auto channel = Connect(socket_dir_);
+  ASSERT_NE(channel, nullptr);
+  EXPECT_EQ(CheckHealth(channel, ""), "SERVING");
+  EXPECT_EQ(CheckHealth(channel, "weightd.v1.WeightCache"), "SERVING");
+  EXPECT_THAT(ListServices(channel),
+              AllOf(HasSubstr("weightd.v1.WeightCache"), HasSubstr("grpc.health.v1.Health")));
+}
+
+}  // namespace
+}  // namespace weightd::testing

@@ -1,0 +1,29 @@
+#ifndef WEIGHTD_TESTS_SUPPORT_PROCESS_PROGRAMS_H_
+#define WEIGHTD_TESTS_SUPPORT_PROCESS_PROGRAMS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+// The programs of this build, by their paths. Thread-safe.
+
+namespace weightd::testing {
+
+std::string DaemonProgram();
+std::string WeightctlProgram();
+std::string AttachProbeProgram();
+
+// Environment that puts tests/support/storage/fault_preload.cc in front of a program; `settings`
+// are its variables.
+std::vector<std::string> FaultPreload(const std::vector<std::string>& settings);
+
+// Environment that makes the fake libcuda.so.1 the driver; empty where it is not built. `node`
+// names a set of GPUs that processes share, `report` is the file for what it finds wrong.
+std::vector<std::string> FakeCuda(absl::string_view node, absl::string_view report);
+// The first GPU of the fake.
+inline constexpr absl::string_view kFakeGpu = "GPU-fa4ec0da-0000-4000-8000-000000000000";
+
+}  // namespace weightd::testing
+
+#endif  // WEIGHTD_TESTS_SUPPORT_PROCESS_PROGRAMS_H_
