@@ -183,6 +183,12 @@ uint32_t LeaseTable::count() const {
   return static_cast<uint32_t>(leases_.size());
 }
 
+void LeaseTable::WaitUntilEmpty(absl::Time deadline) const {
+  absl::MutexLock lock(&mu_);
+  const auto is_empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return leases_.empty(); };
+  mu_.AwaitWithDeadline(absl::Condition(&is_empty), deadline);
+}
+
 void LeaseTable::PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail) {
   Event event;
   event.type = type;

@@ -94,6 +94,8 @@ class LeaseTable {
   // Oldest first; of one model if not empty.
   std::vector<LeaseInfo> List(absl::string_view model = "") const;
   uint32_t count() const;
+  // Blocks until no lease is held or the deadline has come.
+  void WaitUntilEmpty(absl::Time deadline) const;
 
  private:
   struct Lease {

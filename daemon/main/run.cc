@@ -181,8 +181,11 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   event.detail = absl::StrCat("leases=", daemon.leases->count());
   daemon.events->Publish(std::move(event));
   daemon.leases->NotifyDraining();
-  daemon.rpc->StopAccepting();
   daemon.residency->Shutdown();
+  // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
+  // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
+  daemon.leases->WaitUntilEmpty(deadline);
+  daemon.rpc->StopAccepting();
   daemon.rpc->Shutdown(deadline);
   daemon.handles->Stop();
   daemon.handle_pool.reset();

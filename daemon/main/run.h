@@ -20,9 +20,9 @@ struct RunDependencies {
 //
 // The order of shutdown, each step before the next:
 //   1. new work is refused and health says NOT_SERVING; watchers and lease holders are told
-//   2. no connection is accepted any more
-//   3. stage jobs are cancelled and their workers end
-//   4. leases may go on for `drain_grace`, then their streams are cancelled
+//   2. stage jobs are cancelled and their workers end
+//   3. leases may go on for `drain_grace`; who asks meanwhile (health, status, leases) is answered
+//   4. no connection is accepted any more, and streams that are still open are cancelled
 //   5. the handle socket and the blocking calls end
 //   6. generations are freed; the sockets are removed
 // Returns OK after a drain, or why the daemon could not start.

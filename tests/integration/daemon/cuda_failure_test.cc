@@ -61,7 +61,8 @@ TEST_F(CudaFailureTest, FailedExportNeverReachesAClient) {
   ExpectTheDaemonGoesOn();
 }
 
-// A copy that fails while it runs breaks the context for good; host memory and everything that only asks must still work.
+// A copy that fails while it runs breaks the context for good; host memory and everything that only
+// asks must still work.
 TEST_F(CudaFailureTest, BrokenContextLeavesHostMemoryServing) {
   StartFailing("cuMemcpyHtoDAsync:1:CUDA_ERROR_ILLEGAL_ADDRESS:later");
   const CommandResult staged = ctl_.Run({"stage", "model", "--wait"});

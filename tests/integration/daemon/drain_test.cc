@@ -76,7 +76,9 @@ TEST_F(DrainTest, InterruptDrainsToo) {
   EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
 }
 
-TEST_F(DrainTest, OpenConnectionSeesNotServingAndNewWorkIsRefused) {
+// A drain may take minutes: whoever asks meanwhile must learn of it at once, on an old connection
+// and on a new one.
+TEST_F(DrainTest, WhoAsksMeanwhileIsAnsweredAndNewWorkIsRefused) {
   StartResident(kLongGrace);
   const auto channel = Connect(socket_dir_);
   ASSERT_NE(channel, nullptr);
@@ -84,12 +86,20 @@ TEST_F(DrainTest, OpenConnectionSeesNotServingAndNewWorkIsRefused) {
   const auto holder = Attach("model", {path_});
   daemon_->Signal(SIGTERM);
   EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
-  // The signal's first effects are not one step.
-  EXPECT_TRUE(WaitUntil([&] { return CheckHealth(channel, "") == "NOT_SERVING"; }))
-      << CheckHealth(channel, "");
-  const CommandResult late = ctl_.Run({"stage", "model", "--wait", "--timeout", "5s"});
-  EXPECT_THAT(late.exit_code, ::testing::AnyOf(kExitNotReady, kExitUnreachable)) << late;
-  holder->Leave();
+
+  EXPECT_EQ(CheckHealth(channel, ""), "NOT_SERVING");
+  EXPECT_EQ(CheckHealth(channel, "weightd.v1.WeightCache"), "NOT_SERVING");
+  const CommandResult health = ctl_.Run({"health"});
+  EXPECT_EQ(health.exit_code, kExitNotReady) << health;
+  EXPECT_THAT(health.out, HasSubstr("NOT_SERVING"));
+  EXPECT_TRUE(ctl_.Json({"status"})["draining"]);
+  EXPECT_EQ(LeaseCount(), 1);
+  const CommandResult stage = ctl_.Run({"stage", "model", "--wait"});
+  EXPECT_EQ(stage.exit_code, kExitNotReady) << stage;
+  AttachProbe late(Probe("model", {}));
+  EXPECT_THAT(late.Attached(), StartsWith("refused UNAVAILABLE/DRAINING"));
+
+  EXPECT_EQ(holder->Leave(), std::optional(0)) << holder->output();
   EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
 }
 
