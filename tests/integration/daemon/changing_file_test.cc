@@ -2,11 +2,16 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/daemon/grpc_calls.h"
+#include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
 
 namespace weightd::testing {
@@ -14,6 +19,8 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
+using NumberPair = std::pair<const std::string, std::string>;
 
 constexpr uint64_t kModelBytes = 24 << 20;
 // In the third block of 4 MiB.
@@ -137,6 +144,17 @@ TEST_F(ChangingFileTest, ModelWithoutRoomIsRefusedWithTheNumbers) {
   EXPECT_THAT(staged.err,
               AllOf(HasSubstr("model does not fit on host"), HasSubstr("needs 2"),
                     HasSubstr("budget 8.4 MB"), HasSubstr("leased 0 B"), HasSubstr("hint: ")));
+  // At the wire the numbers are numbers.
+  const absl::Status status = testing::Stage(Connect(socket_dir_), "model");
+  EXPECT_THAT(status, ReasonIs(Reason::kBudgetExceeded, HasSubstr("does not fit")));
+  const std::map<std::string, std::string> numbers = GetReasonMetadata(status);
+  EXPECT_THAT(numbers, IsSupersetOf<NumberPair>({{"budgetBytes", "8388608"},
+                                                 {"leasedBytes", "0"},
+                                                 {"pinnedBytes", "0"},
+                                                 {"stagingBytes", "0"}}));
+  uint64_t needed = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(numbers.at("neededBytes"), &needed));
+  EXPECT_GE(needed, kModelBytes);
   ExpectTheDaemonGoesOn();
 }
 

@@ -1,5 +1,7 @@
 // Every byte of every tensor, compared with the file by another process.
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -101,6 +103,26 @@ TEST_P(HostContentTest, WeightctlReadsATensorsBytes) {
 INSTANTIATE_TEST_SUITE_P(Engines, HostContentTest,
                          Values(Engine{"URING", "io_uring"}, Engine{"PREAD", "pread"}),
                          [](const auto& test) { return std::string(test.param.flag); });
+
+// Whether the other tests could fail: the judge must see one other byte, at either end.
+TEST_F(DaemonTest, JudgeSeesASingleOtherByte) {
+  const std::string path = MakeModel("model", 3'000'000);
+  Start();
+  Stage("model");
+  const std::string other = dir_.File("other.safetensors");
+  const uint64_t bytes = std::filesystem::file_size(path);
+  for (const uint64_t place : {bytes - 3'000'000, bytes - 1}) {
+    std::filesystem::copy_file(path, other, std::filesystem::copy_options::overwrite_existing);
+    std::fstream file(other, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(place));
+    const int byte = file.get();
+    file.seekp(static_cast<std::streamoff>(place));
+    file.put(static_cast<char>(byte ^ 1));
+    file.close();
+    EXPECT_THAT(Attach("model", {other})->Compare(), HasSubstr("different "));
+  }
+  ExpectSameAsFiles("model", {path});
+}
 
 TEST_F(DaemonTest, RootsAreSearchedInTheirOrder) {
   const std::string second = dir_.File("second");

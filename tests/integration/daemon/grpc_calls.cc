@@ -93,6 +93,18 @@ std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
   return answered ? Bytes(response) : ErrorText(status);
 }
 
+absl::Status Stage(const std::shared_ptr<grpc::Channel>& channel, const std::string& model) {
+  const auto stub = v1::WeightCache::NewStub(channel);
+  grpc::ClientContext context;
+  v1::StageModelRequest request;
+  request.set_model(model);
+  const auto reader = stub->StageModel(&context, request);
+  v1::StageModelResponse response;
+  while (reader->Read(&response)) {
+  }
+  return client::FromRpcStatus(reader->Finish());
+}
+
 RawAttach::RawAttach(const std::shared_ptr<grpc::Channel>& channel, const std::string& model)
     : stub_(v1::WeightCache::NewStub(channel)) {
   v1::AttachRequest request;

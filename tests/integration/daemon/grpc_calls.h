@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
 // Calls at the wire, from the test's own process, for what neither the library nor weightctl shows.
@@ -22,6 +23,9 @@ std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std
 // What grpc.reflection.v1alpha answers to list_services: the answer's bytes, in which the names
 // stand in plain, or the call's error.
 std::string ListServices(const std::shared_ptr<grpc::Channel>& channel);
+
+// StageModel until its end; an error with the reason and the metadata that came with it.
+absl::Status Stage(const std::shared_ptr<grpc::Channel>& channel, const std::string& model);
 
 // An attach whose messages the test sees. Ends with the object.
 class RawAttach {
