@@ -59,10 +59,11 @@ absl::StatusOr<Layout> PlanLayout(const Manifest& manifest, LayoutTarget target)
       layout.moves.push_back({.tensor_index = i, .from = offset, .to = to, .bytes = tensor.bytes});
       offset = to;
       end = to + tensor.bytes;
-      if (end > kAllocationBytesMax) return TooLarge();
+      if (end > kAllocationBytesMax) return TooLarge();  // before the next one may wrap
     }
     layout.tensor_offsets.push_back(offset);
   }
+  if (end > kAllocationBytesMax) return TooLarge();
   layout.allocation_bytes = std::max<uint64_t>(end, 1);
   return layout;
 }

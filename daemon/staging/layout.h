@@ -51,7 +51,7 @@ struct Layout {
   std::vector<TensorMove> moves;
 };
 
-// RESOURCE_EXHAUSTED/BUDGET_EXCEEDED when the sizes overflow 63 bits.
+// RESOURCE_EXHAUSTED/BUDGET_EXCEEDED when the sizes add up to more than 2^62 bytes.
 absl::StatusOr<Layout> PlanLayout(const Manifest& manifest, LayoutTarget target);
 
 }  // namespace weightd

@@ -63,7 +63,8 @@ class Stager {
   // Reads everything; returns when the allocation holds every byte, moves included, or with the
   // first error after all reads and copies in flight have ended, so that the caller may free the
   // allocation. `progress` is called with the bytes in place so far, after every few blocks.
-  // CANCELLED/CANCELLED soon after `cancelled` becomes true.
+  // CANCELLED/CANCELLED soon after `cancelled` becomes true; DEADLINE_EXCEEDED when reads or copies
+  // make no progress for the read queue's stall_timeout.
   absl::StatusOr<StageOutcome> Run(const StageInput& input, const std::atomic<bool>& cancelled,
                                    absl::FunctionRef<void(uint64_t bytes_done)> progress);
 

@@ -94,6 +94,7 @@ absl::Status Transfer::PollReads(absl::Duration timeout) {
 
 absl::Status Transfer::PollCopies(absl::Duration timeout) {
   return copies_.Poll(timeout, [&](uint64_t tag) {
+    copies_waited_ = absl::ZeroDuration();
     const auto entry = in_flight_.find(tag);
     bytes_done_ += entry->second.block.wanted_bytes();
     free_slots_.push_back(entry->second.slot);
@@ -106,10 +107,15 @@ absl::Status Transfer::Step() {
   const bool reading = reads_.in_flight() > 0;
   const bool copying = copies_.in_flight() > 0;
   if (reading) RETURN_IF_ERROR(PollReads(copying ? kBusyWait : kIdleWait));
-  if (copies_.in_flight() > 0) {
-    RETURN_IF_ERROR(PollCopies(reading ? absl::ZeroDuration() : kIdleWait));
-  }
-  return absl::OkStatus();
+  if (copies_.in_flight() == 0) return absl::OkStatus();
+  if (reading) return PollCopies(absl::ZeroDuration());
+  copies_waited_ += kIdleWait;
+  RETURN_IF_ERROR(PollCopies(kIdleWait));
+  if (copies_waited_ < options_.read_queue.stall_timeout) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
+                         absl::StrCat("copy to ", input_.device->info().id, ": no progress for ",
+                                      absl::FormatDuration(copies_waited_), " with ",
+                                      copies_.in_flight(), " in flight"));
 }
 
 absl::Status Transfer::Drain() {
@@ -138,10 +144,10 @@ absl::Status Transfer::Run(const std::atomic<bool>& cancelled,
   }
   if (!status.ok()) {
     // The first error is the one to tell; a queue that cannot even drain adds its own.
-    if (const absl::Status drained = Drain(); !drained.ok()) {
-      return Annotate(status, absl::StrCat("(", drained.message(), " afterwards)"));
-    }
-    return status;
+    const absl::Status drained = Drain();
+    if (drained.ok() || drained.message() == status.message()) return status;
+    return Annotate(status, absl::StrCat("what was in flight could not be ended (",
+                                         drained.message(), ") after an error"));
   }
   if (bytes_done_ != plan_.total_bytes()) {
     return absl::InternalError(absl::StrCat("stage: ", bytes_done_, " of ", plan_.total_bytes(),

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "daemon/staging/block_plan.h"
 #include "daemon/staging/stager.h"
 
@@ -60,6 +61,7 @@ class Transfer {
   uint64_t next_tag_ = 1;
   uint64_t bytes_done_ = 0;
   bool direct_ = true;
+  absl::Duration copies_waited_;  // since the last copy ended, with nothing else to do
 };
 
 }  // namespace weightd

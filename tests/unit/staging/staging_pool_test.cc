@@ -1,0 +1,50 @@
+#include "daemon/staging/staging_pool.h"
+
+#include <algorithm>
+
+#include "common/align.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+TEST(StagingPoolTest, CutsAlignedSlotsOutOfOneRegion) {
+  ASSERT_OK_AND_ASSIGN(const auto pool, StagingPool::Create(3, 2 * kMiB));
+  EXPECT_EQ(pool->slot_count(), 3);
+  EXPECT_EQ(pool->slot_bytes(), 2 * kMiB);
+  EXPECT_EQ(pool->memory().size(), 6 * kMiB);
+  const auto slots = pool->slots();
+  ASSERT_THAT(slots, SizeIs(3));
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(slots[i].data(), pool->memory().data() + i * 2 * kMiB);
+    EXPECT_EQ(slots[i].size(), 2 * kMiB);
+    EXPECT_EQ(slots[i].data(), pool->slot(i).data());
+    EXPECT_TRUE(IsAligned(reinterpret_cast<uintptr_t>(slots[i].data()), 2 * kMiB));
+    std::fill(slots[i].begin(), slots[i].end(), std::byte{0x5A});
+  }
+}
+
+TEST(StagingPoolTest, SaysWhatItsPagesAre) {
+  ASSERT_OK_AND_ASSIGN(const auto pool, StagingPool::Create(1, 2 * kMiB));
+  EXPECT_THAT(PageKindName(pool->page_kind()), ::testing::AnyOf("hugetlb", "transparent", "small"));
+}
+
+TEST(StagingPoolTest, RefusesWhatNoPoolIs) {
+  for (const auto& [count, bytes] : std::vector<std::pair<uint32_t, uint64_t>>{
+           {0, 2 * kMiB}, {1, 0}, {1, kMiB}, {1, 2 * kMiB + 4096}}) {
+    EXPECT_THAT(StagingPool::Create(count, bytes),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiple of 2 MiB")));
+  }
+}
+
+TEST(StagingPoolTest, NoMemoryIsAnError) {
+  // More than an address space holds.
+  EXPECT_THAT(StagingPool::Create(1024, uint64_t{1} << 40),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("staging buffers")));
+}
+
+}  // namespace
+}  // namespace weightd::testing

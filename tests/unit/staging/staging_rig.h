@@ -1,0 +1,69 @@
+#ifndef WEIGHTD_TESTS_UNIT_STAGING_STAGING_RIG_H_
+#define WEIGHTD_TESTS_UNIT_STAGING_STAGING_RIG_H_
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/staging/stager.h"
+#include "tests/support/device/memory_device.h"
+#include "tests/support/storage/faulty_read_queue.h"
+#include "tests/support/storage/memory_read_queue.h"
+#include "tests/support/storage/memory_volume.h"
+#include "tests/unit/staging/test_manifest.h"
+
+namespace weightd::testing {
+
+struct RigOptions {
+  uint64_t block_bytes = 16 * 1024;  // smaller than the product allows: more blocks per byte
+  uint32_t depth = 4;
+  uint32_t slot_count = 3;
+  uint32_t direct_alignment = 512;
+  absl::Duration stall_timeout = absl::Seconds(60);
+  MemoryDeviceOptions device = {};
+  MemoryReadQueueOptions reads = {};
+  QueueFaults faults = {};
+};
+
+// A Stager on files, reads and a device in memory. Thread-compatible.
+class StagingRig {
+ public:
+  explicit StagingRig(const RigOptions& options, Manifest manifest);
+
+  // Plans, allocates and runs. `cancel_at_bytes` is where progress sets the flag.
+  absl::StatusOr<StageOutcome> Run();
+  // Whether the allocation holds every tensor of the files.
+  bool Equal() const;
+
+  MemoryVolume& volume() { return volume_; }
+  MemoryDevice& device() { return device_; }
+  Stager& stager() { return *stager_; }
+  const std::vector<uint64_t>& progress() const { return progress_; }
+  void CancelAtBytes(uint64_t bytes) { cancel_at_bytes_ = bytes; }
+  // Destroys the Stager and then the allocation, as the product does with a queue that broke.
+  void Destroy();
+
+ private:
+  Manifest manifest_;
+  std::map<std::string, std::string> contents_;
+  MemoryVolume volume_;
+  MemoryDevice device_;
+  std::unique_ptr<Stager> stager_;
+  std::vector<std::shared_ptr<File>> files_;
+  Layout layout_;
+  std::unique_ptr<Allocation> allocation_;
+  std::atomic<bool> cancelled_ = false;
+  std::optional<uint64_t> cancel_at_bytes_;
+  std::vector<uint64_t> progress_;
+};
+
+// Two shards of some 100 kB and 50 kB, with tensors, an empty one and one to move.
+Manifest ExampleManifest();
+
+}  // namespace weightd::testing
+
+#endif  // WEIGHTD_TESTS_UNIT_STAGING_STAGING_RIG_H_
