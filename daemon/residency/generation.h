@@ -27,8 +27,10 @@ using JobId = StrongId<struct JobTag>;
 //   (none)     kStaging   a job took its bytes from the budget
 //   kStaging   kResident  every byte is in place and the files did not change
 //   kStaging   kFailed    an error or a cancel; its memory is given back
-//   kResident  kEvicting  nobody leases it, and room is needed, an operator asked, or it is
-//   superseded kEvicting  kGone      its memory is given back kFailed    kGone      likewise
+//   kResident  kEvicting  nobody leases it, and room is needed or an operator asked
+//   kResident  kEvicting  a newer one took its place, and its last lease ended
+//   kEvicting  kGone      its memory is given back
+//   kFailed    kGone      likewise
 //
 // Published memory is never written again: there is no way back to kStaging.
 enum class ResidencyState { kStaging, kResident, kEvicting, kFailed, kGone };

@@ -86,35 +86,59 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   RETURN_IF_ERROR(ValidateModelName(request.model));
   ASSIGN_OR_RETURN(Device * device,
                    FindDevice(request.device.empty() ? options_.default_device : request.device));
+  DropCancelled();
+  const StageCaller caller = {
+      .detached = request.detached, .pin = request.pin, .restage = request.restage};
   absl::MutexLock lock(&mu_);
   if (shutdown_) return DrainingError();
-  std::shared_ptr<StageJob>& job = jobs_[{request.model, device->info().id}];
-  if (job != nullptr && job->Join(request.detached, request.pin)) {
-    return StageTicket{.job = job, .joined = true};
+  for (const std::shared_ptr<StageJob>& job : JobsFor(request.model, device->info().id)) {
+    if (job->Join(caller)) return StageTicket{.job = job, .joined = true};
   }
   if (queue_.size() >= options_.queue_max) {
     return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
                            absl::StrCat("stage ", request.model, ": ", queue_.size(),
                                         " jobs wait already, queue_max"));
   }
-  job = std::make_shared<StageJob>(JobId(next_job_++), request.model, device->info().id,
-                                   request.restage);
-  job->Join(request.detached, request.pin);
+  auto job = std::make_shared<StageJob>(JobId(next_job_++), request.model, device->info().id);
+  job->Join(caller);
   queue_.push_back({.job = job, .device = device});
-  return StageTicket{.job = job, .joined = false};
+  return StageTicket{.job = std::move(job), .joined = false};
+}
+
+std::vector<std::shared_ptr<StageJob>> Residency::JobsFor(const std::string& model,
+                                                          const std::string& device) const {
+  std::vector<std::shared_ptr<StageJob>> jobs;
+  const auto add = [&](const std::shared_ptr<StageJob>& job) {
+    if (job->model() == model && (device.empty() || job->device() == device)) jobs.push_back(job);
+  };
+  for (const std::shared_ptr<StageJob>& job : running_) add(job);
+  for (const QueuedJob& queued : queue_) add(queued.job);
+  return jobs;
+}
+
+void Residency::DropCancelled() {
+  std::vector<std::shared_ptr<StageJob>> cancelled;
+  {
+    absl::MutexLock lock(&mu_);
+    std::erase_if(queue_, [&](const QueuedJob& queued) {
+      if (!queued.job->cancelled()) return false;
+      cancelled.push_back(queued.job);
+      return true;
+    });
+  }
+  for (const std::shared_ptr<StageJob>& job : cancelled) runner_.FailCancelled(*job);
 }
 
 absl::StatusOr<Residency::Evicted> Residency::Evict(const std::string& model,
                                                     const std::string& device) {
+  DropCancelled();
   {
     absl::MutexLock lock(&mu_);
-    for (const auto& [key, job] : jobs_) {
-      if (key.first != model || (!device.empty() && key.second != device)) continue;
-      if (job != nullptr && !job->snapshot().final()) {
-        return ErrorWithReason(
-            absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
-            absl::StrCat(model, " is being staged on ", key.second, ", job ", job->id().value()));
-      }
+    for (const std::shared_ptr<StageJob>& job : JobsFor(model, device)) {
+      if (job->snapshot().final()) continue;
+      return ErrorWithReason(
+          absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+          absl::StrCat(model, " is being staged on ", job->device(), ", job ", job->id().value()));
     }
   }
   ASSIGN_OR_RETURN(std::vector<Doomed> doomed, table_.Evict(model, device));
@@ -147,7 +171,7 @@ absl::StatusOr<HeldGeneration> Residency::Acquire(const std::string& model,
 }
 
 void Residency::Release(GenerationId id) {
-  std::vector<Doomed> doomed = table_.Release(id);
+  std::vector<Doomed> doomed = table_.Release(id, clock_.Now());
   if (doomed.empty()) return;
   absl::MutexLock lock(&mu_);
   for (Doomed& one : doomed) doomed_.push_back(std::move(one));

@@ -6,11 +6,9 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/blocking_counter.h"
@@ -43,7 +41,7 @@ struct ResidencyOptions {
 
 struct StageRequest {
   std::string model;
-  std::string device;  // empty: the default device
+  std::string device = {};  // empty: the default device
   bool pin = false;
   bool detached = false;  // the job goes on although the caller leaves
   bool restage = false;   // also when a resident copy is unchanged
@@ -94,8 +92,11 @@ class Residency {
   // Counts a lease; see ResidencyTable. The caller gives it back with Release().
   absl::StatusOr<HeldGeneration> Acquire(const std::string& model, const std::string& device);
   void Release(GenerationId id);
+  // What took the place of a generation that the caller holds; not valid if nothing did.
+  GenerationId SupersededBy(GenerationId id) const { return table_.SupersededBy(id); }
 
-  // Told of each generation that became resident. Set before the first Stage().
+  // Told of each generation that became resident, on a worker's thread. When this returns, the
+  // listener before is not called any more; null is none.
   void set_publish_listener(StageRunner::PublishListener listener);
 
   std::vector<GenerationInfo> List(const std::string& model = "") const;
@@ -127,6 +128,15 @@ class Residency {
   absl::StatusOr<std::unique_ptr<Stager>> MakeStager() const;
   void Work(absl::Status* start_status, absl::BlockingCounter* started);
   bool NextJob(QueuedJob& next);
+  // Of those that wait, the first that may run beside those that run.
+  std::deque<QueuedJob>::iterator FirstRunnable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool HasWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The jobs for `model` on `device`, or on any if empty: queued or running.
+  std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model,
+                                                 const std::string& device) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Ends the queued jobs that nobody waits for any more.
+  void DropCancelled();
   void Reap();
 
   const ResidencyOptions options_;
@@ -141,9 +151,7 @@ class Residency {
   bool reaper_stops_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_job_ ABSL_GUARDED_BY(mu_) = 1;
   std::deque<QueuedJob> queue_ ABSL_GUARDED_BY(mu_);
-  // The job that a new request for (model, device) may join: queued or running.
-  absl::flat_hash_map<std::pair<std::string, std::string>, std::shared_ptr<StageJob>> jobs_
-      ABSL_GUARDED_BY(mu_);
+  // At most one for a model and device: the next one starts when it has given back all it took.
   std::vector<std::shared_ptr<StageJob>> running_ ABSL_GUARDED_BY(mu_);
   std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
   ReadPathInfo read_path_ ABSL_GUARDED_BY(mu_);

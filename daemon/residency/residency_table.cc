@@ -31,6 +31,11 @@ absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceU
        {"stagingBytes", absl::StrCat(usage.staging_bytes)}});
 }
 
+// Its memory is on its way back, and nobody can stop that.
+bool IsGoing(const GenerationInfo& info) {
+  return info.state == ResidencyState::kEvicting || info.state == ResidencyState::kFailed;
+}
+
 bool MayGo(const GenerationInfo& info) {
   return info.state == ResidencyState::kResident && info.lease_count == 0 && !info.pinned;
 }
@@ -77,11 +82,19 @@ std::vector<ResidencyTable::Record*> ResidencyTable::Resident(absl::string_view 
   for (auto& [id, record] : records_) {
     const GenerationInfo& info = record.info;
     if (info.state != ResidencyState::kResident || info.superseded) continue;
-    if (!model.empty() && info.model != model) continue;
+    if (info.model != model) continue;
     if (!device.empty() && info.device != device) continue;
     found.push_back(&record);
   }
   return found;
+}
+
+uint64_t ResidencyTable::GoingBytes(const std::string& device) const {
+  uint64_t bytes = 0;
+  for (const auto& [id, record] : records_) {
+    if (record.info.device == device && IsGoing(record.info)) bytes += record.info.allocated_bytes;
+  }
+  return bytes;
 }
 
 std::vector<ResidencyTable::Record*> ResidencyTable::EvictionOrder(const std::string& device) {
@@ -106,6 +119,7 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const std::string& model, const 
   const DeviceUsage usage = UsageOf(*budget);
   const uint64_t free = budget->bytes - usage.used_bytes;
   Admission admission;
+  admission.freed_count = freed_count_;
   if (bytes <= free) {
     admission.id = GenerationId(next_id_++);
     GenerationInfo& info = records_[admission.id].info;
@@ -117,7 +131,7 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const std::string& model, const 
     return admission;
   }
   std::vector<Record*> victims;
-  uint64_t found = free;
+  uint64_t found = free + GoingBytes(device);
   for (Record* record : EvictionOrder(device)) {
     if (found >= bytes) break;
     found += record->info.allocated_bytes;
@@ -128,6 +142,14 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const std::string& model, const 
     admission.victims.push_back(Doom(*record, absl::StrCat("room for ", model)));
   }
   return admission;
+}
+
+void ResidencyTable::AwaitFreed(const Admission& admission, absl::Duration timeout) const {
+  absl::MutexLock lock(&mu_);
+  const auto freed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return freed_count_ != admission.freed_count;
+  };
+  mu_.AwaitWithTimeout(absl::Condition(&freed), timeout);
 }
 
 std::vector<Doomed> ResidencyTable::Publish(GenerationId id,
@@ -141,6 +163,7 @@ std::vector<Doomed> ResidencyTable::Publish(GenerationId id,
     pin = pin || old->info.pinned;
     old->info.pinned = false;
     old->info.superseded = true;
+    old->superseded_by = id;
     if (old->info.lease_count == 0) doomed.push_back(Doom(*old, "superseded"));
   }
   Move(record, ResidencyState::kResident);
@@ -160,6 +183,7 @@ void ResidencyTable::Freed(GenerationId id) {
   absl::MutexLock lock(&mu_);
   Move(At(id), ResidencyState::kGone);
   records_.erase(id);
+  ++freed_count_;
 }
 
 absl::StatusOr<std::vector<Doomed>> ResidencyTable::Evict(const std::string& model,
@@ -226,11 +250,12 @@ absl::StatusOr<HeldGeneration> ResidencyTable::Acquire(const std::string& model,
   return HeldGeneration{.content = record.info.content, .allocation = record.allocation};
 }
 
-std::vector<Doomed> ResidencyTable::Release(GenerationId id) {
+std::vector<Doomed> ResidencyTable::Release(GenerationId id, absl::Time now) {
   absl::MutexLock lock(&mu_);
   Record& record = At(id);
   WEIGHTD_CHECK(record.info.lease_count > 0);
   --record.info.lease_count;
+  record.info.last_use = now;
   std::vector<Doomed> doomed;
   if (record.info.lease_count == 0 && record.info.superseded) {
     doomed.push_back(Doom(record, "superseded"));
@@ -238,17 +263,25 @@ std::vector<Doomed> ResidencyTable::Release(GenerationId id) {
   return doomed;
 }
 
-std::shared_ptr<const GenerationContent> ResidencyTable::Find(const std::string& model,
-                                                              const std::string& device) const {
+std::shared_ptr<const GenerationContent> ResidencyTable::Use(
+    const std::string& model, const std::string& device,
+    const std::vector<FileIdentity>& identities, bool pin, absl::Time now) {
   absl::MutexLock lock(&mu_);
-  for (const auto& [id, record] : records_) {
-    const GenerationInfo& info = record.info;
-    if (info.model == model && info.device == device && !info.superseded &&
-        info.state == ResidencyState::kResident) {
-      return info.content;
-    }
+  for (Record* record : Resident(model, device)) {
+    GenerationInfo& info = record->info;
+    if (info.content->identities != identities) continue;
+    info.last_use = now;
+    info.pinned = info.pinned || pin;
+    return info.content;
   }
   return nullptr;
+}
+
+GenerationId ResidencyTable::SupersededBy(GenerationId id) const {
+  absl::MutexLock lock(&mu_);
+  const auto found = records_.find(id);
+  WEIGHTD_CHECK(found != records_.end());
+  return found->second.superseded_by;
 }
 
 std::vector<GenerationInfo> ResidencyTable::List(const std::string& model) const {

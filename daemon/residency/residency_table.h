@@ -23,7 +23,7 @@
 // any lock, and then calls Freed(), which gives the bytes back to the budget. So the sum of
 // allocations never exceeds a budget, not even for the time that freeing takes.
 //
-// Thread-safe. No call blocks on anything but the lock.
+// Thread-safe. No call but AwaitFreed() blocks on anything but the lock.
 
 namespace weightd {
 
@@ -48,11 +48,13 @@ struct Doomed {
   std::string why;                         // "room for org/name", "superseded", "requested"
 };
 
-// What Admit() decided: either `id` is valid and the bytes are taken, or `victims` must be freed
-// and Admit() called again.
+// What Admit() decided. `id` is valid and the bytes are taken; or Admit() must be called again,
+// when the `victims` are freed or, if there are none, when AwaitFreed() returned: then others are
+// giving back bytes that will do.
 struct Admission {
   GenerationId id;
   std::vector<Doomed> victims;
+  uint64_t freed_count = 0;  // for AwaitFreed()
 };
 
 // What a lease stands on.
@@ -70,6 +72,8 @@ class ResidencyTable {
   // recently used first: then nothing is evicted.
   absl::StatusOr<Admission> Admit(const std::string& model, const std::string& device,
                                   uint64_t bytes);
+  // Waits until memory was given back since `admission` was decided, or for `timeout`.
+  void AwaitFreed(const Admission& admission, absl::Duration timeout) const;
 
   // kStaging -> kResident; from here on it can be leased. An older generation of the same model on
   // the same device is superseded: it goes now (returned) or with its last lease; its pin moves
@@ -98,12 +102,18 @@ class ResidencyTable {
   // `preferred_device` or else on any. FAILED_PRECONDITION/MODEL_NOT_RESIDENT.
   absl::StatusOr<HeldGeneration> Acquire(const std::string& model, const std::string& device,
                                          const std::string& preferred_device, absl::Time now);
-  // Ends one lease. Returns the generation if it was superseded and this was its last.
-  std::vector<Doomed> Release(GenerationId id);
+  // Ends one lease, which is a use too. Returns the generation if it was superseded and this was
+  // its last.
+  std::vector<Doomed> Release(GenerationId id, absl::Time now);
 
-  // The resident generation of `model` on `device`, or null.
-  std::shared_ptr<const GenerationContent> Find(const std::string& model,
-                                                const std::string& device) const;
+  // The resident generation of `model` on `device` if it was read from these very files, else null.
+  // It counts as used, and `pin` pins it.
+  std::shared_ptr<const GenerationContent> Use(const std::string& model, const std::string& device,
+                                               const std::vector<FileIdentity>& identities,
+                                               bool pin, absl::Time now);
+
+  // What took the place of a generation that is leased, if anything did.
+  GenerationId SupersededBy(GenerationId id) const;
 
   // By model, then id; of one model if not empty.
   std::vector<GenerationInfo> List(const std::string& model = "") const;
@@ -113,21 +123,24 @@ class ResidencyTable {
   struct Record {
     GenerationInfo info;
     std::shared_ptr<Allocation> allocation;
+    GenerationId superseded_by;
   };
 
   Record& At(GenerationId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Move(Record& record, ResidencyState to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Doomed Doom(Record& record, std::string why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeviceUsage UsageOf(const DeviceBudget& budget) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  // Resident, not superseded; empty model or device match all.
+  // Resident, not superseded; an empty device matches all.
   std::vector<Record*> Resident(absl::string_view model, absl::string_view device)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t GoingBytes(const std::string& device) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   std::vector<Record*> EvictionOrder(const std::string& device) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   std::vector<DeviceBudget> budgets_;  // fixed at construction
   mutable absl::Mutex mu_;             // never held across I/O, a CUDA call or an RPC reply
   std::map<GenerationId, Record> records_ ABSL_GUARDED_BY(mu_);
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t freed_count_ ABSL_GUARDED_BY(mu_) = 0;  // calls of Freed()
 };
 
 }  // namespace weightd

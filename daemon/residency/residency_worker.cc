@@ -1,5 +1,7 @@
 // The threads of Residency: workers that run jobs, and the reaper.
 
+#include <algorithm>
+
 #include "absl/synchronization/blocking_counter.h"
 #include "common/status_macros.h"
 #include "daemon/residency/residency.h"
@@ -38,27 +40,36 @@ void Residency::Work(absl::Status* start_status, absl::BlockingCounter* started)
     if (stager == nullptr) {
       absl::StatusOr<std::unique_ptr<Stager>> remade = MakeStager();
       if (remade.ok()) stager = *std::move(remade);
-      if (!remade.ok()) next.job->Fail(remade.status());
+      if (!remade.ok()) runner_.Fail(*next.job, remade.status());
     }
     if (stager != nullptr) runner_.Run(*next.job, *next.device, stager);
     absl::MutexLock lock(&mu_);
     std::erase(running_, next.job);
-    const auto current = jobs_.find({next.job->model(), next.job->device()});
-    if (current != jobs_.end() && current->second == next.job) jobs_.erase(current);
     next.job.reset();
   }
 }
 
+std::deque<Residency::QueuedJob>::iterator Residency::FirstRunnable() {
+  return std::find_if(queue_.begin(), queue_.end(), [this](const QueuedJob& queued) {
+    mu_.AssertHeld();
+    return std::none_of(running_.begin(), running_.end(), [&](const auto& job) {
+      return job->model() == queued.job->model() && job->device() == queued.job->device();
+    });
+  });
+}
+
+bool Residency::HasWork() {
+  return (shutdown_ && queue_.empty()) || FirstRunnable() != queue_.end();
+}
+
 bool Residency::NextJob(QueuedJob& next) {
   absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(
-      +[](Residency* self)
-           ABSL_NO_THREAD_SAFETY_ANALYSIS { return self->shutdown_ || !self->queue_.empty(); },
-      this));
-  if (queue_.empty()) return false;
+  mu_.Await(absl::Condition(this, &Residency::HasWork));
+  const auto found = FirstRunnable();
+  if (found == queue_.end()) return false;
   // Cancelled jobs run too, to their quick end: whoever waits for them is told.
-  next = std::move(queue_.front());
-  queue_.pop_front();
+  next = std::move(*found);
+  queue_.erase(found);
   running_.push_back(next.job);
   return true;
 }

@@ -11,19 +11,20 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 
 }  // namespace
 
-StageJob::StageJob(JobId id, std::string model, std::string device, bool restage)
-    : id_(id), model_(std::move(model)), device_(std::move(device)), restage_(restage) {
+StageJob::StageJob(JobId id, std::string model, std::string device)
+    : id_(id), model_(std::move(model)), device_(std::move(device)) {
   snapshot_.job = id_;
   snapshot_.model = model_;
   snapshot_.device = device_;
 }
 
-bool StageJob::Join(bool detached, bool pin) {
+bool StageJob::Join(const StageCaller& caller) {
   absl::MutexLock lock(&mu_);
   if (snapshot_.final() || cancelled_.load()) return false;
   ++interested_;
-  detached_ = detached_ || detached;
-  pin_ = pin_ || pin;
+  detached_ = detached_ || caller.detached;
+  wishes_.pin = wishes_.pin || caller.pin;
+  wishes_.restage = wishes_.restage || caller.restage;
   return true;
 }
 
@@ -34,9 +35,9 @@ void StageJob::Leave() {
   if (interested_ == 0 && !detached_ && !snapshot_.final()) Cancel();
 }
 
-bool StageJob::pin() const {
+StageWishes StageJob::wishes() const {
   absl::MutexLock lock(&mu_);
-  return pin_;
+  return wishes_;
 }
 
 uint64_t StageJob::Observe(Observer observer) {
@@ -82,12 +83,15 @@ void StageJob::SetBytesDone(uint64_t bytes_done, absl::Time now) {
   Notify();
 }
 
-void StageJob::Finish(std::shared_ptr<const GenerationContent> content, bool already_resident) {
+bool StageJob::Finish(std::shared_ptr<const GenerationContent> content, bool already_resident,
+                      const StageWishes& met) {
   absl::MutexLock lock(&mu_);
+  if ((wishes_.pin && !met.pin) || (wishes_.restage && !met.restage)) return false;
   snapshot_.phase = StagePhase::kDone;
   snapshot_.content = std::move(content);
   snapshot_.already_resident = already_resident;
   Notify();
+  return true;
 }
 
 void StageJob::Fail(absl::Status status) {

@@ -37,29 +37,42 @@ struct StageSnapshot {
   bool final() const { return phase == StagePhase::kDone || phase == StagePhase::kFailed; }
 };
 
+// One who is interested in a job.
+struct StageCaller {
+  bool detached = false;  // never leaves
+  bool pin = false;       // wants it pinned as soon as it is resident
+  bool restage = false;   // wants it read, also when a resident copy is unchanged
+};
+
+// What the callers of a job want, together.
+struct StageWishes {
+  bool pin = false;
+  bool restage = false;
+  friend bool operator==(const StageWishes&, const StageWishes&) = default;
+};
+
 // Thread-safe. The worker moves it forward, callers observe, join and leave.
 class StageJob {
  public:
   using Observer = std::function<void(const StageSnapshot&)>;
 
-  StageJob(JobId id, std::string model, std::string device, bool restage);
+  StageJob(JobId id, std::string model, std::string device);
 
   JobId id() const { return id_; }
   const std::string& model() const { return model_; }
   const std::string& device() const { return device_; }
-  bool restage() const { return restage_; }
 
   // Adds an interested caller; false when the job is final or cancelled, so that there is nothing
-  // to join. `detached` callers never leave. `pin` asks for a pin as soon as it is resident.
-  bool Join(bool detached, bool pin);
+  // to join.
+  bool Join(const StageCaller& caller);
   // A caller is not interested any more: the last one that leaves cancels the job.
   void Leave();
   void Cancel() { cancelled_.store(true); }
   const std::atomic<bool>& cancelled() const { return cancelled_; }
-  bool pin() const;
+  StageWishes wishes() const;
 
-  // Calls `observer` with the state now, and then with each change, on the worker's thread: it must
-  // be quick and must not call back. After Unobserve() it is not called any more.
+  // Calls `observer` with the state now, and then with each change, on the thread that makes it: it
+  // must be quick and must not call back. After Unobserve() it is not called any more.
   uint64_t Observe(Observer observer);
   void Unobserve(uint64_t id);
   StageSnapshot snapshot() const;
@@ -68,7 +81,10 @@ class StageJob {
   void EnterPhase(StagePhase phase, absl::Time now);
   void SetTotal(uint64_t bytes_total);
   void SetBytesDone(uint64_t bytes_done, absl::Time now);
-  void Finish(std::shared_ptr<const GenerationContent> content, bool already_resident);
+  // Done, unless somebody who joined meanwhile wishes more than `met`: then it returns false and
+  // nothing changes.
+  bool Finish(std::shared_ptr<const GenerationContent> content, bool already_resident,
+              const StageWishes& met);
   void Fail(absl::Status status);
 
  private:
@@ -77,14 +93,13 @@ class StageJob {
   const JobId id_;
   const std::string model_;
   const std::string device_;
-  const bool restage_;
   std::atomic<bool> cancelled_ = false;
 
   mutable absl::Mutex mu_;  // held while observers run: they only enqueue
   StageSnapshot snapshot_ ABSL_GUARDED_BY(mu_);
   uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
   bool detached_ ABSL_GUARDED_BY(mu_) = false;
-  bool pin_ ABSL_GUARDED_BY(mu_) = false;
+  StageWishes wishes_ ABSL_GUARDED_BY(mu_);
   absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
   absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   uint64_t next_observer_ ABSL_GUARDED_BY(mu_) = 1;

@@ -10,6 +10,9 @@
 namespace weightd {
 namespace {
 
+// How long to wait for memory that others give back before looking for a cancel.
+constexpr absl::Duration kFreedWait = absl::Milliseconds(100);
+
 absl::Status CheckNotCancelled(const StageJob& job) {
   if (!job.cancelled().load()) return absl::OkStatus();
   return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
@@ -48,9 +51,18 @@ void FreeDoomed(std::vector<Doomed> doomed, ResidencyTable& table, EventLog& eve
   }
 }
 
+void StageRunner::set_publish_listener(PublishListener listener) {
+  absl::MutexLock lock(&listener_mu_);
+  listener_ = std::move(listener);
+}
+
 void StageRunner::Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
   const absl::Status status = Stage(job, device, stager);
-  if (status.ok()) return;
+  // A volume that hangs told the job already.
+  if (!status.ok() && !job.snapshot().final()) Fail(job, status);
+}
+
+void StageRunner::Fail(StageJob& job, const absl::Status& status) {
   const absl::Status annotated = Annotate(status, absl::StrCat("stage ", job.model()));
   Event event = JobEvent(EventType::kStageFailed, job);
   event.detail = std::string(annotated.message());
@@ -61,12 +73,14 @@ void StageRunner::Run(StageJob& job, Device& device, std::unique_ptr<Stager>& st
   job.Fail(annotated);
 }
 
+void StageRunner::FailCancelled(StageJob& job) { Fail(job, CheckNotCancelled(job)); }
+
 absl::Status StageRunner::Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
   RETURN_IF_ERROR(CheckNotCancelled(job));
   job.EnterPhase(StagePhase::kPlanning, clock_.Now());
   events_.Publish(JobEvent(EventType::kStageStarted, job));
   ASSIGN_OR_RETURN(Plan plan, MakePlan(job, device));
-  if (!job.restage() && AnswerFromResident(job, plan)) return absl::OkStatus();
+  if (AnswerFromResident(job, plan)) return absl::OkStatus();
 
   ASSIGN_OR_RETURN(const GenerationId id, Admit(job, AlignUp(plan.layout.allocation_bytes,
                                                              device.allocation_granularity())));
@@ -75,26 +89,51 @@ absl::Status StageRunner::Stage(StageJob& job, Device& device, std::unique_ptr<S
   absl::StatusOr<std::shared_ptr<const GenerationContent>> content =
       allocation.ok() ? Fill(job, device, *stager, plan, id, **allocation) : allocation.status();
   if (!content.ok()) {
-    // Reads that could not be ended still write to the allocation: destroying the stager waits.
-    if (!stager->usable()) stager.reset();
-    if (allocation.ok()) allocation->reset();
-    table_.Fail(id);
-    table_.Freed(id);
+    FreeFailed(job, content.status(), id, allocation.ok() ? *std::move(allocation) : nullptr,
+               stager);
     return content.status();
   }
-  std::vector<Doomed> doomed =
-      table_.Publish(id, *content, *std::move(allocation), job.pin(), clock_.Now());
-  if (listener_) listener_(**content);
-  Event event = JobEvent(EventType::kStageDone, job);
-  event.generation_id = id.value();
-  event.bytes = (*content)->allocated_bytes;
-  event.detail = absl::StrCat("read_ms=", absl::ToInt64Milliseconds((*content)->report.read_time),
-                              " engine=", (*content)->report.engine);
-  events_.Publish(std::move(event));
-  job.Finish(*content, /*already_resident=*/false);
-  PinIfAsked(job);
-  FreeDoomed(std::move(doomed), table_, events_);
+  Publish(job, *content, *std::move(allocation));
   return absl::OkStatus();
+}
+
+void StageRunner::FreeFailed(StageJob& job, const absl::Status& status, GenerationId id,
+                             std::unique_ptr<Allocation> allocation,
+                             std::unique_ptr<Stager>& stager) {
+  if (!stager->usable()) {
+    // Reads that could not be ended still write to the allocation: destroying the stager waits for
+    // them. On a volume that hangs that takes for ever, so whoever waits for the job is told first.
+    Fail(job, status);
+    stager.reset();
+  }
+  allocation.reset();
+  table_.Fail(id);
+  table_.Freed(id);
+}
+
+void StageRunner::Publish(StageJob& job, const std::shared_ptr<const GenerationContent>& content,
+                          std::unique_ptr<Allocation> allocation) {
+  StageWishes met = {.pin = job.wishes().pin, .restage = true};
+  std::vector<Doomed> doomed =
+      table_.Publish(content->id, content, std::move(allocation), met.pin, clock_.Now());
+  {
+    absl::MutexLock lock(&listener_mu_);
+    if (listener_) listener_(*content);
+  }
+  Event event = JobEvent(EventType::kStageDone, job);
+  event.generation_id = content->id.value();
+  event.bytes = content->allocated_bytes;
+  event.detail = absl::StrCat("read_ms=", absl::ToInt64Milliseconds(content->report.read_time),
+                              " engine=", content->report.engine);
+  events_.Publish(std::move(event));
+  while (!job.Finish(content, /*already_resident=*/false, met)) {
+    // Somebody joined with a pin. FAILED_PRECONDITION means that the generation was evicted at
+    // once, and then there is nothing to pin.
+    met.pin = true;
+    (void)table_.SetPinned(job.model(), job.device(), true);
+  }
+  if (met.pin) PublishPinned(job, *content);
+  FreeDoomed(std::move(doomed), table_, events_);
 }
 
 absl::StatusOr<StageRunner::Plan> StageRunner::MakePlan(const StageJob& job,
@@ -107,26 +146,33 @@ absl::StatusOr<StageRunner::Plan> StageRunner::MakePlan(const StageJob& job,
                                                                       : LayoutTarget::kDeviceMemory;
   ASSIGN_OR_RETURN(plan.layout, PlanLayout(plan.opened.manifest, target));
   plan.identities = Identities(plan.opened);
-  plan.plan_time = clock_.Now() - start;
+  plan.made_time = clock_.Now();
+  plan.plan_time = plan.made_time - start;
   return plan;
 }
 
 bool StageRunner::AnswerFromResident(StageJob& job, const Plan& plan) {
-  const auto resident = table_.Find(job.model(), job.device());
-  if (resident == nullptr || resident->identities != plan.identities) return false;
-  job.Finish(resident, /*already_resident=*/true);
-  PinIfAsked(job);
+  std::shared_ptr<const GenerationContent> resident;
+  StageWishes met;
+  do {
+    met = job.wishes();
+    if (met.restage) return false;
+    resident = table_.Use(job.model(), job.device(), plan.identities, met.pin, plan.made_time);
+    if (resident == nullptr) return false;
+  } while (!job.Finish(resident, /*already_resident=*/true, met));
   Event event = JobEvent(EventType::kStageDone, job);
   event.generation_id = resident->id.value();
   event.detail = "already resident";
   events_.Publish(std::move(event));
+  if (met.pin) PublishPinned(job, *resident);
   return true;
 }
 
-// After Finish() nobody can join any more, so the answer is final. FAILED_PRECONDITION means that
-// it was evicted at once, and then there is nothing to pin.
-void StageRunner::PinIfAsked(const StageJob& job) {
-  if (job.pin()) (void)table_.SetPinned(job.model(), job.device(), true);
+void StageRunner::PublishPinned(const StageJob& job, const GenerationContent& content) {
+  Event event = JobEvent(EventType::kPinned, job);
+  event.generation_id = content.id.value();
+  event.bytes = content.allocated_bytes;
+  events_.Publish(std::move(event));
 }
 
 absl::StatusOr<GenerationId> StageRunner::Admit(const StageJob& job, uint64_t bytes) {
@@ -134,6 +180,7 @@ absl::StatusOr<GenerationId> StageRunner::Admit(const StageJob& job, uint64_t by
     RETURN_IF_ERROR(CheckNotCancelled(job));
     ASSIGN_OR_RETURN(Admission admission, table_.Admit(job.model(), job.device(), bytes));
     if (admission.id.valid()) return admission.id;
+    if (admission.victims.empty()) table_.AwaitFreed(admission, kFreedWait);
     FreeDoomed(std::move(admission.victims), table_, events_);
   }
 }

@@ -6,8 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/clock.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/residency/event_log.h"
@@ -36,11 +39,17 @@ class StageRunner {
   StageRunner(const Catalog& catalog, ResidencyTable& table, EventLog& events, const Clock& clock)
       : catalog_(catalog), table_(table), events_(events), clock_(clock) {}
 
-  void set_publish_listener(PublishListener listener) { listener_ = std::move(listener); }
+  // When it returns, the listener before is not called any more.
+  void set_publish_listener(PublishListener listener);
 
   // Runs `job` to its end; the outcome is in the job, in the books and in an event. A Stager that
   // could not end its reads is replaced, through `stager`, by null.
   void Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
+
+  // The end of a job that cannot be run: tells the job and publishes the event.
+  void Fail(StageJob& job, const absl::Status& status);
+  // Likewise, of one that was cancelled while it waited.
+  void FailCancelled(StageJob& job);
 
  private:
   struct Plan {
@@ -48,6 +57,7 @@ class StageRunner {
     Layout layout;
     std::vector<FileIdentity> identities;
     absl::Duration plan_time;
+    absl::Time made_time;
   };
 
   absl::Status Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
@@ -57,14 +67,20 @@ class StageRunner {
                                                                 Stager& stager, Plan& plan,
                                                                 GenerationId id,
                                                                 Allocation& allocation);
+  void FreeFailed(StageJob& job, const absl::Status& status, GenerationId id,
+                  std::unique_ptr<Allocation> allocation, std::unique_ptr<Stager>& stager);
+  void Publish(StageJob& job, const std::shared_ptr<const GenerationContent>& content,
+               std::unique_ptr<Allocation> allocation);
   bool AnswerFromResident(StageJob& job, const Plan& plan);
-  void PinIfAsked(const StageJob& job);
+  void PublishPinned(const StageJob& job, const GenerationContent& content);
 
   const Catalog& catalog_;
   ResidencyTable& table_;
   EventLog& events_;
   const Clock& clock_;
-  PublishListener listener_;  // set before the first Run
+
+  absl::Mutex listener_mu_;  // held while the listener runs: it does not block
+  PublishListener listener_ ABSL_GUARDED_BY(listener_mu_);
 };
 
 }  // namespace weightd

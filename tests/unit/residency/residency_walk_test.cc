@@ -1,0 +1,265 @@
+// A long random walk over the books beside a simple model of them, with the invariants of
+// design.md section 5 checked after every step.
+
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/unit/residency/table_books.h"
+
+namespace weightd::testing {
+namespace {
+
+constexpr int kSteps = 100'000;
+constexpr uint64_t kBudgetBytes = 100;
+
+// What the model remembers of a generation.
+struct Known {
+  std::string model;
+  std::string device;
+  uint64_t bytes = 0;
+  ResidencyState state = ResidencyState::kStaging;
+  int leases = 0;
+  bool pinned = false;
+  bool superseded = false;
+  std::shared_ptr<Allocation> memory = {};  // while the driver has it
+};
+
+class Walk {
+ public:
+  explicit Walk(uint64_t seed) : random_(seed) {}
+
+  void Step() {
+    switch (random_() % 8) {
+      case 0:
+      case 1:
+        return Admit();
+      case 2:
+        return EndStaging();
+      case 3:
+        return Acquire();
+      case 4:
+        return Release();
+      case 5:
+        return Pin();
+      case 6:
+        return Evict();
+      default:
+        return FreeOne();
+    }
+  }
+
+  void Check() const {
+    const std::vector<GenerationInfo> list = table_.List();
+    ASSERT_EQ(list.size(), known_.size());
+    std::map<std::string, DeviceUsage> sums;
+    std::map<std::pair<std::string, std::string>, int> current;
+    for (const GenerationInfo& info : list) {
+      const Known& known = known_.at(info.id);
+      ASSERT_EQ(info.state, known.state);
+      ASSERT_EQ(info.lease_count, known.leases);
+      ASSERT_EQ(info.pinned, known.pinned);
+      ASSERT_EQ(info.superseded, known.superseded);
+      // Held is resident, and resident is in memory.
+      ASSERT_TRUE(known.leases == 0 || info.state == ResidencyState::kResident);
+      if (info.state == ResidencyState::kResident) {
+        ASSERT_NE(known.memory, nullptr);
+        ASSERT_TRUE(!known.superseded || known.leases > 0);
+        if (!known.superseded) ++current[{info.model, info.device}];
+      }
+      DeviceUsage& sum = sums[info.device];
+      sum.used_bytes += known.bytes;
+      if (known.leases > 0) sum.leased_bytes += known.bytes;
+      if (known.pinned) sum.pinned_bytes += known.bytes;
+      if (info.state == ResidencyState::kStaging) sum.staging_bytes += known.bytes;
+    }
+    for (const auto& [key, count] : current) ASSERT_EQ(count, 1);
+    for (const DeviceUsage& usage : table_.Usage()) {
+      const DeviceUsage& sum = sums[usage.budget.device];
+      ASSERT_EQ(usage.used_bytes, sum.used_bytes);
+      ASSERT_EQ(usage.leased_bytes, sum.leased_bytes);
+      ASSERT_EQ(usage.pinned_bytes, sum.pinned_bytes);
+      ASSERT_EQ(usage.staging_bytes, sum.staging_bytes);
+      ASSERT_LE(usage.used_bytes, usage.budget.bytes);
+    }
+  }
+
+  int admitted() const { return admitted_; }
+  int refused() const { return refused_; }
+  int evicted() const { return evicted_; }
+
+ private:
+  std::string AnyModel() { return absl::StrCat("m", random_() % 5); }
+  std::string AnyDevice() { return random_() % 3 == 0 ? "gpu" : "host"; }
+  absl::Time Now() { return now_ += absl::Seconds(1); }
+
+  // One that `wanted` accepts, or none.
+  template <typename Wanted>
+  GenerationId Any(Wanted wanted) {
+    std::vector<GenerationId> ids;
+    for (const auto& [id, known] : known_) {
+      if (wanted(known)) ids.push_back(id);
+    }
+    return ids.empty() ? GenerationId() : ids[random_() % ids.size()];
+  }
+
+  void TakeDoomed(std::vector<Doomed> doomed) {
+    for (Doomed& one : doomed) {
+      Known& known = known_.at(one.info.id);
+      ASSERT_EQ(known.leases, 0);
+      ASSERT_EQ(known.state, ResidencyState::kResident);
+      ASSERT_EQ(known.memory, one.allocation);
+      known.state = ResidencyState::kEvicting;
+      ++evicted_;
+    }
+  }
+
+  void Admit() {
+    const std::string model = AnyModel();
+    const std::string device = AnyDevice();
+    const uint64_t bytes = 1 + random_() % 60;
+    uint64_t stays = 0;
+    for (const auto& [id, known] : known_) {
+      const bool may_go =
+          known.state == ResidencyState::kResident && known.leases == 0 && !known.pinned;
+      const bool goes =
+          known.state == ResidencyState::kEvicting || known.state == ResidencyState::kFailed;
+      if (known.device == device && !may_go && !goes) stays += known.bytes;
+    }
+    auto admission = table_.Admit(model, device, bytes);
+    ASSERT_EQ(admission.ok(), stays + bytes <= kBudgetBytes);
+    if (!admission.ok()) {
+      ++refused_;
+      return;
+    }
+    for (const Doomed& victim : admission->victims) {
+      ASSERT_FALSE(known_.at(victim.info.id).pinned);
+      ASSERT_EQ(victim.info.device, device);
+    }
+    TakeDoomed(std::move(admission->victims));
+    if (!admission->id.valid()) return;
+    ++admitted_;
+    known_[admission->id] = {.model = model, .device = device, .bytes = bytes};
+  }
+
+  void EndStaging() {
+    const GenerationId id =
+        Any([](const Known& known) { return known.state == ResidencyState::kStaging; });
+    if (!id.valid()) return;
+    Known& known = known_.at(id);
+    if (random_() % 4 == 0) {
+      table_.Fail(id);
+      known.state = ResidencyState::kFailed;
+      return;
+    }
+    auto content = std::make_shared<GenerationContent>();
+    content->id = id;
+    content->model = known.model;
+    content->device.id = known.device;
+    const bool pin = random_() % 5 == 0;
+    known.pinned = pin;
+    known.memory = std::make_shared<EmptyAllocation>();
+    for (auto& [other_id, other] : known_) {
+      if (other.model != known.model || other.device != known.device || other.superseded ||
+          other.state != ResidencyState::kResident) {
+        continue;
+      }
+      known.pinned = std::exchange(other.pinned, false) || known.pinned;
+      other.superseded = true;
+    }
+    TakeDoomed(table_.Publish(id, content, known.memory, pin, Now()));
+    known.state = ResidencyState::kResident;
+  }
+
+  void Acquire() {
+    const std::string model = AnyModel();
+    auto held = table_.Acquire(model, "", "host", Now());
+    const bool resident = Any([&](const Known& known) {
+                            return known.model == model && !known.superseded &&
+                                   known.state == ResidencyState::kResident;
+                          }).valid();
+    ASSERT_EQ(held.ok(), resident);
+    if (!held.ok()) return;
+    Known& known = known_.at(held->content->id);
+    ASSERT_EQ(known.model, model);
+    ASSERT_EQ(known.state, ResidencyState::kResident);
+    ASSERT_FALSE(known.superseded);
+    ASSERT_EQ(held->allocation, known.memory);
+    ++known.leases;
+  }
+
+  void Release() {
+    const GenerationId id = Any([](const Known& known) { return known.leases > 0; });
+    if (!id.valid()) return;
+    Known& known = known_.at(id);
+    --known.leases;
+    std::vector<Doomed> doomed = table_.Release(id, Now());
+    ASSERT_EQ(doomed.size(), known.leases == 0 && known.superseded ? 1 : 0);
+    TakeDoomed(std::move(doomed));
+  }
+
+  void Pin() {
+    const std::string model = AnyModel();
+    const std::string device = AnyDevice();
+    const bool pinned = random_() % 3 == 0;
+    const auto changed = table_.SetPinned(model, device, pinned);
+    for (auto& [id, known] : known_) {
+      if (known.model != model || known.device != device || known.superseded ||
+          known.state != ResidencyState::kResident) {
+        continue;
+      }
+      ASSERT_OK(changed);
+      known.pinned = pinned;
+    }
+  }
+
+  void Evict() {
+    const std::string model = AnyModel();
+    auto doomed = table_.Evict(model, AnyDevice());
+    if (!doomed.ok()) return;
+    ASSERT_EQ(doomed->size(), 1);
+    ASSERT_EQ(doomed->front().info.model, model);
+    ASSERT_FALSE(known_.at(doomed->front().info.id).pinned);
+    TakeDoomed(*std::move(doomed));
+  }
+
+  void FreeOne() {
+    const GenerationId id = Any([](const Known& known) {
+      return known.state == ResidencyState::kEvicting || known.state == ResidencyState::kFailed;
+    });
+    if (!id.valid()) return;
+    known_.at(id).memory.reset();
+    table_.Freed(id);
+    known_.erase(id);
+  }
+
+  std::mt19937_64 random_;
+  ResidencyTable table_{
+      {{"host", DeviceKind::kHost, kBudgetBytes}, {"gpu", DeviceKind::kCuda, kBudgetBytes}}};
+  absl::Time now_ = absl::FromUnixSeconds(0);
+  std::map<GenerationId, Known> known_;
+  int admitted_ = 0;
+  int refused_ = 0;
+  int evicted_ = 0;
+};
+
+TEST(ResidencyWalkTest, InvariantsHoldAfterEveryStep) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    Walk walk(seed);
+    for (int step = 0; step < kSteps / 2; ++step) {
+      walk.Step();
+      walk.Check();
+      if (::testing::Test::HasFatalFailure()) {
+        FAIL() << "seed " << seed << " step " << step;
+      }
+    }
+    // The walk has been everywhere.
+    EXPECT_GT(walk.admitted(), 1000);
+    EXPECT_GT(walk.refused(), 1000);
+    EXPECT_GT(walk.evicted(), 1000);
+  }
+}
+
+}  // namespace
+}  // namespace weightd::testing

@@ -1,0 +1,159 @@
+#include "daemon/residency/stage_job.h"
+
+#include <thread>
+
+#include "common/errors.h"
+#include "tests/support/common/fake_clock.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class StageJobTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(job_.Join({}));
+    job_.Observe([this](const StageSnapshot& snapshot) { seen_.push_back(snapshot); });
+  }
+  void StartReading() {
+    job_.EnterPhase(StagePhase::kPlanning, clock_.Now());
+    job_.SetTotal(1000);
+    job_.EnterPhase(StagePhase::kReading, clock_.Now());
+  }
+  std::vector<StagePhase> Phases() const {
+    std::vector<StagePhase> phases;
+    for (const StageSnapshot& snapshot : seen_) phases.push_back(snapshot.phase);
+    return phases;
+  }
+
+  FakeClock clock_;
+  StageJob job_{JobId(7), "a", "host"};
+  std::vector<StageSnapshot> seen_;
+};
+
+TEST_F(StageJobTest, ObserverSeesTheStateNowAndEachChange) {
+  StartReading();
+  job_.EnterPhase(StagePhase::kPublishing, clock_.Now());
+  const auto content = std::make_shared<GenerationContent>();
+  EXPECT_TRUE(job_.Finish(content, false, {}));
+  EXPECT_THAT(Phases(),
+              ElementsAre(StagePhase::kQueued, StagePhase::kPlanning, StagePhase::kReading,
+                          StagePhase::kPublishing, StagePhase::kDone));
+  EXPECT_EQ(seen_.back().content, content);
+  EXPECT_EQ(seen_.back().job, JobId(7));
+  EXPECT_TRUE(seen_.back().final());
+}
+
+TEST_F(StageJobTest, LateObserverSeesTheEndAtOnce) {
+  job_.Fail(absl::DataLossError("bad"));
+  std::vector<StageSnapshot> late;
+  job_.Observe([&](const StageSnapshot& snapshot) { late.push_back(snapshot); });
+  ASSERT_THAT(late, SizeIs(1));
+  EXPECT_EQ(late[0].phase, StagePhase::kFailed);
+  EXPECT_THAT(late[0].status, StatusIs(absl::StatusCode::kDataLoss, "bad"));
+}
+
+TEST_F(StageJobTest, RemovedObserverIsNotCalled) {
+  std::vector<StagePhase> removed;
+  const uint64_t id =
+      job_.Observe([&](const StageSnapshot& snapshot) { removed.push_back(snapshot.phase); });
+  job_.Unobserve(id);
+  job_.Unobserve(id);
+  job_.EnterPhase(StagePhase::kPlanning, clock_.Now());
+  EXPECT_THAT(removed, ElementsAre(StagePhase::kQueued));
+  EXPECT_THAT(seen_, SizeIs(2));
+}
+
+TEST_F(StageJobTest, ProgressIsPassedOnEvery100Milliseconds) {
+  StartReading();
+  const size_t before = seen_.size();
+  for (uint64_t bytes = 1; bytes <= 1000; ++bytes) {
+    clock_.Advance(absl::Milliseconds(1));
+    job_.SetBytesDone(bytes, clock_.Now());
+  }
+  EXPECT_EQ(seen_.size() - before, 10);
+  EXPECT_EQ(seen_.back().bytes_total, 1000);
+  EXPECT_EQ(seen_.back().bytes_per_second, 1000);
+  EXPECT_EQ(job_.snapshot().bytes_done, 1000);
+  // The next phase says how far the reading came.
+  job_.EnterPhase(StagePhase::kPublishing, clock_.Now());
+  EXPECT_EQ(seen_.back().bytes_done, 1000);
+}
+
+TEST_F(StageJobTest, LastToLeaveCancels) {
+  EXPECT_TRUE(job_.Join({}));
+  job_.Leave();
+  EXPECT_FALSE(job_.cancelled());
+  job_.Leave();
+  EXPECT_TRUE(job_.cancelled());
+}
+
+TEST_F(StageJobTest, NobodyJoinsWhatIsCancelledOrOver) {
+  job_.Cancel();
+  EXPECT_FALSE(job_.Join({}));
+  StageJob over(JobId(8), "a", "host");
+  ASSERT_TRUE(over.Join({}));
+  over.Fail(absl::DataLossError("bad"));
+  EXPECT_FALSE(over.Join({}));
+  over.Leave();
+  EXPECT_FALSE(over.cancelled());  // nothing to cancel
+}
+
+TEST_F(StageJobTest, DetachedJobIsNotCancelledByLeaving) {
+  EXPECT_TRUE(job_.Join({.detached = true}));
+  job_.Leave();
+  job_.Leave();
+  EXPECT_FALSE(job_.cancelled());
+  EXPECT_TRUE(job_.Join({}));
+}
+
+TEST_F(StageJobTest, WishesAddUp) {
+  EXPECT_EQ(job_.wishes(), StageWishes());
+  EXPECT_TRUE(job_.Join({.pin = true}));
+  EXPECT_EQ(job_.wishes(), (StageWishes{.pin = true}));
+  EXPECT_TRUE(job_.Join({.restage = true}));
+  EXPECT_TRUE(job_.Join({}));
+  EXPECT_EQ(job_.wishes(), (StageWishes{.pin = true, .restage = true}));
+}
+
+// Whoever joins at the last moment gets what it asked for, or the job is not done yet.
+TEST_F(StageJobTest, FinishesOnlyWithEveryWishMet) {
+  const auto content = std::make_shared<GenerationContent>();
+  EXPECT_TRUE(job_.Join({.pin = true}));
+  EXPECT_FALSE(job_.Finish(content, true, {}));
+  EXPECT_FALSE(job_.snapshot().final());
+  EXPECT_TRUE(job_.Join({.restage = true}));
+  EXPECT_FALSE(job_.Finish(content, true, {.pin = true}));
+  EXPECT_TRUE(job_.Finish(content, false, {.pin = true, .restage = true}));
+  EXPECT_TRUE(job_.snapshot().final());
+}
+
+// Joining and leaving from many threads while the job ends: either somebody is in it, or it is
+// cancelled, or it is over.
+TEST_F(StageJobTest, JoinersAndTheEndMayRace) {
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([this] {
+      for (int n = 0; n < 1000; ++n) {
+        if (!job_.Join({})) return;
+        const uint64_t id = job_.Observe([](const StageSnapshot&) {});
+        job_.Unobserve(id);
+        job_.Leave();
+      }
+    });
+  }
+  StartReading();
+  for (uint64_t bytes = 0; bytes < 500; ++bytes) job_.SetBytesDone(bytes, clock_.Now());
+  job_.EnterPhase(StagePhase::kPublishing, clock_.Now());
+  EXPECT_TRUE(job_.Finish(nullptr, false, {}));
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_FALSE(job_.cancelled());
+}
+
+}  // namespace
+}  // namespace weightd::testing
