@@ -1,5 +1,6 @@
 #include "daemon/lease/lease_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,11 +39,16 @@ LeaseTable::LeaseTable(const LeaseOptions& options, Residency& residency, EventL
 }
 
 LeaseTable::~LeaseTable() {
+  residency_.set_publish_listener(nullptr);
   absl::MutexLock lock(&mu_);
   WEIGHTD_CHECK(leases_.empty());
 }
 
-absl::Status LeaseTable::CheckLimits(uint32_t uid) const {
+absl::Status LeaseTable::CheckMayGrant(uint32_t uid) const {
+  if (draining_) {
+    return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
+                           "the daemon is shutting down");
+  }
   const auto held = leases_per_uid_.find(uid);
   if (held != leases_per_uid_.end() && held->second >= options_.leases_per_uid_max) {
     return ErrorWithReason(
@@ -73,7 +79,7 @@ absl::StatusOr<std::string> LeaseTable::ExportHandle(const HeldGeneration& held,
 absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
   {
     absl::MutexLock lock(&mu_);
-    RETURN_IF_ERROR(CheckLimits(request.peer.uid));
+    RETURN_IF_ERROR(CheckMayGrant(request.peer.uid));
   }
   ASSIGN_OR_RETURN(HeldGeneration held, residency_.Acquire(request.model, request.device));
   const GenerationId generation = held.content->id;
@@ -93,28 +99,38 @@ absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
   LeaseInfo info;
   {
     absl::MutexLock lock(&mu_);
-    if (absl::Status limits = CheckLimits(request.peer.uid); !limits.ok()) {
+    if (absl::Status refused = CheckMayGrant(request.peer.uid); !refused.ok()) {
       give_back();
-      return limits;
+      return refused;
     }
-    grant.lease = LeaseId(next_id_++);
-    grant.content = held.content;
-    grant.cuda_ipc_handle = *std::move(handle);
-    grant.ticket = *ticket;
-    Lease& lease = leases_[grant.lease];
-    lease.info = {.id = grant.lease,
-                  .peer = std::move(request.peer),
-                  .client_name = std::move(request.client_name),
-                  .content = held.content,
-                  .since = clock_.Now()};
-    lease.allocation = std::move(held.allocation);
-    lease.on_notice = std::move(request.on_notice);
-    lease.ticket = *ticket;
-    ++leases_per_uid_[lease.info.peer.uid];
-    if (!ticket->empty()) tickets_[*ticket] = grant.lease;
+    grant = AddLease(std::move(request), std::move(held), *std::move(handle), *std::move(ticket));
+    Lease& lease = leases_.at(grant.lease);
     info = lease.info;
+    // A generation that was published since Acquire() found no lease to tell.
+    Supersede(lease, residency_.SupersededBy(generation));
   }
   PublishEvent(EventType::kLeaseGranted, info, info.client_name);
+  return grant;
+}
+
+Grant LeaseTable::AddLease(LeaseRequest request, HeldGeneration held, std::string handle,
+                           std::string ticket) {
+  Grant grant;
+  grant.lease = LeaseId(next_id_++);
+  grant.content = held.content;
+  grant.cuda_ipc_handle = std::move(handle);
+  grant.ticket = ticket;
+  if (!ticket.empty()) tickets_[ticket] = grant.lease;
+  Lease& lease = leases_[grant.lease];
+  lease.info = {.id = grant.lease,
+                .peer = std::move(request.peer),
+                .client_name = std::move(request.client_name),
+                .content = std::move(held.content),
+                .since = clock_.Now()};
+  lease.allocation = std::move(held.allocation);
+  lease.on_notice = std::move(request.on_notice);
+  lease.ticket = std::move(ticket);
+  ++leases_per_uid_[lease.info.peer.uid];
   return grant;
 }
 
@@ -143,27 +159,32 @@ absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view
   if (found == tickets_.end()) return TicketInvalid();
   Lease& lease = leases_.at(found->second);
   if (lease.info.peer.pid != peer.pid || lease.info.peer.uid != peer.uid) return TicketInvalid();
+  ASSIGN_OR_RETURN(Export exported, lease.allocation->CreateExport());
   tickets_.erase(found);
   lease.ticket.clear();
-  ASSIGN_OR_RETURN(Export exported, lease.allocation->CreateExport());
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(exported.fd));
   return fds;
 }
 
+// Once for each newer generation: the publisher and the grant of a lease may both find it.
+void LeaseTable::Supersede(Lease& lease, GenerationId newer) {
+  if (newer <= std::max(lease.info.content->id, lease.newest_told)) return;
+  lease.newest_told = newer;
+  if (lease.on_notice) lease.on_notice(LeaseNotice::kSuperseded, newer);
+}
+
 void LeaseTable::NotifySuperseded(const GenerationContent& newer) {
   absl::MutexLock lock(&mu_);
-  for (const auto& [id, lease] : leases_) {
+  for (auto& [id, lease] : leases_) {
     const GenerationContent& held = *lease.info.content;
-    if (held.model == newer.model && held.device.id == newer.device.id && held.id != newer.id &&
-        lease.on_notice) {
-      lease.on_notice(LeaseNotice::kSuperseded, newer.id);
-    }
+    if (held.model == newer.model && held.device.id == newer.device.id) Supersede(lease, newer.id);
   }
 }
 
 void LeaseTable::NotifyDraining() {
   absl::MutexLock lock(&mu_);
+  draining_ = true;
   for (const auto& [id, lease] : leases_) {
     if (lease.on_notice) lease.on_notice(LeaseNotice::kDraining, GenerationId());
   }

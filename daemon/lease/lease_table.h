@@ -77,7 +77,8 @@ class LeaseTable {
   ~LeaseTable();
 
   // MODEL_NOT_RESIDENT, HANDLE_UNUSABLE (CUDA IPC for a process of another PID namespace),
-  // LIMIT_EXCEEDED, or DEVICE_FAILED when the driver does not export.
+  // LIMIT_EXCEEDED, DRAINING after NotifyDraining(), or DEVICE_FAILED when the driver does not
+  // export.
   absl::StatusOr<Grant> GrantLease(LeaseRequest request);
 
   // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored:
@@ -85,10 +86,11 @@ class LeaseTable {
   void End(LeaseId id, absl::string_view why);
 
   // The descriptors of a grant, once, for the process that the grant was for.
-  // PERMISSION_DENIED/TICKET_INVALID for any other ticket or process.
+  // PERMISSION_DENIED/TICKET_INVALID for any other ticket or process. After any other error the
+  // ticket is still good.
   absl::StatusOr<std::vector<UniqueFd>> RedeemTicket(absl::string_view ticket, const Peer& peer);
 
-  // Tells every holder.
+  // Tells every holder, and grants no lease any more: one that came after would not be told.
   void NotifyDraining();
 
   // Oldest first; of one model if not empty.
@@ -102,10 +104,14 @@ class LeaseTable {
     LeaseInfo info;
     std::shared_ptr<Allocation> allocation;
     std::function<void(LeaseNotice, GenerationId)> on_notice;
-    std::string ticket;  // empty when there is none, or it was used
+    std::string ticket;        // empty when there is none, or it was used
+    GenerationId newest_told;  // of the notices that it is superseded
   };
 
-  absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  static void Supersede(Lease& lease, GenerationId newer);
+  Grant AddLease(LeaseRequest request, HeldGeneration held, std::string handle, std::string ticket)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckMayGrant(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::string> ExportHandle(const HeldGeneration& held, const Peer& peer) const;
   void NotifySuperseded(const GenerationContent& newer);
   void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
@@ -116,6 +122,7 @@ class LeaseTable {
   const Clock& clock_;
 
   mutable absl::Mutex mu_;  // held while notices are passed on: they only enqueue
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint32_t, uint32_t> leases_per_uid_ ABSL_GUARDED_BY(mu_);

@@ -1,0 +1,82 @@
+// Leases that are granted while something else happens.
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/unit/lease/lease_world.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// The new generation is published after the old one was acquired and before its lease is in the
+// table: the publisher finds nobody to tell.
+TEST(LeaseRaceTest, GenerationPublishedInTheMiddleOfAGrantIsTold) {
+  LeaseWorld world(DeviceKind::kCuda);
+  const GenerationId old = world.Stage("a");
+  GenerationId newer;
+  world.device().OnExport([&] {
+    newer = world.Stage("a", /*restage=*/true);
+    return absl::OkStatus();
+  });
+  ASSERT_OK_AND_ASSIGN(const Grant grant, world.leases().GrantLease(world.Request("a")));
+  EXPECT_EQ(grant.content->id, old);
+  EXPECT_THAT(world.notices().lines(), ElementsAre(absl::StrCat("superseded ", newer.value())));
+}
+
+TEST(LeaseRaceTest, DrainInTheMiddleOfAGrantRefusesIt) {
+  LeaseWorld world(DeviceKind::kCuda);
+  world.Stage("a");
+  world.device().OnExport([&] {
+    world.leases().NotifyDraining();
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kDraining, _));
+  EXPECT_EQ(world.lease_count("a"), 0);
+}
+
+TEST(LeaseRaceTest, LimitHoldsForGrantsInParallel) {
+  LeaseWorld world(DeviceKind::kCuda, {.leases_per_uid_max = 1, .leases_max = 10});
+  world.Stage("a");
+  absl::StatusOr<Grant> inner;
+  world.device().OnExport([&] {
+    world.device().OnExport(nullptr);
+    inner = world.leases().GrantLease(world.Request("a"));
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kLimitExceeded, _));
+  EXPECT_OK(inner);
+  EXPECT_EQ(world.lease_count("a"), 1);
+}
+
+// Grants, ends and new generations from several threads: in the end nothing is held, and one
+// generation is left.
+TEST(LeaseRaceTest, GrantsEndsAndGenerationsInParallel) {
+  LeaseWorld world(DeviceKind::kHost);
+  world.Stage("a");
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.emplace_back([&world, i] {
+      for (int n = 0; n < 50; ++n) {
+        const LeaseRequest request = world.Request("a", 100 + i);
+        const auto grant = world.leases().GrantLease(request);
+        // Between two generations there is always one of them.
+        ASSERT_OK(grant);
+        EXPECT_OK(world.leases().RedeemTicket(grant->ticket, request.peer));
+        world.leases().End(grant->lease, "done");
+      }
+    });
+  }
+  for (int n = 0; n < 10; ++n) world.Stage("a", /*restage=*/true);
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(world.leases().count(), 0);
+  EXPECT_EQ(world.lease_count("a"), 0);
+  EXPECT_OK(world.residency().Evict("a", ""));
+}
+
+}  // namespace
+}  // namespace weightd::testing

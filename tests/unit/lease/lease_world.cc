@@ -1,0 +1,173 @@
+#include "tests/unit/lease/lease_world.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/align.h"
+#include "common/check.h"
+#include "common/status_macros.h"
+#include "tests/support/checkpoints/checkpoint_writer.h"
+
+namespace weightd::testing {
+namespace {
+
+class HookedAllocation final : public Allocation {
+ public:
+  HookedAllocation(HookedDevice& device, std::unique_ptr<Allocation> inner)
+      : device_(device), inner_(std::move(inner)) {}
+  uint64_t bytes() const override { return inner_->bytes(); }
+  absl::Span<std::byte> host_memory() override { return inner_->host_memory(); }
+  absl::Status Seal() override { return inner_->Seal(); }
+  absl::StatusOr<Export> CreateExport() const override {
+    RETURN_IF_ERROR(device_.CallHook());
+    return inner_->CreateExport();
+  }
+  absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override {
+    return inner_->CopyOut(offset, to);
+  }
+  Allocation& inner() { return *inner_; }
+
+ private:
+  HookedDevice& device_;
+  const std::unique_ptr<Allocation> inner_;
+};
+
+// Copies to what is inside a HookedAllocation.
+class HookedCopyQueue final : public CopyQueue {
+ public:
+  explicit HookedCopyQueue(std::unique_ptr<CopyQueue> inner) : inner_(std::move(inner)) {}
+  absl::Status Submit(const CopyRequest& request) override {
+    CopyRequest inside = request;
+    inside.to = &dynamic_cast<HookedAllocation&>(*request.to).inner();
+    return inner_->Submit(inside);
+  }
+  absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done) override {
+    return inner_->Poll(timeout, done);
+  }
+  absl::Status Move(Allocation& allocation, uint64_t from, uint64_t to, uint64_t bytes) override {
+    return inner_->Move(dynamic_cast<HookedAllocation&>(allocation).inner(), from, to, bytes);
+  }
+  absl::Status Finish() override { return inner_->Finish(); }
+  uint32_t in_flight() const override { return inner_->in_flight(); }
+
+ private:
+  const std::unique_ptr<CopyQueue> inner_;
+};
+
+}  // namespace
+
+void HookedDevice::OnExport(Hook hook) {
+  absl::MutexLock lock(&mu_);
+  hook_ = std::move(hook);
+}
+
+absl::Status HookedDevice::CallHook() {
+  Hook hook;
+  {
+    absl::MutexLock lock(&mu_);
+    hook = hook_;
+  }
+  return hook ? hook() : absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Allocation>> HookedDevice::Allocate(uint64_t bytes) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Allocation> inner, inner_.Allocate(bytes));
+  return std::make_unique<HookedAllocation>(*this, std::move(inner));
+}
+
+absl::StatusOr<std::unique_ptr<CopyQueue>> HookedDevice::CreateCopyQueue() {
+  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> inner, inner_.CreateCopyQueue());
+  return std::make_unique<HookedCopyQueue>(std::move(inner));
+}
+
+std::function<void(LeaseNotice, GenerationId)> Notices::Callback() {
+  return [this](LeaseNotice notice, GenerationId generation) {
+    absl::MutexLock lock(&mu_);
+    lines_.push_back(notice == LeaseNotice::kDraining
+                         ? "draining"
+                         : absl::StrCat("superseded ", generation.value()));
+  };
+}
+
+std::vector<std::string> Notices::lines() const {
+  absl::MutexLock lock(&mu_);
+  return lines_;
+}
+
+LeaseWorld::LeaseWorld(DeviceKind kind, const LeaseOptions& options) {
+  events_.Watch(0, [this](const Event& event) {
+    absl::MutexLock lock(&mu_);
+    events_seen_.push_back(
+        absl::StrCat(EventTypeName(event.type), " ", event.model, " ", event.detail));
+  });
+  auto volume = OpenVolume(dir_.path());
+  WEIGHTD_CHECK(volume.ok());
+  catalog_ = std::make_unique<Catalog>(
+      std::vector<std::shared_ptr<Volume>>{std::shared_ptr<Volume>(*std::move(volume))},
+      CatalogOptions{.header_threads = 1});
+  device_ = std::make_shared<HookedDevice>(MemoryDeviceOptions{.id = "device", .kind = kind});
+
+  ResidencyOptions residency_options;
+  residency_options.budgets = {{"device", kind, 32 * kMiB}};
+  residency_options.default_device = "device";
+  residency_options.jobs_max = 1;
+  residency_options.stager.block_bytes = 2 * kMiB;
+  residency_options.stager.depth = 1;
+  residency_options.stager.slot_count = 1;
+  residency_options.stager.read_queue.engine = ReadEngine::kPread;
+  residency_options.stager.read_queue.pread_threads = 1;
+  auto residency = Residency::Create(residency_options, *catalog_, {device_}, events_, clock_);
+  WEIGHTD_CHECK(residency.ok());
+  residency_ = *std::move(residency);
+  leases_ = std::make_unique<LeaseTable>(options, *residency_, events_, clock_);
+}
+
+LeaseWorld::~LeaseWorld() {
+  if (leases_ == nullptr) return;
+  for (const LeaseInfo& lease : leases_->List()) leases_->End(lease.id, "test ends");
+}
+
+GenerationId LeaseWorld::Stage(const std::string& model, bool restage) {
+  const std::string path = dir_.File(model + ".safetensors");
+  if (!std::filesystem::exists(path)) {
+    const std::vector<TensorSpec> specs = {{.name = "w", .dtype = Dtype::kU8, .shape = {1000}}};
+    WEIGHTD_CHECK(WriteSafetensors(path, specs).ok());
+  }
+  const auto ticket = residency_->Stage({.model = model, .restage = restage});
+  WEIGHTD_CHECK(ticket.ok());
+  absl::Notification ended;
+  const uint64_t id = ticket->job->Observe([&](const StageSnapshot& snapshot) {
+    if (snapshot.final()) ended.Notify();
+  });
+  ended.WaitForNotification();
+  ticket->job->Unobserve(id);
+  const StageSnapshot snapshot = ticket->job->snapshot();
+  WEIGHTD_CHECK(snapshot.phase == StagePhase::kDone);
+  return snapshot.content->id;
+}
+
+LeaseRequest LeaseWorld::Request(const std::string& model, int32_t pid, uint32_t uid) {
+  LeaseRequest request;
+  request.peer.pid = pid;
+  request.peer.uid = uid;
+  request.peer.same_pid_namespace = true;
+  request.model = model;
+  request.client_name = "client";
+  request.on_notice = notices_.Callback();
+  return request;
+}
+
+std::vector<std::string> LeaseWorld::TakeEvents() {
+  absl::MutexLock lock(&mu_);
+  return std::exchange(events_seen_, {});
+}
+
+uint32_t LeaseWorld::lease_count(const std::string& model) const {
+  uint32_t count = 0;
+  for (const GenerationInfo& info : residency_->List(model)) count += info.lease_count;
+  return count;
+}
+
+}  // namespace weightd::testing

@@ -1,0 +1,96 @@
+#ifndef WEIGHTD_TESTS_UNIT_LEASE_LEASE_WORLD_H_
+#define WEIGHTD_TESTS_UNIT_LEASE_LEASE_WORLD_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "daemon/lease/lease_table.h"
+#include "tests/support/common/fake_clock.h"
+#include "tests/support/common/temp_dir.h"
+#include "tests/support/device/memory_device.h"
+
+namespace weightd::testing {
+
+// A MemoryDevice of which each export first calls a function that the test gives: what happens in
+// the middle of a grant. Thread-safe.
+class HookedDevice final : public Device {
+ public:
+  using Hook = std::function<absl::Status()>;
+
+  explicit HookedDevice(const MemoryDeviceOptions& options) : inner_(options) {}
+
+  // Called before each export, until it is replaced; an error is the export's.
+  void OnExport(Hook hook);
+  absl::Status CallHook();
+
+  const DeviceInfo& info() const override { return inner_.info(); }
+  absl::StatusOr<std::unique_ptr<Allocation>> Allocate(uint64_t bytes) override;
+  uint64_t allocation_granularity() const override { return inner_.allocation_granularity(); }
+  absl::Status RegisterStaging(absl::Span<std::byte> memory) override {
+    return inner_.RegisterStaging(memory);
+  }
+  void UnregisterStaging(absl::Span<std::byte> memory) override {
+    inner_.UnregisterStaging(memory);
+  }
+  absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
+  MemoryDevice& inner() { return inner_; }
+
+ private:
+  MemoryDevice inner_;
+  absl::Mutex mu_;
+  Hook hook_ ABSL_GUARDED_BY(mu_);
+};
+
+// What a lease holder was told: "superseded 2", "draining". Thread-safe.
+class Notices {
+ public:
+  std::function<void(LeaseNotice, GenerationId)> Callback();
+  std::vector<std::string> lines() const;
+
+ private:
+  mutable absl::Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+};
+
+// Leases on a Residency with real threads and files and a device in memory. Thread-compatible.
+class LeaseWorld {
+ public:
+  explicit LeaseWorld(DeviceKind kind, const LeaseOptions& options = {});
+  ~LeaseWorld();
+
+  // Writes <model>.safetensors and stages it; the generation is the return value.
+  GenerationId Stage(const std::string& model, bool restage = false);
+  // A request of process `pid`, in our namespace.
+  LeaseRequest Request(const std::string& model, int32_t pid = 100, uint32_t uid = 1000);
+  // "type model detail" of each event since the last call.
+  std::vector<std::string> TakeEvents();
+  uint32_t lease_count(const std::string& model) const;
+
+  LeaseTable& leases() { return *leases_; }
+  Residency& residency() { return *residency_; }
+  HookedDevice& device() { return *device_; }
+  FakeClock& clock() { return clock_; }
+  Notices& notices() { return notices_; }
+  void DestroyLeases() { leases_.reset(); }
+
+ private:
+  TempDir dir_;
+  FakeClock clock_;
+  absl::Mutex mu_;
+  std::vector<std::string> events_seen_ ABSL_GUARDED_BY(mu_);
+  EventLog events_{clock_, nullptr};
+  std::unique_ptr<Catalog> catalog_;
+  std::shared_ptr<HookedDevice> device_;
+  std::unique_ptr<Residency> residency_;
+  std::unique_ptr<LeaseTable> leases_;
+  Notices notices_;
+};
+
+}  // namespace weightd::testing
+
+#endif  // WEIGHTD_TESTS_UNIT_LEASE_LEASE_WORLD_H_
