@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -25,6 +26,8 @@ namespace {
 constexpr uint32_t kUnaryThreads = 4;
 constexpr uint32_t kHandleThreads = 8;
 constexpr uint32_t kWaitingMax = 1024;
+// For the calls that are being answered when the last lease has ended.
+constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
 // Staging buffers of a job where there is no GPU: only files whose headers leave every tensor
 // misaligned pass through them.
 constexpr uint32_t kHostOnlySlots = 4;
@@ -186,7 +189,8 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
   daemon.leases->WaitUntilEmpty(deadline);
   daemon.rpc->StopAccepting();
-  daemon.rpc->Shutdown(deadline);
+  // A client that does not answer gRPC's farewell would hold it up for long.
+  daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
   daemon.handles->Stop();
   daemon.handle_pool.reset();
   daemon.unary_pool.reset();

@@ -22,7 +22,7 @@ struct RunDependencies {
 //   1. new work is refused and health says NOT_SERVING; watchers and lease holders are told
 //   2. stage jobs are cancelled and their workers end
 //   3. leases may go on for `drain_grace`; who asks meanwhile (health, status, leases) is answered
-//   4. no connection is accepted any more, and streams that are still open are cancelled
+//   4. no connection is accepted any more; a second later open calls and streams are cancelled
 //   5. the handle socket and the blocking calls end
 //   6. generations are freed; the sockets are removed
 // Returns OK after a drain, or why the daemon could not start.

@@ -1,5 +1,7 @@
 #include "daemon/service/handle_server.h"
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <utility>
 #include <vector>
@@ -42,7 +44,30 @@ HandleServer::HandleServer(int listener, const AccessOptions& access, LeaseTable
 void HandleServer::OnConnection(UniqueFd connection) {
   auto shared = std::make_shared<UniqueFd>(std::move(connection));
   // A full pool closes the connection: the client sees it and may come again.
-  (void)pool_.Submit([this, shared] { Answer(shared->get()); });
+  (void)pool_.Submit([this, shared] {
+    if (!Enter(shared->get())) return;
+    Answer(shared->get());
+    Leave(shared->get());
+  });
+}
+
+bool HandleServer::Enter(int connection) {
+  absl::MutexLock lock(&mu_);
+  if (!stopped_) answered_.insert(connection);
+  return !stopped_;
+}
+
+void HandleServer::Leave(int connection) {
+  absl::MutexLock lock(&mu_);
+  answered_.erase(connection);
+}
+
+void HandleServer::Stop() {
+  acceptor_.Stop();
+  absl::MutexLock lock(&mu_);
+  stopped_ = true;
+  // Wakes whoever waits for it; it fails only when the client is gone already.
+  for (const int connection : answered_) (void)::shutdown(connection, SHUT_RDWR);
 }
 
 void HandleServer::Answer(int connection) {

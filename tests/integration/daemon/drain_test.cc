@@ -1,15 +1,19 @@
 // SIGTERM: the daemon tells everybody, waits for them as long as it is told to, and exits 0.
 
 #include <signal.h>
+#include <sys/socket.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/fd_passing.h"
+#include "common/socket_paths.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/grpc_calls.h"
+#include "tests/support/common/status_matchers.h"
 
 namespace weightd::testing {
 namespace {
@@ -101,6 +105,36 @@ TEST_F(DrainTest, WhoAsksMeanwhileIsAnsweredAndNewWorkIsRefused) {
 
   EXPECT_EQ(holder->Leave(), std::optional(0)) << holder->output();
   EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+}
+
+// Whoever connects and says nothing is not worth waiting for: neither the time of a farewell that
+// is not answered nor, one after another, that of a request that does not come.
+TEST_F(DrainTest, SilentConnectionsDoNotHoldUpTheEnd) {
+  StartResident(kLongGrace);
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 32; ++i) {
+    for (const auto& [path, type] : {std::pair(RpcSocketPath(socket_dir_), SOCK_STREAM),
+                                     std::pair(HandleSocketPath(socket_dir_), SOCK_SEQPACKET)}) {
+      absl::StatusOr<UniqueFd> connection = ConnectUnixSocket(path, type);
+      ASSERT_OK(connection);
+      silent.push_back(*std::move(connection));
+    }
+  }
+  EXPECT_EQ(LeaseCount(), 0) << "it answers beside them";
+  daemon_->Signal(SIGTERM);
+  EXPECT_EQ(daemon_->WaitForExit(absl::Seconds(10)), std::optional(0));
+}
+
+// Nor is one that is stopped: its stream is cancelled without it.
+TEST_F(DrainTest, StoppedHolderIsWaitedForNoLongerThanTheGrace) {
+  StartResident({"--drain-grace-ms", "200"});
+  const auto holder = Attach("model", {path_});
+  ASSERT_EQ(::kill(holder->pid(), SIGSTOP), 0);
+  daemon_->Signal(SIGTERM);
+  EXPECT_EQ(daemon_->WaitForExit(absl::Seconds(10)), std::optional(0));
+  ASSERT_EQ(::kill(holder->pid(), SIGCONT), 0);
+  EXPECT_TRUE(holder->WaitForNotice("notice lost")) << holder->output();
+  EXPECT_THAT(holder->Compare(), StartsWith("same "));
 }
 
 TEST_F(DrainTest, RunningStageIsCancelled) {
