@@ -24,7 +24,6 @@ namespace weightd {
 namespace {
 
 constexpr uint32_t kUnaryThreads = 4;
-constexpr uint32_t kHandleThreads = 8;
 constexpr uint32_t kWaitingMax = 1024;
 // For the calls that are being answered when the last lease has ended.
 constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
@@ -78,7 +77,6 @@ struct Daemon {
   std::unique_ptr<PeerRegistry> peers;
   DaemonInfo info;
   std::unique_ptr<BlockingPool> unary_pool;
-  std::unique_ptr<BlockingPool> handle_pool;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;
@@ -122,7 +120,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
   daemon->info = MakeInfo(options, dependencies, *daemon);
   daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
-  daemon->handle_pool = std::make_unique<BlockingPool>(kHandleThreads, kWaitingMax);
   daemon->service =
       std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
                                                                .residency = *daemon->residency,
@@ -135,8 +132,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
                                                                .drain_grace = options.drain_grace});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), options.access,
                                                  *daemon->peers, *daemon->service));
-  daemon->handles = std::make_unique<HandleServer>(
-      daemon->sockets->handle_listener(), options.access, *daemon->leases, *daemon->handle_pool);
+  daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
+                                                   options.access, *daemon->leases);
   return daemon;
 }
 
@@ -192,7 +189,6 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   // A client that does not answer gRPC's farewell would hold it up for long.
   daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
   daemon.handles->Stop();
-  daemon.handle_pool.reset();
   daemon.unary_pool.reset();
 }
 

@@ -1,45 +1,61 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_HANDLE_SERVER_H_
 #define WEIGHTD_DAEMON_SERVICE_HANDLE_SERVER_H_
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
+#include <poll.h>
+
+#include <deque>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/unique_fd.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/service/access_list.h"
-#include "daemon/service/blocking_pool.h"
-#include "daemon/service/connection_acceptor.h"
 
 namespace weightd {
 
 // Answers on the handle socket (common/handle_protocol.h): descriptors for tickets.
 //
-// One request per connection, answered on the pool with a deadline, so that a client that says
-// nothing holds up nobody else for long. Thread-compatible.
+// One request per connection. One thread waits for all of them and takes each when it has come:
+// requests and answers are single messages, so that nothing blocks, and clients that say nothing
+// hold up nobody. They are sent away after a while, the oldest first when there are too many.
+//
+// Thread-compatible.
 class HandleServer {
  public:
   // Everything must outlive it.
-  HandleServer(int listener, const AccessOptions& access, LeaseTable& leases, BlockingPool& pool);
+  HandleServer(int listener, const AccessOptions& access, LeaseTable& leases);
   HandleServer(const HandleServer&) = delete;
   HandleServer& operator=(const HandleServer&) = delete;
   ~HandleServer() { Stop(); }
-  // Takes no further connection and ends those that wait or are being answered: a client that says
-  // nothing must not hold up the daemon's end.
+
+  // Closes all connections and takes no further one.
   void Stop();
 
  private:
-  void OnConnection(UniqueFd connection);
-  void Answer(int connection);
-  // Whether `connection` may be answered; then it is in answered_ until Leave().
-  bool Enter(int connection);
-  void Leave(int connection);
+  struct Waiting {
+    UniqueFd connection;
+    absl::Time deadline;
+  };
 
+  void Run();
+  // Waits for something to happen: the stop event, the listener, then waiting_ in its order.
+  std::vector<pollfd> Poll() const;
+  // Answers those of waiting_ that have something to say, and sends away who is late.
+  void AnswerWaiting(const std::vector<pollfd>& entries);
+  void Accept();
+  void Answer(int connection) const;
+
+  const int listener_;
   const AccessOptions& access_;
   LeaseTable& leases_;
-  BlockingPool& pool_;
-  absl::Mutex mu_;
-  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
-  absl::flat_hash_set<int> answered_ ABSL_GUARDED_BY(mu_);
-  ConnectionAcceptor acceptor_;  // last: it starts a thread that uses the rest
+  UniqueFd stop_event_;
+
+  // Used by the thread alone.
+  std::deque<Waiting> waiting_;  // oldest first
+  bool exhausted_ = false;       // no descriptor is left: look at the listener later
+
+  std::thread thread_;  // last: it uses the rest
 };
 
 }  // namespace weightd

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/align.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/content_cases.h"
 #include "tests/integration/daemon/daemon_fixture.h"
@@ -122,6 +123,21 @@ TEST_F(DaemonTest, JudgeSeesASingleOtherByte) {
     EXPECT_THAT(Attach("model", {other})->Compare(), HasSubstr("different "));
   }
   ExpectSameAsFiles("model", {path});
+}
+
+// The size of a model that people serve: offsets beyond 31 bits, many blocks, four files.
+TEST_F(DaemonTest, LlamaOfTwoGibibytesInFourShardsArrivesWhole) {
+  constexpr uint64_t kShards = 4;
+  const std::vector<TensorSpec> specs = LlamaSpecs(2 * kGiB);
+  ASSERT_OK(WriteSharded(InRoot("llama"), specs, kShards));
+  std::vector<std::string> files;
+  for (uint64_t i = 0; i < kShards; ++i) {
+    files.push_back(InRoot(absl::StrCat("llama/", ShardName(i, kShards))));
+  }
+  Start();
+  Stage("llama");
+  ExpectSameAsFiles("llama", files);
+  EXPECT_THAT(ctl_.Run({"describe", "llama"}).out, HasSubstr("2.1 GB"));
 }
 
 TEST_F(DaemonTest, RootsAreSearchedInTheirOrder) {

@@ -1,12 +1,17 @@
 // Many clients at once.
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/fd_passing.h"
+#include "common/socket_paths.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/status_matchers.h"
 
 namespace weightd::testing {
 namespace {
@@ -33,6 +38,25 @@ TEST_F(DaemonTest, SixtyFourClientsAttachReadAndLeave) {
   EXPECT_TRUE(WaitUntil([&] { return LeaseCount() == 0; }));
   EXPECT_EQ(ctl_.Run({"evict", "model"}).exit_code, kExitOk);
   EXPECT_EQ(UsedBytes(), 0);
+  StopCleanly();
+}
+
+// Connections to the handle socket that say nothing, more than are let wait.
+TEST_F(DaemonTest, SilentClientsOfTheHandleSocketHoldUpNobody) {
+  const std::string path = MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 300; ++i) {
+    absl::StatusOr<UniqueFd> connection =
+        ConnectUnixSocket(HandleSocketPath(socket_dir_), SOCK_SEQPACKET);
+    ASSERT_OK(connection);
+    silent.push_back(*std::move(connection));
+  }
+  const CommandResult read =
+      ctl_.Run({"read", "model", SmallTensorSpecs(8, 1 << 20)[0].name, "--timeout", "4s"});
+  EXPECT_EQ(read.exit_code, kExitOk) << read.err;
+  ExpectSameAsFiles("model", {path});
   StopCleanly();
 }
 
