@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -99,23 +98,6 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
   }
   result.bytes.assign(bytes.data(), static_cast<size_t>(received));
   return result;
-}
-
-absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("connect to ", path, ": the path has ",
-                                                   path.size(), " bytes, at most ",
-                                                   sizeof(address.sun_path) - 1, " fit"));
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return PosixError(errno, "create socket");
-  while (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    if (errno != EINTR) return PosixError(errno, absl::StrCat("connect to ", path));
-  }
-  return socket;
 }
 
 }  // namespace weightd

@@ -35,10 +35,6 @@ absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const
 // INVALID_ARGUMENT for a message beyond the limits (descriptors that came are closed).
 absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
 
-// Connects to a SOCK_SEQPACKET or SOCK_STREAM Unix socket in the file system. The error keeps
-// errno's meaning: NOT_FOUND no such socket, UNAVAILABLE nobody listens, PERMISSION_DENIED.
-absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type);
-
 }  // namespace weightd
 
 #endif  // WEIGHTD_COMMON_FD_PASSING_H_

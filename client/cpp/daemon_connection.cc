@@ -4,11 +4,8 @@
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -19,6 +16,7 @@
 #include "common/handle_protocol.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
+#include "common/unix_socket.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -35,41 +33,32 @@ absl::Status Unreachable(absl::string_view message) {
   return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kUnreachable, message);
 }
 
-// What errno of connect(2) means for `path`.
-absl::Status ConnectError(int error, const std::string& path) {
+// What the failed connection `error` to `path` means to an operator.
+absl::Status ConnectError(const absl::Status& error, const std::string& path) {
   const std::string what = absl::StrCat("connect to ", path);
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
+  switch (error.code()) {
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:  // a part of the path is no directory
       return Unreachable(absl::StrCat(what, ": no such socket; is weightd running, and does ",
                                       kSocketDirVariable,
                                       " (or --socket-dir) name its directory?"));
-    case ECONNREFUSED:
+    case absl::StatusCode::kUnavailable:
       return Unreachable(absl::StrCat(
           what, ": nobody listens; the socket was left behind by a weightd that ended"));
-    case EACCES:
-    case EPERM:
+    case absl::StatusCode::kPermissionDenied:
       return ErrorWithReason(
           absl::StatusCode::kPermissionDenied, Reason::kPermissionDenied,
           absl::StrCat(what,
                        ": permission denied; directory and socket are open to weightd's "
                        "group only"));
-    case EAGAIN:
+    case absl::StatusCode::kDeadlineExceeded:
       return absl::DeadlineExceededError(
           absl::StrCat(what, ": timed out; weightd does not accept connections"));
+    case absl::StatusCode::kInvalidArgument:
+      return error;
     default:
-      return Unreachable(PosixError(error, what).message());
+      return Unreachable(error.message());
   }
-}
-
-// connect(2) of a Unix socket waits for room in the listener's queue; SO_SNDTIMEO bounds that.
-absl::Status SetConnectTimeout(int socket, absl::Time deadline) {
-  const absl::Duration left = std::max(deadline - absl::Now(), absl::Milliseconds(1));
-  const timeval timeout = absl::ToTimeval(std::min(left, absl::Hours(24)));
-  if (::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0) {
-    return PosixError(errno, "set socket timeout");
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusCode FromRpcCode(grpc::StatusCode code) {
@@ -91,21 +80,8 @@ absl::Status AskWhoAmI(const std::string& socket_dir) {
 }  // namespace
 
 absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl::Time deadline) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("connect to ", path, ": the path has ",
-                                                   path.size(), " bytes, at most ",
-                                                   sizeof(address.sun_path) - 1, " fit"));
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return PosixError(errno, "create socket");
-  RETURN_IF_ERROR(SetConnectTimeout(socket.get(), deadline));
-  while (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    if (errno != EINTR) return ConnectError(errno, path);
-    RETURN_IF_ERROR(SetConnectTimeout(socket.get(), deadline));
-  }
+  absl::StatusOr<UniqueFd> socket = ConnectUnixSocket(path, type, deadline);
+  if (!socket.ok()) return ConnectError(socket.status(), path);
   return socket;
 }
 

@@ -4,20 +4,20 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/errors.h"
-#include "common/fd_passing.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
+#include "common/unix_socket.h"
 
 namespace weightd {
 namespace {
@@ -25,6 +25,8 @@ namespace {
 constexpr mode_t kDirectoryMode = 0750;
 constexpr mode_t kSocketMode = 0660;
 constexpr int kBacklog = 512;
+// For what listens on a socket that should be ours.
+constexpr absl::Duration kProbeTimeout = absl::Seconds(1);
 
 // Whether everything in the directory is ours by name.
 bool HoldsOnlyOurs(const std::string& path) {
@@ -95,18 +97,10 @@ absl::Status SocketDir::Lock() {
 }
 
 absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int type) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (socket_path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("socket ", socket_path, ": the path has ",
-                                                   socket_path.size(), " bytes, at most ",
-                                                   sizeof(address.sun_path) - 1, " fit"));
-  }
-  std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
-
   // We hold the lock, so a socket that is there is stale, unless something other than weightd
-  // listens on it.
-  if (ConnectUnixSocket(socket_path, type).ok()) {
+  // listens on it; then its queue may be full, too.
+  const auto other = ConnectUnixSocket(socket_path, type, absl::Now() + kProbeTimeout);
+  if (other.ok() || absl::IsDeadlineExceeded(other.status())) {
     return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
   }
   struct stat info {};
@@ -119,11 +113,7 @@ absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int t
       return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));
     }
   }
-  UniqueFd listener(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!listener.valid()) return PosixError(errno, "create socket");
-  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    return PosixError(errno, absl::StrCat("bind ", socket_path));
-  }
+  ASSIGN_OR_RETURN(UniqueFd listener, BindUnixSocket(socket_path, type | SOCK_NONBLOCK));
   if (::chmod(socket_path.c_str(), kSocketMode) != 0) {
     return PosixError(errno, absl::StrCat("set mode of ", socket_path));
   }

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "common/fd_passing.h"
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/grpc_calls.h"
@@ -115,7 +115,7 @@ TEST_F(DrainTest, SilentConnectionsDoNotHoldUpTheEnd) {
   for (int i = 0; i < 32; ++i) {
     for (const auto& [path, type] : {std::pair(RpcSocketPath(socket_dir_), SOCK_STREAM),
                                      std::pair(HandleSocketPath(socket_dir_), SOCK_SEQPACKET)}) {
-      absl::StatusOr<UniqueFd> connection = ConnectUnixSocket(path, type);
+      absl::StatusOr<UniqueFd> connection = ConnectUnixSocket(path, type, absl::Now() + kPatience);
       ASSERT_OK(connection);
       silent.push_back(*std::move(connection));
     }

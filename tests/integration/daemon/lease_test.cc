@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/fd_passing.h"
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
@@ -49,7 +49,7 @@ TEST_F(DaemonTest, SilentClientsOfTheHandleSocketHoldUpNobody) {
   std::vector<UniqueFd> silent;
   for (int i = 0; i < 300; ++i) {
     absl::StatusOr<UniqueFd> connection =
-        ConnectUnixSocket(HandleSocketPath(socket_dir_), SOCK_SEQPACKET);
+        ConnectUnixSocket(HandleSocketPath(socket_dir_), SOCK_SEQPACKET, absl::Now() + kPatience);
     ASSERT_OK(connection);
     silent.push_back(*std::move(connection));
   }

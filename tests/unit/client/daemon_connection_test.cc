@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <weightd/client.h>
 
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/common/status_matchers.h"
@@ -30,13 +30,10 @@ using weightd::testing::StatusIs;
 constexpr uid_t kNobody = 65534;
 
 UniqueFd Listen(const std::string& path) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  EXPECT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  EXPECT_EQ(::listen(socket.get(), 0), 0);
-  return socket;
+  absl::StatusOr<UniqueFd> socket = BindUnixSocket(path, SOCK_STREAM);
+  EXPECT_OK(socket);
+  EXPECT_EQ(::listen(socket->get(), 0), 0);
+  return *std::move(socket);
 }
 
 class DaemonConnectionTest : public ::testing::Test {

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include "common/fd_passing.h"
 #include "common/handle_protocol.h"
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 
 namespace weightd::testing {
 namespace {
@@ -27,15 +27,11 @@ namespace {
 constexpr absl::Duration kMessageTimeout = absl::Seconds(10);
 
 UniqueFd ListenSeqpacket(const std::string& path) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(socket.get(), 16) != 0) {
+  absl::StatusOr<UniqueFd> socket = BindUnixSocket(path, SOCK_SEQPACKET);
+  if (!socket.ok() || ::listen(socket->get(), 16) != 0) {
     throw std::runtime_error("listen on " + path);
   }
-  return socket;
+  return *std::move(socket);
 }
 
 // Sends a list of messages, then ends the call.

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cstring>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
-#include "tests/support/common/temp_dir.h"
 
 namespace weightd::testing {
 namespace {
@@ -113,25 +111,6 @@ TEST_F(FdPassingTest, ReceivesWhatAPeerSentBeforeItClosed) {
   left_.reset();
   ASSERT_OK_AND_ASSIGN(const FdMessage message, ReceiveFdMessage(right_.get(), kLong));
   EXPECT_EQ(message.bytes, "last");
-}
-
-TEST(ConnectUnixSocketTest, TellsWhyItCannotConnect) {
-  const TempDir dir;
-  EXPECT_THAT(ConnectUnixSocket(dir.File("none"), SOCK_SEQPACKET),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir.File("none"))));
-  EXPECT_THAT(ConnectUnixSocket(std::string(200, 'x'), SOCK_SEQPACKET),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 107 fit")));
-
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string path = dir.File("socket");
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const UniqueFd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  EXPECT_THAT(ConnectUnixSocket(path, SOCK_SEQPACKET),
-              StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
-  ASSERT_EQ(::listen(listener.get(), 1), 0);
-  EXPECT_OK(ConnectUnixSocket(path, SOCK_SEQPACKET));
 }
 
 }  // namespace

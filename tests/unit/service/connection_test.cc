@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "common/fd_passing.h"
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 #include "daemon/service/connection_acceptor.h"
 #include "daemon/service/peer_credentials.h"
 #include "daemon/service/peer_registry.h"
@@ -88,7 +88,8 @@ TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
     accepted += connection.valid() ? 1 : 0;
   });
   for (int i = 0; i < 3; ++i) {
-    EXPECT_OK(ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM));
+    EXPECT_OK(
+        ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM, absl::InfiniteFuture()));
   }
   {
     absl::MutexLock lock(&mu);

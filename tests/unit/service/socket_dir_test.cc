@@ -2,14 +2,12 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 
-#include "common/fd_passing.h"
 #include "common/socket_paths.h"
+#include "common/unix_socket.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -29,13 +27,7 @@ mode_t ModeOf(const std::string& path) {
 bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 // A socket that was bound and whose process is gone.
-void LeaveStaleSocket(const std::string& path) {
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.c_str(), path.size());
-  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-}
+void LeaveStaleSocket(const std::string& path) { ASSERT_OK(BindUnixSocket(path, SOCK_STREAM)); }
 
 TEST(SocketDirTest, MakesADirectoryAndSocketsThatOthersCannotEnter) {
   const TempDir dir;
@@ -45,8 +37,8 @@ TEST(SocketDirTest, MakesADirectoryAndSocketsThatOthersCannotEnter) {
   EXPECT_EQ(ModeOf(RpcSocketPath(path)), 0660u);
   EXPECT_EQ(ModeOf(HandleSocketPath(path)), 0660u);
   EXPECT_TRUE(sockets->warnings().empty());
-  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM));
-  EXPECT_OK(ConnectUnixSocket(HandleSocketPath(path), SOCK_SEQPACKET));
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM, absl::InfiniteFuture()));
+  EXPECT_OK(ConnectUnixSocket(HandleSocketPath(path), SOCK_SEQPACKET, absl::InfiniteFuture()));
 }
 
 TEST(SocketDirTest, RemovesItsSocketsAtTheEnd) {
@@ -63,7 +55,7 @@ TEST(SocketDirTest, RefusesADirectoryInUseAndLeavesItAlone) {
   ASSERT_OK_AND_ASSIGN(const auto first, SocketDir::Open(path));
   EXPECT_THAT(SocketDir::Open(path),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("in use")));
-  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM));
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(path), SOCK_STREAM, absl::InfiniteFuture()));
 }
 
 TEST(SocketDirTest, ReplacesStaleSockets) {
@@ -71,23 +63,29 @@ TEST(SocketDirTest, ReplacesStaleSockets) {
   LeaveStaleSocket(RpcSocketPath(dir.path()));
   LeaveStaleSocket(HandleSocketPath(dir.path()));
   ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.path()));
-  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(dir.path()), SOCK_STREAM));
+  EXPECT_OK(ConnectUnixSocket(RpcSocketPath(dir.path()), SOCK_STREAM, absl::InfiniteFuture()));
 }
 
 TEST(SocketDirTest, RefusesASocketThatSomethingElseListensOn) {
   const TempDir dir;
   const std::string path = RpcSocketPath(dir.path());
-  LeaveStaleSocket(path);
-  ASSERT_EQ(::unlink(path.c_str()), 0);
-  const UniqueFd other(::socket(AF_UNIX, SOCK_STREAM, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.c_str(), path.size());
-  ASSERT_EQ(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_OK_AND_ASSIGN(const UniqueFd other, BindUnixSocket(path, SOCK_STREAM));
   ASSERT_EQ(::listen(other.get(), 1), 0);
   EXPECT_THAT(SocketDir::Open(dir.path()),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(path)));
   EXPECT_TRUE(Exists(path));
+}
+
+// What listens there may be stopped: a connection that waits for room would hold up our start.
+TEST(SocketDirTest, RefusesASocketWhoseQueueIsFull) {
+  const TempDir dir;
+  const std::string path = RpcSocketPath(dir.path());
+  ASSERT_OK_AND_ASSIGN(const UniqueFd other, BindUnixSocket(path, SOCK_STREAM));
+  ASSERT_EQ(::listen(other.get(), 0), 0);
+  ASSERT_OK_AND_ASSIGN(const UniqueFd waits,
+                       ConnectUnixSocket(path, SOCK_STREAM, absl::InfiniteFuture()));
+  EXPECT_THAT(SocketDir::Open(dir.path()),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("is in use")));
 }
 
 TEST(SocketDirTest, DoesNotRemoveAFileThatIsNoSocket) {

@@ -1,0 +1,27 @@
+#ifndef WEIGHTD_COMMON_UNIX_SOCKET_H_
+#define WEIGHTD_COMMON_UNIX_SOCKET_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/unique_fd.h"
+
+// Unix sockets in the file system (unix(7)). All descriptors are close-on-exec; all functions are
+// thread-safe. INVALID_ARGUMENT for a path that sockaddr_un cannot hold (107 bytes can), else
+// errno's meaning (PosixError).
+
+namespace weightd {
+
+// Connects a blocking socket of `type` (SOCK_STREAM or SOCK_SEQPACKET). NOT_FOUND: no such socket;
+// UNAVAILABLE: nobody listens; PERMISSION_DENIED; DEADLINE_EXCEEDED: the listener's queue was full
+// until `deadline`.
+absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type, absl::Time deadline);
+
+// A socket of `type` (or'ed with SOCK_NONBLOCK) that is bound to `path`, which it makes, and does
+// not listen yet.
+absl::StatusOr<UniqueFd> BindUnixSocket(const std::string& path, int type);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_COMMON_UNIX_SOCKET_H_
