@@ -15,7 +15,7 @@ namespace weightd {
 inline constexpr uint64_t kHugePageBytes = uint64_t{2} << 20;
 
 struct HostMemory {
-  // Of the machine, or of the smallest cgroup v2 limit above this process.
+  // Of the machine, or of the smallest cgroup limit above this process.
   uint64_t total_bytes = 0;
   // What can be taken without swapping or meeting the OOM killer, the cgroup's limit included.
   uint64_t available_bytes = 0;
@@ -36,11 +36,18 @@ std::optional<uint64_t> ParseMemoryStat(absl::string_view text, absl::string_vie
 // mapping that asks for huge pages have them.
 bool ShmemHugePagesAllowed(absl::string_view text);
 
-// The path of this process's cgroup v2 in /proc/self/cgroup ("0::/pod/x"); none under v1 alone.
-std::optional<std::string> ParseCgroupPath(absl::string_view text);
+// Which interface the memory limits of this process have (cgroups(7)).
+enum class CgroupVersion { kV1, kV2 };
 
-// Lowers `memory` to what the cgroup at `directory` (and those above it, up to `root`) leaves.
-void ApplyCgroupLimits(const std::string& root, const std::string& path, HostMemory& memory);
+// The cgroup of this process that limits memory, in /proc/self/cgroup ("0::/pod/x" is version 2,
+// "4:memory:/pod/x" version 1); none where the text has no such line.
+std::optional<std::string> ParseCgroupPath(absl::string_view text, CgroupVersion version);
+
+// Lowers `memory` to what the cgroup `path` and those above it leave; `root` is where the hierarchy
+// is mounted. What is missing there limits nothing: a container sees its own cgroup as the root,
+// and under version 1 its path is still the node's.
+void ApplyCgroupLimits(const std::string& root, const std::string& path, CgroupVersion version,
+                       HostMemory& memory);
 
 }  // namespace weightd
 

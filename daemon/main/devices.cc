@@ -1,40 +1,14 @@
 #include "daemon/main/devices.h"
 
 #include <algorithm>
-#include <fstream>
-#include <optional>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 
 namespace weightd {
 namespace {
-
-constexpr const char* kHostId = "host";
-
-std::optional<uint64_t> ReadNumber(const char* path) {
-  std::ifstream file(path);
-  std::string text;
-  uint64_t value = 0;
-  if (!std::getline(file, text) || !absl::SimpleAtoi(text, &value)) return std::nullopt;
-  return value;
-}
-
-// MemAvailable of /proc/meminfo; 0 if it cannot be read.
-uint64_t SystemAvailableBytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  uint64_t kib = 0;
-  std::string unit;
-  while (file >> key >> kib) {
-    std::getline(file, unit);
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
 
 absl::Status AddCuda(const DaemonOptions& options, DeviceSet& set) {
   if (options.cuda == CudaUse::kOff) return absl::OkStatus();
@@ -83,33 +57,20 @@ absl::Status CheckNames(const DaemonOptions& options, const DeviceSet& set) {
 
 // The only GPU; the host where there is none; nothing where there are several.
 std::string DefaultDevice(const DeviceSet& set) {
-  if (set.devices.size() == 1) return kHostId;
+  if (set.devices.size() == 1) return set.devices[0]->info().id;
   if (set.devices.size() == 2) return set.devices[1]->info().id;
   return "";
 }
 
 }  // namespace
 
-uint64_t AvailableHostBytes() {
-  uint64_t available = SystemAvailableBytes();
-  const auto subtract_usage = [&](const char* limit_path, const char* usage_path) {
-    const auto limit = ReadNumber(limit_path);  // "max" is no number: no limit
-    if (!limit.has_value()) return;
-    const uint64_t usage = ReadNumber(usage_path).value_or(0);
-    available = std::min(available, *limit > usage ? *limit - usage : 0);
-  };
-  subtract_usage("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
-  subtract_usage("/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                 "/sys/fs/cgroup/memory/memory.usage_in_bytes");
-  return available;
-}
-
 absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options) {
   DeviceSet set;
   set.devices.push_back(CreateHostDevice(options.host));
-  set.budgets.push_back({.device = kHostId,
+  const DeviceInfo& host = set.devices.back()->info();
+  set.budgets.push_back({.device = host.id,
                          .kind = DeviceKind::kHost,
-                         .bytes = options.host_budget_bytes.value_or(AvailableHostBytes() / 2)});
+                         .bytes = options.host_budget_bytes.value_or(host.free_bytes / 2)});
   RETURN_IF_ERROR(AddCuda(options, set));
   set.default_device = options.default_device.empty() ? DefaultDevice(set) : options.default_device;
   RETURN_IF_ERROR(CheckNames(options, set));

@@ -1,7 +1,6 @@
 #ifndef WEIGHTD_DAEMON_MAIN_DEVICES_H_
 #define WEIGHTD_DAEMON_MAIN_DEVICES_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,10 +24,6 @@ struct DeviceSet {
 // Opens the host and, as the configuration says, the GPUs. Errors: CUDA wanted and not there; a
 // GPU or default device that the configuration names and that is not here.
 absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options);
-
-// Host memory that this process may use: what the system has available, or what the container's
-// limit leaves (cgroup v1 or v2), whichever is less.
-uint64_t AvailableHostBytes();
 
 }  // namespace weightd
 
