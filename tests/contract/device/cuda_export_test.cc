@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/cuda_driver.h"
+#include "tests/contract/device/checksum.h"
 #include "tests/contract/device/device_harness.h"
 #include "tests/contract/device/peer_process.h"
 #include "tests/support/common/status_matchers.h"
@@ -85,7 +86,7 @@ TEST_F(CudaExportTest, AnotherProcessReadsTheBytes) {
   const std::vector<std::byte> wanted = Pattern(kBytes, 42);
   EXPECT_EQ(ValueOf(output, "sum"), absl::StrCat(Checksum(wanted.data(), wanted.size())));
   EXPECT_EQ(ValueOf(output, "close"), "CUDA_SUCCESS");
-  EXPECT_EQ(peer.wait_status(), 0);
+  EXPECT_EQ(peer.exit_status(), std::optional(0));
 }
 
 TEST_F(CudaExportTest, DoesNotOpenInItsOwnProcess) {

@@ -26,7 +26,7 @@
 #include "absl/strings/escaping.h"
 #include "common/cuda_driver.h"
 #include "daemon/device/device.h"
-#include "tests/contract/device/peer_process.h"
+#include "tests/contract/device/checksum.h"
 
 namespace weightd::testing {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "common/align.h"
 #include "daemon/device/device.h"
+#include "tests/contract/device/checksum.h"
 #include "tests/contract/device/device_harness.h"
 #include "tests/contract/device/peer_process.h"
 #include "tests/support/common/status_matchers.h"

@@ -55,7 +55,8 @@ std::vector<std::string> Environment(const std::vector<std::string>& changes) {
 // threads of ours may have held any lock. glibc's own setuid would look for its threads.
 struct ChildPlan {
   int program = -1;
-  std::array<int, 3> standard{};
+  // What becomes 0, 1, 2 and, if not -1, 3; all of them are above 3.
+  std::array<int, 4> descriptors{};
   bool drops_root = false;
   uint32_t uid = 0;
   uint32_t gid = 0;
@@ -63,9 +64,18 @@ struct ChildPlan {
   char** environment = nullptr;
 };
 
+// A copy of `fd` that stands in no other's way; -1 for -1.
+int DuplicateHigh(int fd) {
+  constexpr int kLowest = 10;
+  return fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, kLowest);
+}
+
 [[noreturn]] void Become(const ChildPlan& plan) {
   bool good = true;
-  for (int i = 0; i < 3; ++i) good &= ::dup2(plan.standard[static_cast<size_t>(i)], i) == i;
+  for (int i = 0; i < 4; ++i) {
+    const int source = plan.descriptors[static_cast<size_t>(i)];
+    if (source >= 0) good &= ::dup2(source, i) == i;
+  }
   if (plan.drops_root) {
     good &= ::syscall(SYS_setgroups, 0, nullptr) == 0;
     good &= ::syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid) == 0;
@@ -99,7 +109,8 @@ void ChildProcess::Run(const ChildOptions& options, int in, int out, int err) {
   if (!program.valid()) throw std::runtime_error("open " + argv.front());
   ChildPlan plan;
   plan.program = program.get();
-  plan.standard = {in, out, err};
+  const UniqueFd passed(DuplicateHigh(options.passed_fd));
+  plan.descriptors = {in, out, err, passed.get()};
   plan.drops_root = options.uid.has_value();
   plan.uid = options.uid.value_or(0);
   plan.gid = options.gid;

@@ -25,6 +25,8 @@ struct ChildOptions {
   // Run as this user with this group alone; for tests that run as root.
   std::optional<uint32_t> uid{};
   uint32_t gid = 0;  // only with uid
+  // A descriptor of ours that is number 3 there; -1: none.
+  int passed_fd = -1;
   // As the first process of a PID namespace of its own; for tests that run as root.
   bool new_pid_namespace = false;
 };
