@@ -1,6 +1,7 @@
 #include "daemon/config/config_flags.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
@@ -101,7 +102,7 @@ void ConfigFlags::AddTo(CLI::App& app) {
   ForEachSetting(*config::Config::descriptor(), "",
                  [&](const std::string& path, const FieldDescriptor& field) {
                    CLI::Option* option = app.add_option(FlagNames(path), values_[path],
-                                                        absl::StrCat("setting ", path));
+                                                        field.options().GetExtension(config::help));
                    option->type_name(TypeName(field))->group("Settings")->allow_extra_args(false);
                    option->expected(1)->multi_option_policy(field.is_repeated()
                                                                 ? CLI::MultiOptionPolicy::TakeAll

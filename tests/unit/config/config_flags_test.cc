@@ -47,6 +47,17 @@ TEST(ConfigFlagsTest, SetsEveryKindOfSetting) {
   EXPECT_EQ(config.cuda().gpu(0).uuid(), "GPU-1");
 }
 
+TEST(ConfigFlagsTest, EverySettingSaysWhatItMeans) {
+  CLI::App app;
+  ConfigFlags flags;
+  flags.AddTo(app);
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_name() == "--help") continue;
+    EXPECT_NE(option->get_description(), "") << option->get_name();
+  }
+  EXPECT_THAT(app.help(), HasSubstr("Jobs at once, 1 to 16. Default: 2."));
+}
+
 TEST(ConfigFlagsTest, OverridesTheFileAndReplacesItsLists) {
   config::Config file;
   file.add_root("/file");
