@@ -15,8 +15,8 @@
 // thread-compatible.
 //
 //   shard file   | 8 | header JSON | data section ................................. |
-//                0   8             data_offset                     data_offset + data_bytes =
-//                file_bytes
+//                0   8             data_offset             data_offset + data_bytes
+//                                                          = file_bytes
 //   tensor                          ^ data_offset + offset, bytes
 
 namespace weightd {

@@ -14,10 +14,10 @@
 //
 //   result                      next
 //   all bytes                   done
-//   some bytes                  read on: buffered from the next byte, direct from the aligned
-//   floor;
-//                               a direct read that did not pass one aligned block goes on buffered,
-//                               since only that can tell the file's end from an early stop
+//   some bytes                  read on: buffered from the next byte, direct from the last aligned
+//                               one; a direct read that did not pass one aligned block goes
+//                               on buffered, since only that can tell the file's end from an
+//                               early stop
 //   0 bytes                     DATA_LOSS/CHECKPOINT_CHANGED: the file ends before the read does
 //   EAGAIN, EINTR               the same again after a pause; after `retries_max` of them one
 //                               plain pread; after that the error itself, as READ_FAILED
