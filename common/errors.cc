@@ -69,6 +69,7 @@ absl::StatusCode CodeFromErrno(int error) {
     case EOPNOTSUPP:
       return absl::StatusCode::kUnimplemented;
     case EEXIST:
+    case EADDRINUSE:
       return absl::StatusCode::kAlreadyExists;
     case ETIMEDOUT:
       return absl::StatusCode::kDeadlineExceeded;

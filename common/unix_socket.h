@@ -19,7 +19,7 @@ namespace weightd {
 absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type, absl::Time deadline);
 
 // A socket of `type` (or'ed with SOCK_NONBLOCK) that is bound to `path`, which it makes, and does
-// not listen yet.
+// not listen yet. ALREADY_EXISTS when something has that name.
 absl::StatusOr<UniqueFd> BindUnixSocket(const std::string& path, int type);
 
 }  // namespace weightd

@@ -38,7 +38,6 @@ absl::Status ConnectError(const absl::Status& error, const std::string& path) {
   const std::string what = absl::StrCat("connect to ", path);
   switch (error.code()) {
     case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition:  // a part of the path is no directory
       return Unreachable(absl::StrCat(what, ": no such socket; is weightd running, and does ",
                                       kSocketDirVariable,
                                       " (or --socket-dir) name its directory?"));
