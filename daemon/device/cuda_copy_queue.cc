@@ -86,7 +86,7 @@ absl::StatusOr<CUevent> CudaCopyQueue::TakeEvent() {
 
 absl::Status CudaCopyQueue::Track(std::optional<uint64_t> tag) {
   ASSIGN_OR_RETURN(CUevent event, TakeEvent());
-  const absl::Status status =
+  absl::Status status =
       context_.driver().ToStatus(context_.driver().cuEventRecord(event, context_.stream()),
                                  absl::StrCat("record event on ", context_.uuid()));
   if (!status.ok()) {

@@ -18,6 +18,9 @@ namespace weightd {
 
 namespace {
 
+// CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID of CUDA 12.2: the node closest to the GPU, -1 without nodes.
+constexpr auto kHostNumaId = static_cast<CUdevice_attribute>(134);
+
 // A driver that does not know the attribute says INVALID_VALUE; then `unknown` holds.
 absl::StatusOr<int> Attribute(const CudaDriver& driver, const CudaDeviceInfo& device,
                               CUdevice_attribute attribute, int unknown) {
@@ -65,6 +68,7 @@ absl::StatusOr<std::unique_ptr<CudaDevice>> CudaDevice::Open(const CudaDriver& d
   info.name = device.name;
   info.total_bytes = device.total_bytes;
   info.free_bytes = memory.free_bytes;
+  ASSIGN_OR_RETURN(info.numa_node, Attribute(driver, device, kHostNumaId, /*unknown=*/-1));
   return std::unique_ptr<CudaDevice>(
       new CudaDevice(std::move(info), std::move(context), std::move(pinned)));
 }

@@ -35,6 +35,7 @@ struct DeviceInfo {
   std::string name;          // "NVIDIA H100 80GB HBM3", "host memory"
   uint64_t total_bytes = 0;  // of memory
   uint64_t free_bytes = 0;   // when the device was opened
+  int numa_node = -1;        // whose memory and processors are near; -1 where that is not known
 };
 
 // What lets another process map an allocation.
@@ -55,6 +56,11 @@ class Allocation {
 
   // Memory that reads may land in, writable until Seal(); empty for a GPU's. Aligned to 2 MiB.
   virtual absl::Span<std::byte> host_memory() = 0;
+
+  // Bytes from the start that may be filled now. For host memory it grows by itself until it is
+  // bytes(), as a thread makes the pages ahead of the reads; RESOURCE_EXHAUSTED/DEVICE_FAILED when
+  // they cannot be had, and then so says Seal(). Thread-safe.
+  virtual absl::StatusOr<uint64_t> ready_bytes() const { return bytes(); }
 
   // Makes the content final. Host: afterwards nobody can write or resize it, this process included
   // (memfd seals), and host_memory() is gone. CUDA: waits for nothing, and refuses further copies.
@@ -133,6 +139,9 @@ class Device {
   virtual void UnregisterStaging(absl::Span<std::byte> memory) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() = 0;
+
+  // The pages that an allocation gets now: "hugetlb", "transparent" or "small"; empty for a GPU.
+  virtual std::string pages() const { return ""; }
 
   // What it goes without, and what it could not free: a sentence each, for the log and for
   // status. Grows at run time, up to kDeviceWarningsMax, and never repeats one.

@@ -12,42 +12,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
-#include "common/format_units.h"
 #include "common/status_macros.h"
 #include "daemon/device/copy_range.h"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 namespace weightd {
 namespace {
 
-// System calls on much memory are broken off by signals; nobody sends a thousand of them.
-constexpr int kInterruptionsMax = 1000;
 // A direct write that is just ending keeps a page busy for a moment.
 constexpr int kSealAttemptsMax = 50;
 constexpr absl::Duration kSealRetryDelay = absl::Milliseconds(2);
-
-template <typename Call>
-int RetryWhenInterrupted(Call call) {
-  int error = EINTR;
-  for (int i = 0; i < kInterruptionsMax && error == EINTR; ++i) error = call() == 0 ? 0 : errno;
-  return error;
-}
-
-// Touches every page and makes sure that the file has it.
-absl::Status ReservePages(int fd, absl::Span<std::byte> memory) {
-  const std::string what = absl::StrCat("reserve ", FormatBytes(memory.size()), " of host memory");
-  int error = RetryWhenInterrupted(
-      [&] { return ::madvise(memory.data(), memory.size(), MADV_POPULATE_WRITE); });
-  // A kernel before 5.14 has no such advice; then fallocate alone does it.
-  if (error == EFAULT) error = ENOMEM;
-  if (error != 0 && error != EINVAL) return PosixError(error, what);
-  const auto length = static_cast<off_t>(memory.size());
-  error = RetryWhenInterrupted([&] { return ::fallocate(fd, 0, 0, length); });
-  return error == 0 ? absl::OkStatus() : PosixError(error, what);
-}
 
 // The same file, opened for reading alone. None without /proc.
 UniqueFd ReopenReadOnly(int fd) {
@@ -57,7 +30,8 @@ UniqueFd ReopenReadOnly(int fd) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HostAllocation>> HostAllocation::Create(uint64_t bytes,
-                                                                       HostPages pages) {
+                                                                       HostPages pages,
+                                                                       UnmadeBytes unmade) {
   unsigned flags = MFD_ALLOW_SEALING | MFD_CLOEXEC;
   if (pages == HostPages::kHugetlb) flags |= MFD_HUGETLB | MFD_HUGE_2MB;
   UniqueFd fd(::memfd_create("weightd", flags));
@@ -72,8 +46,9 @@ absl::StatusOr<std::unique_ptr<HostAllocation>> HostAllocation::Create(uint64_t 
     // A hint: refused, the pages are small and nothing else changes.
     (void)::madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
   }
-  RETURN_IF_ERROR(ReservePages(fd.get(), memory));
-  return std::unique_ptr<HostAllocation>(new HostAllocation(std::move(fd), std::move(mapping)));
+  auto pages_made = std::make_unique<PageMaker>(fd.get(), memory, std::move(unmade));
+  return std::unique_ptr<HostAllocation>(
+      new HostAllocation(std::move(fd), std::move(mapping), std::move(pages_made)));
 }
 
 absl::Span<std::byte> HostAllocation::host_memory() {
@@ -97,9 +72,10 @@ absl::Status HostAllocation::AddSeals() {
 
 absl::Status HostAllocation::Seal() {
   if (sealed_) return absl::FailedPreconditionError("seal allocation: already sealed");
+  RETURN_IF_ERROR(pages_->Finish());
   RETURN_IF_ERROR(mapping_.Clear());
   mapped_ = false;
-  if (const absl::Status status = AddSeals(); !status.ok()) {
+  if (absl::Status status = AddSeals(); !status.ok()) {
     // Still writable, as before.
     RETURN_IF_ERROR(mapping_.MapWritable(fd_.get()));
     mapped_ = true;

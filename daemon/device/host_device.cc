@@ -70,6 +70,9 @@ absl::Status TooLittleMemory(uint64_t wanted, const HostMemory& memory, uint64_t
       {{"wantedBytes", absl::StrCat(wanted)}, {"freeBytes", absl::StrCat(memory.available_bytes)}});
 }
 
+// Reserved huge pages are not among what is available.
+UnmadeBytes NoUnmade() { return std::make_shared<std::atomic<uint64_t>>(0); }
+
 // The kernel refused although the numbers looked good.
 absl::Status WithNumbers(const absl::Status& status, uint64_t wanted) {
   const HostMemory memory = ReadHostMemory();
@@ -99,13 +102,15 @@ HostDevice::HostDevice(const HostDeviceOptions& options) : options_(options) {
 
 absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::Allocate(uint64_t bytes) {
   if (bytes == 0) return absl::InvalidArgumentError("allocate 0 bytes of host memory");
-  const HostMemory memory = ReadHostMemory();
+  HostMemory memory = ReadHostMemory();
+  // What other allocations will take counts as available until it is taken.
+  memory.available_bytes -= std::min(memory.available_bytes, unmade_->load());
   const bool fits = bytes <= memory.total_bytes;  // then rounding up cannot wrap either
   if (!fits) return TooLittleMemory(bytes, memory, options_.headroom_bytes);
   const uint64_t rounded = AlignUp(bytes, kHugePageBytes);
   const bool huge = options_.huge_pages == HostDeviceOptions::HugePages::kAuto;
   if (huge && rounded <= memory.free_huge_bytes) {
-    auto allocation = HostAllocation::Create(rounded, HostPages::kHugetlb);
+    auto allocation = HostAllocation::Create(rounded, HostPages::kHugetlb, NoUnmade());
     if (allocation.ok()) return allocation;
     warnings_.Add(absl::StrCat("reserved huge pages are refused, going on without: ",
                                allocation.status().message()));
@@ -120,9 +125,16 @@ absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::Allocate(uint64_t bytes)
   }
   const bool transparent = huge && memory.transparent_huge;
   auto allocation = HostAllocation::Create(
-      rounded, transparent ? HostPages::kTransparentHuge : HostPages::kSmall);
+      rounded, transparent ? HostPages::kTransparentHuge : HostPages::kSmall, unmade_);
   if (!allocation.ok()) return WithNumbers(allocation.status(), rounded);
   return allocation;
+}
+
+std::string HostDevice::pages() const {
+  if (options_.huge_pages == HostDeviceOptions::HugePages::kOff) return "small";
+  const HostMemory memory = ReadHostMemory();
+  if (memory.free_huge_bytes > 0) return "hugetlb";
+  return memory.transparent_huge ? "transparent" : "small";
 }
 
 absl::StatusOr<std::unique_ptr<CopyQueue>> HostDevice::CreateCopyQueue() {

@@ -7,12 +7,13 @@
 
 #include "daemon/device/device.h"
 #include "daemon/device/host_memory.h"
+#include "daemon/device/page_maker.h"
 #include "daemon/device/warning_list.h"
 
 namespace weightd {
 
-// Host memory: one memfd per allocation. Thread-safe. Pages are reserved and touched in
-// Allocate(), so that no write meets SIGBUS later.
+// Host memory: one memfd per allocation. Thread-safe. Pages are made ahead of what fills them, so
+// that no write meets a page fault or SIGBUS: see Allocation::ready_bytes().
 class HostDevice final : public Device {
  public:
   explicit HostDevice(const HostDeviceOptions& options);
@@ -23,12 +24,14 @@ class HostDevice final : public Device {
   absl::Status RegisterStaging(absl::Span<std::byte>) override { return absl::OkStatus(); }
   void UnregisterStaging(absl::Span<std::byte>) override {}
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
+  std::string pages() const override;
   std::vector<std::string> warnings() const override { return warnings_.Get(); }
 
  private:
   const HostDeviceOptions options_;  // fixed at construction
   DeviceInfo info_;                  // fixed at construction
   WarningList warnings_;             // synchronizes itself
+  const UnmadeBytes unmade_ = std::make_shared<std::atomic<uint64_t>>(0);
 };
 
 }  // namespace weightd

@@ -19,13 +19,15 @@ absl::StatusOr<HostMapping> HostMapping::Reserve(uint64_t bytes) {
   if (address == MAP_FAILED) {
     return PosixError(errno, absl::StrCat("reserve ", wanted, " bytes of addresses"));
   }
-  const auto start = reinterpret_cast<uintptr_t>(address);
-  const uintptr_t base = AlignUp(start, kHugePageBytes);
+  auto* const start = static_cast<std::byte*>(address);
+  const auto number = reinterpret_cast<uintptr_t>(address);
+  const uint64_t before = AlignUp(number, kHugePageBytes) - number;
+  const uint64_t behind = wanted - before - bytes;
+  std::byte* const base = start + before;
   // munmap fails only for arguments that are no pages.
-  if (base > start) ::munmap(address, base - start);
-  const uintptr_t end = base + bytes;
-  if (start + wanted > end) ::munmap(reinterpret_cast<void*>(end), start + wanted - end);
-  return HostMapping(reinterpret_cast<std::byte*>(base), bytes);
+  if (before > 0) ::munmap(start, before);
+  if (behind > 0) ::munmap(base + bytes, behind);
+  return HostMapping(base, bytes);
 }
 
 HostMapping::HostMapping(HostMapping&& other) noexcept

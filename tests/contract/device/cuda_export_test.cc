@@ -89,6 +89,11 @@ TEST_F(CudaExportTest, AnotherProcessReadsTheBytes) {
   EXPECT_EQ(peer.exit_status(), std::optional(0));
 }
 
+TEST_F(CudaExportTest, SaysWhichNodeIsNearEachGpu) {
+  EXPECT_EQ(devices_.devices[0]->info().numa_node, 0);
+  EXPECT_EQ(devices_.devices[1]->info().numa_node, -1);
+}
+
 TEST_F(CudaExportTest, DoesNotOpenInItsOwnProcess) {
   const auto allocation = Staged(1);
   ASSERT_OK_AND_ASSIGN(const Export exported, allocation->CreateExport());

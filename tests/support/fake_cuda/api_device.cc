@@ -130,6 +130,9 @@ CUresult cuDeviceTotalMem(size_t* bytes, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
+// CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID, which a cuda.h before 12.2 does not name.
+constexpr auto kHostNumaId = static_cast<CUdevice_attribute>(134);
+
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
   FAKE_CUDA_CALL("cuDeviceGetAttribute", Needs::kInit);
   const GpuConfig* gpu = Gpu(call.driver(), device);
@@ -149,6 +152,9 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
       return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
       *value = 0;
+      return CUDA_SUCCESS;
+    case kHostNumaId:
+      *value = device == 0 ? 0 : -1;
       return CUDA_SUCCESS;
     default:
       return CUDA_ERROR_INVALID_VALUE;  // as a driver answers that is older than the attribute

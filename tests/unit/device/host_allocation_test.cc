@@ -33,6 +33,30 @@ TEST(HostAllocationTest, TransparentHugePagesAreAHint) {
   EXPECT_OK((*allocation)->Seal());
 }
 
+TEST(HostAllocationTest, PagesComeByThemselvesUntilAllAreThere) {
+  const auto unmade = std::make_shared<std::atomic<uint64_t>>(0);
+  auto allocation = HostAllocation::Create(64 * kMiB, HostPages::kSmall, unmade);
+  ASSERT_OK(allocation);
+  uint64_t before = 0;
+  while (before < 64 * kMiB) {
+    ASSERT_OK_AND_ASSIGN(const uint64_t ready, (*allocation)->ready_bytes());
+    ASSERT_GE(ready, before);
+    // What is ready is in memory: mincore(2) asks the page tables' file.
+    std::vector<unsigned char> resident(ready / 4096 + 1);
+    ASSERT_EQ(::mincore((*allocation)->host_memory().data(), ready, resident.data()), 0);
+    for (uint64_t page = 0; page < ready / 4096; ++page) ASSERT_EQ(resident[page] & 1, 1);
+    before = ready;
+  }
+  EXPECT_EQ(unmade->load(), 0u);
+  EXPECT_OK((*allocation)->Seal());
+}
+
+TEST(HostAllocationTest, FreedBeforeItsPagesAreMadeItPromisesNothingMore) {
+  const auto unmade = std::make_shared<std::atomic<uint64_t>>(0);
+  ASSERT_OK(HostAllocation::Create(512 * kMiB, HostPages::kSmall, unmade));
+  EXPECT_EQ(unmade->load(), 0u);
+}
+
 // The descriptor of the allocation in this process, found by its name; -1 if there is none.
 int FindMemfd() {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {

@@ -1,0 +1,100 @@
+#include "daemon/device/page_maker.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "common/format_units.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace weightd {
+namespace {
+
+// Small enough that reads begin and a cancel is heard at once.
+constexpr uint64_t kStepBytes = 16 * kMiB;
+// System calls on much memory are broken off by signals; nobody sends a thousand of them.
+constexpr int kInterruptionsMax = 1000;
+
+template <typename Call>
+int RetryWhenInterrupted(Call call) {
+  int error = EINTR;
+  for (int i = 0; i < kInterruptionsMax && error == EINTR; ++i) error = call() == 0 ? 0 : errno;
+  return error;
+}
+
+}  // namespace
+
+PageMaker::PageMaker(int fd, absl::Span<std::byte> memory, UnmadeBytes unmade)
+    : fd_(fd), memory_(memory), unmade_(std::move(unmade)) {
+  unmade_->fetch_add(memory_.size());
+  try {  // std::thread has no other way to say that the limit of threads is reached
+    thread_ = std::thread([this] { Run(); });
+  } catch (const std::system_error&) {
+    Run();
+  }
+}
+
+PageMaker::~PageMaker() {
+  stop_.store(true);
+  if (thread_.joinable()) thread_.join();
+  unmade_->fetch_sub(memory_.size() - ready_bytes_.load());
+}
+
+absl::StatusOr<uint64_t> PageMaker::ready_bytes() const {
+  if (failed_.load()) {
+    absl::MutexLock lock(&mu_);
+    return status_;
+  }
+  return ready_bytes_.load();
+}
+
+absl::Status PageMaker::Finish() {
+  if (thread_.joinable()) thread_.join();
+  return ready_bytes().status();
+}
+
+void PageMaker::Run() {
+  uint64_t offset = 0;
+  while (offset < memory_.size() && !stop_.load()) {
+    const uint64_t bytes = std::min(kStepBytes, memory_.size() - offset);
+    if (absl::Status status = MakeStep(offset, bytes); !status.ok()) {
+      absl::MutexLock lock(&mu_);
+      status_ = std::move(status);
+      failed_.store(true);
+      return;
+    }
+    offset += bytes;
+    unmade_->fetch_sub(bytes);
+    ready_bytes_.store(offset);
+  }
+}
+
+absl::Status PageMaker::MakeStep(uint64_t offset, uint64_t bytes) const {
+  int error = RetryWhenInterrupted(
+      [&] { return ::madvise(memory_.data() + offset, bytes, MADV_POPULATE_WRITE); });
+  if (error == EINVAL) {
+    // A kernel before 5.14 has no such advice: the file has the pages then, and they are mapped as
+    // they are touched.
+    error = RetryWhenInterrupted(
+        [&] { return ::fallocate(fd_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)); });
+  }
+  if (error == 0) return absl::OkStatus();
+  if (error == EFAULT) error = ENOMEM;  // what a fault for want of memory is called there
+  return ErrorWithReason(
+      PosixError(error, "").code(), Reason::kDeviceFailed,
+      PosixError(error, absl::StrCat("make pages of ", FormatBytes(memory_.size()),
+                                     " of host memory: after ", FormatBytes(offset)))
+          .message());
+}
+
+}  // namespace weightd
