@@ -17,6 +17,7 @@ class StrongId {
   constexpr bool valid() const { return value_ != 0; }
 
   friend constexpr bool operator==(StrongId a, StrongId b) = default;
+  // clang-tidy 14 takes the default for a 0. NOLINTNEXTLINE(modernize-use-nullptr)
   friend constexpr auto operator<=>(StrongId a, StrongId b) = default;
   template <typename H>
   friend H AbslHashValue(H state, StrongId id) {

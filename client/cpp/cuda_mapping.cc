@@ -83,6 +83,7 @@ class OpenCudaMapping final : public CudaMapping {
                        "namespace, and not in weightd itself"));
     }
     addresses_.push_back(address);
+    // The driver's addresses are numbers. NOLINTNEXTLINE(performance-no-int-to-ptr)
     bases_.push_back(reinterpret_cast<const std::byte*>(address));
     return absl::OkStatus();
   }

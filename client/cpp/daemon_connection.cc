@@ -124,9 +124,9 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
 }
 
 absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir) {
-  const absl::Status error = FromRpcStatus(status);
+  absl::Status error = FromRpcStatus(status);
   if (error.code() != absl::StatusCode::kUnavailable || GetReason(error).has_value()) return error;
-  const absl::Status me = AskWhoAmI(socket_dir);
+  absl::Status me = AskWhoAmI(socket_dir);
   if (GetReason(me).has_value()) return me;
   if (!me.ok()) {
     return Unreachable(

@@ -31,7 +31,7 @@ absl::Status FindOutsideLink(Volume& volume, absl::string_view model) {
                                              absl::StrCat(model, "/model.safetensors"),
                                              absl::StrCat(model, "/model.safetensors.index.json")};
   for (const std::string& place : places) {
-    const absl::Status status = volume.Open(place).status();
+    absl::Status status = volume.Open(place).status();
     if (GetReason(status) == Reason::kPathOutsideRoot) return status;
   }
   return absl::OkStatus();

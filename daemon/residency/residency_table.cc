@@ -205,6 +205,7 @@ absl::StatusOr<std::vector<Doomed>> ResidencyTable::Evict(const std::string& mod
     }
   }
   std::vector<Doomed> doomed;
+  doomed.reserve(resident.size());
   for (Record* record : resident) doomed.push_back(Doom(*record, "requested"));
   return doomed;
 }

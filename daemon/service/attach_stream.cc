@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/align.h"
 #include "common/errors.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/proto_convert.h"
@@ -13,7 +14,7 @@ namespace {
 
 // A message stays below 1 MiB (gRPC's default limit is 4 MiB); names are counted, the rest is
 // small.
-constexpr size_t kBatchBytesMax = 768 * 1024;
+constexpr size_t kBatchBytesMax = 768 * kKiB;
 constexpr size_t kTensorOverheadBytes = 64;
 constexpr size_t kClientNameBytesMax = 64;
 

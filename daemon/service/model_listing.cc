@@ -45,7 +45,7 @@ struct Described {
   std::optional<OpenedCheckpoint> opened;             // its files
 
   const Manifest& manifest() const {
-    return resident != nullptr ? resident->manifest : opened->manifest;
+    return resident != nullptr ? resident->manifest : opened.value().manifest;
   }
 };
 
