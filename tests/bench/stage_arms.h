@@ -1,0 +1,59 @@
+#ifndef WEIGHTD_TESTS_BENCH_STAGE_ARMS_H_
+#define WEIGHTD_TESTS_BENCH_STAGE_ARMS_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/device/device.h"
+#include "daemon/staging/stager.h"
+#include "tests/bench/bench_files.h"
+#include "tests/bench/sample.h"
+
+// The product's own read path, as the daemon runs it. Thread-compatible.
+
+namespace weightd::bench {
+
+// Which way the bytes are read.
+enum class ForcedMode { kNone, kDirect, kBuffered };
+
+struct StageSetup {
+  Stager* stager = nullptr;
+  Device* device = nullptr;
+  // Memory that exists, large enough; null: an allocation of the stage's own, which is in the time.
+  Allocation* destination = nullptr;
+  ForcedMode mode = ForcedMode::kNone;
+  // The way all bytes must have gone: a cold stage that met cached pages is no cold one.
+  ForcedMode expected = ForcedMode::kNone;
+  // Whether opening the files and parsing their headers is in the time.
+  bool time_opening = true;
+  // Seals an allocation of its own, as publishing does.
+  bool seal = true;
+};
+
+struct StageResult {
+  Sample sample;
+  std::unique_ptr<Allocation> allocation;  // of its own
+};
+
+// One stage from opening the files to sealed memory, as StageRunner does it: headers are read and
+// checked, the layout planned, memory allocated, blocks read, files compared with what they were.
+absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& setup);
+
+// A stager for one device. `engine` is not exchanged for another.
+struct StagerSetup {
+  ReadEngine engine = ReadEngine::kUring;
+  uint64_t block_bytes = uint64_t{4} << 20;
+  uint32_t depth = 0;       // 0 is the product's
+  uint32_t slot_count = 0;  // likewise
+};
+absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, Device& device);
+
+// The same with staging buffers of 4 KiB pages. FAILED_PRECONDITION where reserved huge pages are
+// free, and when the kernel gave huge ones all the same.
+absl::StatusOr<std::unique_ptr<Stager>> CreateSmallPageStager(Device& device);
+
+}  // namespace weightd::bench
+
+#endif  // WEIGHTD_TESTS_BENCH_STAGE_ARMS_H_

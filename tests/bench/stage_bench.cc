@@ -1,0 +1,304 @@
+// How fast checkpoints are read, against what the disk can do and against plain readers.
+//
+// Every round runs every arm once on the same files, in shuffled order; what the page cache holds
+// of them is set and proven (cachestat) before each. A figure is the median over rounds of the
+// ratio of two arms within a round, with a bootstrap interval. Host memory: no figure here is a
+// GPU's.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "common/align.h"
+#include "common/status_macros.h"
+#include "tests/bench/arm_set.h"
+#include "tests/bench/bench_files.h"
+#include "tests/bench/figures.h"
+#include "tests/bench/huge_pages.h"
+#include "tests/bench/machine_facts.h"
+#include "tests/bench/peak_memory.h"
+#include "tests/bench/rounds.h"
+#include "tests/bench/svg_plot.h"
+#include "tests/bench/throughput_sweep.h"
+
+namespace weightd::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kShards = 4;
+constexpr uint64_t kSmallTensorCount = 20'000;
+constexpr uint64_t kSmallTensorBytes = 16 * kKiB;
+constexpr uint64_t kQuickBytes = 512 * kMiB;
+constexpr int kQuickRounds = 3;
+constexpr int kMemoryRoundsMax = 3;  // memory is no matter of chance
+constexpr int kSweepRounds = 3;
+// Of models whose peak memory is measured.
+constexpr uint64_t kPeakFactors[] = {1, 4, 8};
+
+struct Options {
+  std::string dir;
+  uint64_t bytes = 2 * kGiB;
+  int rounds = 15;
+  uint64_t seed = 1;
+  bool quick = false;
+  std::vector<std::string> figures;  // empty is all
+  std::string json_path;
+  std::string plot_path;
+
+  uint64_t shard_bytes() const { return bytes / kShards; }
+  bool Wants(const FigureSpec& figure) const {
+    return figures.empty() || std::count(figures.begin(), figures.end(), figure.name) > 0;
+  }
+};
+
+struct Measured {
+  std::vector<Row> rows;
+  std::map<std::string, absl::Status> refused;  // by arm
+  std::vector<std::string> fallbacks;
+  std::vector<SweepPoint> sweep;
+};
+
+std::set<std::string> WantedArms(const Options& options) {
+  std::set<std::string> wanted;
+  for (const FigureSpec& figure : AllFigures()) {
+    if (!options.Wants(figure)) continue;
+    for (const std::string& arm : figure.arms()) wanted.insert(arm);
+  }
+  return wanted;
+}
+
+// Models of 1, 4 and 8 GiB; with --quick of 1, 4 and 8 shards.
+absl::Status MeasurePeaks(const Options& options, std::vector<Row>& rows) {
+  const uint64_t unit = options.quick ? 1 : std::max<uint64_t>(1, kGiB / options.shard_bytes());
+  std::vector<FileSet> models;
+  for (const uint64_t factor : kPeakFactors) {
+    ASSIGN_OR_RETURN(FileSet files, MakeShards(options.dir, options.shard_bytes(), factor * unit));
+    models.push_back(std::move(files));
+  }
+  std::vector<Arm> arms;
+  for (const FileSet& files : models) {
+    for (const auto& [device, name] :
+         {std::pair(PeakDevice::kHost, "host"), std::pair(PeakDevice::kNull, "staging")}) {
+      const PeakDevice kind = device;
+      arms.push_back({.name = absl::StrCat("peak_", name, "_", files.bytes / kMiB, "mib"),
+                      .files = &files,
+                      .cache = CacheState::kCold,
+                      .run = [&files, kind] { return MeasurePeak(files, kind); }});
+    }
+  }
+  ASSIGN_OR_RETURN(
+      rows,
+      RunRounds(arms, {.rounds = options.quick ? 1 : std::min(options.rounds, kMemoryRoundsMax),
+                       .seed = options.seed,
+                       .untimed_round = false}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Measured> Measure(const Options& options) {
+  Measured measured;
+  RETURN_IF_ERROR(CheckColdPossible(options.dir));
+  std::fprintf(stderr, "files below %s, seed %llu\n", options.dir.c_str(),
+               static_cast<unsigned long long>(options.seed));
+  ASSIGN_OR_RETURN(const FileSet window, MakeShards(options.dir, options.shard_bytes(), kShards));
+  FileSet small_tensors;
+  const std::set<std::string> wanted = WantedArms(options);
+  if (wanted.contains("tensors_runs")) {
+    ASSIGN_OR_RETURN(small_tensors, MakeSmallTensors(options.dir, kSmallTensorCount,
+                                                     kSmallTensorCount * kSmallTensorBytes));
+  }
+  for (const FigureSpec& figure : AllFigures()) {
+    if (figure.kind != FigureKind::kExcessBytes || !options.Wants(figure)) continue;
+    RETURN_IF_ERROR(MeasurePeaks(options, measured.rows));
+  }
+  HugePageReserve huge_pages;
+  if (!wanted.empty()) {
+    ArmSet arms(wanted, window, small_tensors, huge_pages);
+    ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                     RunRounds(arms.arms(), {.rounds = options.rounds, .seed = options.seed}));
+    measured.rows.insert(measured.rows.end(), rows.begin(), rows.end());
+    measured.refused = arms.refused();
+    measured.fallbacks = arms.fallbacks();
+  }
+  if (!options.plot_path.empty()) {
+    ASSIGN_OR_RETURN(measured.sweep, RunSweep(window, kSweepRounds, options.seed, huge_pages));
+  }
+  return measured;
+}
+
+Json RowJson(const Row& row) {
+  Json json = {{"round", row.round},
+               {"arm", row.arm},
+               {"seconds", row.sample.seconds},
+               {"cpu_seconds", row.sample.cpu_seconds},
+               {"bytes", row.sample.bytes}};
+  if (row.sample.cache_added_fraction) {
+    json["cache_added_fraction"] = *row.sample.cache_added_fraction;
+  }
+  if (row.sample.excess_bytes) json["excess_bytes"] = *row.sample.excess_bytes;
+  return json;
+}
+
+// Prints a line and gives its part of the summary; null for a figure that cannot be had.
+Json Report(const FigureSpec& figure, const Measured& measured) {
+  for (const std::string& arm : figure.arms()) {
+    const auto refused = measured.refused.find(arm);
+    if (refused == measured.refused.end()) continue;
+    std::printf("%-29s not measured: %s: %s\n", figure.name.c_str(), arm.c_str(),
+                std::string(refused->second.message()).c_str());
+    return nullptr;
+  }
+  const FigureResult result = Evaluate(figure, measured.rows);
+  const Estimate& estimate = result.estimate;
+  const std::optional<bool> met = IsMet(figure.goal, estimate);
+  const std::string met_text = met.has_value() ? (*met ? "yes" : "NO") : "-";
+  std::printf("%-29s %12.5g %12.5g %12.5g  %-20s %-4s %s\n", figure.name.c_str(), estimate.median,
+              estimate.low, estimate.high, GoalText(figure.goal).c_str(), met_text.c_str(),
+              result.against.c_str());
+  Json json = {{"median", estimate.median}, {"low", estimate.low}, {"high", estimate.high}};
+  json["goal"] = GoalText(figure.goal);
+  json["met"] = met.has_value() ? Json(*met) : Json(nullptr);
+  if (!result.against.empty()) json["against"] = result.against;
+  return json;
+}
+
+void PrintArms(const Measured& measured) {
+  std::map<std::string, std::vector<double>> throughput;
+  for (const Row& row : measured.rows) {
+    throughput[row.arm].push_back(row.sample.bytes_per_second() / 1e9);
+  }
+  std::printf("\n%-29s %12s  (the machine's; ratios are the figures)\n", "arm", "GB/s, median");
+  for (const auto& [arm, values] : throughput) {
+    std::printf("%-29s %12.3f\n", arm.c_str(), Quantile(values, 0.5));
+  }
+}
+
+Json OptionsJson(const Options& options) {
+  return {{"bytes", options.bytes},    {"shards", kShards},      {"rounds", options.rounds},
+          {"seed", options.seed},      {"quick", options.quick}, {"dir", options.dir},
+          {"figures", options.figures}};
+}
+
+Json SweepJson(const std::vector<SweepPoint>& points) {
+  Json json = Json::array();
+  for (const SweepPoint& point : points) {
+    json.push_back({{"block_bytes", point.block_bytes},
+                    {"depth", point.depth},
+                    {"bytes_per_second", point.bytes_per_second}});
+  }
+  return json;
+}
+
+bool WriteFile(const std::string& path, const std::string& text) {
+  if (path.empty() || (std::ofstream(path) << text << std::flush)) return true;
+  std::fprintf(stderr, "cannot write %s\n", path.c_str());
+  return false;
+}
+
+int Run(const Options& options) {
+  Json report = {{"versions", VersionFacts()}};
+  const Json machine = MachineFacts(options.dir);
+  const absl::StatusOr<Measured> measured = Measure(options);
+  if (!measured.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(measured.status().message()).c_str());
+    return 1;
+  }
+  std::printf("%-29s %12s %12s %12s  %-20s %-4s %s\n", "figure", "median", "low", "high", "goal",
+              "met", "against");
+  Json summary = Json::object();
+  bool complete = true;
+  for (const FigureSpec& figure : AllFigures()) {
+    if (!options.Wants(figure)) continue;
+    summary[figure.name] = Report(figure, *measured);
+    complete = complete && !summary[figure.name].is_null();
+  }
+  PrintArms(*measured);
+  for (const std::string& fallback : measured->fallbacks) {
+    std::printf("goes without: %s\n", fallback.c_str());
+  }
+  Json rows = Json::array();
+  for (const Row& row : measured->rows) rows.push_back(RowJson(row));
+  report["machine"] = machine;
+  report["options"] = OptionsJson(options);
+  report["fallbacks"] = measured->fallbacks;
+  report["rows"] = rows;
+  if (!measured->sweep.empty()) report["sweep"] = SweepJson(measured->sweep);
+  report["summary"] = summary;
+  bool written =
+      WriteFile(options.json_path, options.json_path.empty() ? "" : report.dump(1) + "\n");
+  if (!measured->sweep.empty()) {
+    Plot plot = SweepPlot(measured->sweep);
+    plot.subtitle = absl::StrFormat("%d MiB, medians of %d rounds; %d cores, %s, %s",
+                                    options.bytes / kMiB, kSweepRounds, machine["cores"].get<int>(),
+                                    machine["disk"].get<std::string>(),
+                                    report["versions"]["kernel"].get<std::string>());
+    written = WriteFile(options.plot_path, ToSvg(plot)) && written;
+  }
+  return complete && written ? 0 : 1;
+}
+
+// Beside the programs: the disk that the build is on.
+std::string DefaultDir() {
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+  return (program.parent_path().parent_path() / "bench-files").string();
+}
+
+std::string CheckFigure(const std::string& name) {
+  for (const FigureSpec& figure : AllFigures()) {
+    if (figure.name == name) return "";
+  }
+  return absl::StrCat("no figure is called ", name);
+}
+
+}  // namespace
+}  // namespace weightd::bench
+
+int main(int argc, char** argv) {
+  using namespace weightd::bench;  // NOLINT(google-build-using-namespace): main is its main
+  CLI::App app(
+      "How fast checkpoints are read, against fio and plain readers.\n"
+      "Run it as root, on a quiet machine with a real disk and fio installed.\n"
+      "Exit status: 0, or 1 when a figure could not be had or written; goals do not matter.");
+  Options options;
+  options.dir = DefaultDir();
+  std::string peak_memory;
+  std::string peak_files;
+  auto* rounds = app.add_option("--rounds", options.rounds, "Rounds that count")
+                     ->check(CLI::Range(1, 10000))
+                     ->capture_default_str();
+  auto* bytes = app.add_option("--bytes", options.bytes, "Of the files of the window (16m, 2g)")
+                    ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+                    ->check(CLI::Range(64.0 * 1024 * 1024, 1e15));
+  app.add_option("--dir", options.dir, "Where the files are made, and stay")->capture_default_str();
+  app.add_option("--figures", options.figures, "Only these")
+      ->delimiter(',')
+      ->check(CLI::Validator([](const std::string& name) { return CheckFigure(name); }, "NAME"));
+  app.add_option("--json", options.json_path, "Versions, raw rows and summary")->type_name("FILE");
+  auto* plot =
+      app.add_option("--plot", options.plot_path, "Throughput over block size and depth, as SVG")
+          ->type_name("FILE");
+  app.add_option("--seed", options.seed, "Of the order of arms")->capture_default_str();
+  app.add_flag("--quick", options.quick, "Under a minute, rough: 3 rounds of 512 MiB")
+      ->excludes(plot);
+  app.add_option("--peak-memory", peak_memory)->group("");  // for itself, as is the next
+  app.add_option("--peak-files", peak_files)->group("");
+  CLI11_PARSE(app, argc, argv);
+  if (!peak_memory.empty()) {
+    return PrintPeak({.folder = options.dir, .names = absl::StrSplit(peak_files, ','), .bytes = 0},
+                     peak_memory == "host" ? PeakDevice::kHost : PeakDevice::kNull);
+  }
+  if (options.quick && rounds->count() == 0) options.rounds = kQuickRounds;
+  if (options.quick && bytes->count() == 0) options.bytes = kQuickBytes;
+  return Run(options);
+}
