@@ -3,9 +3,10 @@
 #
 #   tests/run.sh [--preset dev|asan|tsan|clang|release] [-R REGEX]
 #
-# Without options: formatting, the dev preset with every test, a build without cuda.h, headers on
-# their own, and a clang build (lock annotations) with a short run of each fuzzer. With --preset only
-# that one; with -R only its tests whose names match. The last line is `N passed, N failed`.
+# Without options: formatting, the dev preset with every test, all of them again where io_uring is
+# forbidden (as container runtimes do), a build without cuda.h, headers on their own, and a clang
+# build (lock annotations) with a short run of each fuzzer. With --preset only that one; with -R only
+# its tests whose names match. The last line is `N passed, N failed`.
 #
 # Never run here: benchmarks (tests/bench), and tests with label gpu where there is no GPU.
 set -euo pipefail
@@ -32,6 +33,7 @@ esac
 passed=0
 failed=0
 results=() # JUnit files of CTest
+ctest_wrapper=() # a command that runs ctest
 cmake_arguments=()
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
@@ -95,7 +97,7 @@ build_without_cuda() {
 run_ctest() {
   local preset="$1" result="$PWD/build/$1.$((${#results[@]})).xml" status=0
   rm -f "$result"
-  ctest --preset "$preset" -j "$(nproc)" --test-output-size-passed 65536 --output-junit "$result" "${@:2}" || status=$?
+  "${ctest_wrapper[@]}" ctest --preset "$preset" -j "$(nproc)" --test-output-size-passed 65536 --output-junit "$result" "${@:2}" || status=$?
   if [[ -f $result ]]; then
     results+=("$result")
   elif ((status != 0)); then
@@ -139,6 +141,10 @@ elif [[ -n $preset ]]; then
 else
   check "format of the C++ files" check_format
   run_preset dev -LE "$unwanted"
+  step "dev: tests without io_uring"
+  ctest_wrapper=(build/dev/tests/weightd_without_uring)
+  run_ctest dev -LE "$unwanted"
+  ctest_wrapper=()
   check "the programs build without cuda.h" build_without_cuda
   check "headers compile on their own" build dev all_verify_interface_header_sets
   run_preset clang -L '^fuzz$' --no-tests=ignore
