@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/daemon.h"
 #include "client/cli/json.h"
+#include "client/cli/stage_report.h"
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
@@ -94,11 +95,11 @@ absl::Status RunPs(const Invocation& invocation) {
 }
 
 void PrintReport(const v1::StageReport& report, const Io& io) {
-  io.out << "staged    " << FormatBytes(report.bytes_read()) << " by job " << report.job_id()
-         << " with " << Printable(report.engine()) << (report.direct() ? ", direct" : ", buffered");
+  io.out << "staged    by job " << report.job_id() << " with " << Printable(report.engine()) << ", "
+         << ModesText(report);
   const std::string rate = FormatRate(report.bytes_per_second());
   if (!rate.empty()) io.out << ", " << rate;
-  io.out << '\n';
+  io.out << "\nphases    " << PhasesText(report) << '\n';
   for (const std::string& fallback : report.fallbacks()) {
     io.out << "fallback  " << Printable(fallback) << '\n';
   }

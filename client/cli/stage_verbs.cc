@@ -22,6 +22,7 @@ struct StageArguments : ModelArguments {
   bool wait = false;
   bool pin = false;
   bool restage = false;
+  uint64_t bytes_per_second_max = 0;
 };
 
 void PrintStaged(const std::string& model, const v1::StageModelResponse& last, std::ostream& out) {
@@ -58,6 +59,7 @@ absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
   request.set_device(arguments.device);
   request.set_pin(arguments.pin);
   request.set_restage(arguments.restage);
+  request.set_bytes_per_second_max(arguments.bytes_per_second_max);
   request.set_detached(!arguments.wait);
   v1::StageModelResponse last;
   bool answered = false;
@@ -142,6 +144,10 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
                  "show progress until it is resident; leaving cancels the job");
   verb->add_flag("--pin", stage->pin, "pin it as soon as it is resident");
   verb->add_flag("--restage", stage->restage, "stage again although it is resident and unchanged");
+  verb->add_option("--bandwidth", stage->bytes_per_second_max,
+                   "read at most so many bytes per second of the volume: 500MB, 1GiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->type_name("BYTES");
 
   const auto model = std::make_shared<ModelArguments>();
   verb = AddVerb(app, invocation, "evict", "Give a model's memory back",

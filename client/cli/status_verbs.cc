@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/daemon.h"
 #include "client/cli/json.h"
+#include "client/cli/stage_report.h"
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
@@ -31,6 +32,7 @@ void PrintDevices(const v1::GetStatusResponse& status, const Io& io) {
   Table table({{"DEVICE"},
                {"NAME"},
                {"SHARE"},
+               {"PAGES"},
                {"USED", true},
                {"BUDGET", true},
                {"LEASED", true},
@@ -39,7 +41,7 @@ void PrintDevices(const v1::GetStatusResponse& status, const Io& io) {
   for (const v1::Device& device : status.devices()) {
     const bool is_default = device.id() == status.default_device();
     table.AddRow({absl::StrCat(device.id(), is_default ? " (default)" : ""), device.name(),
-                  device.share(), FormatBytes(device.used_bytes()),
+                  device.share(), device.pages(), FormatBytes(device.used_bytes()),
                   FormatBytes(device.budget_bytes()), FormatBytes(device.leased_bytes()),
                   FormatBytes(device.pinned_bytes()), FormatBytes(device.total_bytes())});
   }
@@ -71,6 +73,36 @@ absl::Status RunStatus(const Invocation& invocation) {
   } else {
     PrintStatus(status, invocation.io);
   }
+  return absl::OkStatus();
+}
+
+absl::Status RunStages(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  ASSIGN_OR_RETURN(
+      const v1::ListStageReportsResponse response,
+      daemon.Call(&v1::WeightCache::Stub::ListStageReports, v1::ListStageReportsRequest()));
+  const Io& io = invocation.io;
+  if (invocation.json()) {
+    io.out << JsonDocument(ToJson(response));
+    return absl::OkStatus();
+  }
+  Table table({{"JOB", true},
+               {"MODEL"},
+               {"DEVICE"},
+               {"ENDED"},
+               {"RATE", true},
+               {"ENGINE"},
+               {"HOW"},
+               {"PHASES"},
+               {"ERROR"}});
+  for (const v1::StageReport& report : response.reports()) {
+    const bool failed = !report.error().empty();
+    table.AddRow({absl::StrCat(report.job_id()), report.model(), report.device(),
+                  FormatTime(report.end_time()), FormatRate(report.bytes_per_second()),
+                  report.engine(), ModesText(report), failed ? "" : PhasesText(report),
+                  report.error()});
+  }
+  table.Print(io.out, io.color);
   return absl::OkStatus();
 }
 
@@ -113,6 +145,8 @@ std::string ClientVersion() { return WEIGHTD_VERSION; }
 void AddStatusVerbs(CLI::App& app, Invocation& invocation) {
   AddVerb(app, invocation, "status", "How the daemon is: version, storage, devices and budgets",
           [&invocation] { return RunStatus(invocation); });
+  AddVerb(app, invocation, "stages", "How the last 32 stages went: rate, engine, phases, errors",
+          [&invocation] { return RunStages(invocation); });
   AddVerb(app, invocation, "health", "Whether the daemon serves; exit code 0 if so",
           [&invocation] { return RunHealth(invocation); });
   AddVerb(app, invocation, "version", "Version of weightctl and, if it answers, of the daemon",

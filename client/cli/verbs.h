@@ -11,7 +11,7 @@
 
 namespace weightd::cli {
 
-// status, health, version
+// status, stages, health, version
 void AddStatusVerbs(CLI::App& app, Invocation& invocation);
 // ls, ps, describe, tensors
 void AddModelVerbs(CLI::App& app, Invocation& invocation);

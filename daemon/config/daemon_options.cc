@@ -25,6 +25,17 @@ ReadEngine EngineFrom(config::Storage::Engine engine) {
   }
 }
 
+IoPriority IoPriorityFrom(config::Storage::IoPriority priority) {
+  switch (priority) {
+    case config::Storage::LOW:
+      return IoPriority::kLow;
+    case config::Storage::IDLE:
+      return IoPriority::kIdle;
+    default:
+      return IoPriority::kNormal;
+  }
+}
+
 CudaUse CudaUseFrom(config::Cuda::Enabled enabled) {
   switch (enabled) {
     case config::Cuda::ON:
@@ -47,6 +58,7 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   StagerOptions& stager = options.residency.stager;
   const config::Storage& storage = config.storage();
   stager.read_queue.engine = EngineFrom(storage.engine());
+  stager.read_queue.io_priority = IoPriorityFrom(storage.io_priority());
   if (storage.has_pread_threads()) stager.read_queue.pread_threads = storage.pread_threads();
   if (storage.has_stall_timeout_ms()) {
     stager.read_queue.stall_timeout = absl::Milliseconds(storage.stall_timeout_ms());
@@ -58,6 +70,7 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
   if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
   if (staging.has_queue_max()) options.residency.queue_max = staging.queue_max();
+  options.residency.bytes_per_second_max = staging.bytes_per_second_max();
 }
 
 void SetMemory(const config::Config& config, DaemonOptions& options) {

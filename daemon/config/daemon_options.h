@@ -39,7 +39,7 @@ struct DaemonOptions {
   ResidencyOptions residency;  // without budgets and default device
   LeaseOptions leases;
   HostDeviceOptions host;
-  bool slot_count_given = false;
+  bool slot_count_given = false;  // else it depends on the volumes: main
 
   std::optional<uint64_t> host_budget_bytes;
   CudaUse cuda = CudaUse::kAuto;

@@ -27,10 +27,6 @@ constexpr uint32_t kUnaryThreads = 4;
 constexpr uint32_t kWaitingMax = 1024;
 // For the calls that are being answered when the last lease has ended.
 constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
-// Staging buffers of a job where there is no GPU: only files whose headers leave every tensor
-// misaligned pass through them.
-constexpr uint32_t kHostOnlySlots = 4;
-
 // Every connection is a descriptor: take what the hard limit gives.
 void RaiseDescriptorLimit() {
   rlimit limit{};
@@ -52,12 +48,12 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
 }
 
 ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const DeviceSet& set,
-                                      const EngineProbe& probe) {
+                                      const EngineProbe& probe, bool any_remote) {
   ResidencyOptions residency = options.residency;
   residency.budgets = set.budgets;
   residency.default_device = set.default_device;
-  if (!options.slot_count_given && set.devices.size() == 1) {
-    residency.stager.slot_count = kHostOnlySlots;
+  if (!options.slot_count_given) {
+    residency.stager.slot_count = DefaultDepth(residency.stager.block_bytes, any_remote);
   }
   if (residency.stager.read_queue.engine == ReadEngine::kAuto) {
     residency.stager.read_queue.engine = probe.engine;
@@ -107,14 +103,17 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
   ASSIGN_OR_RETURN(std::vector<std::shared_ptr<Volume>> volumes, OpenRoots(options.roots));
   ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
   daemon->probe = ProbeReadEngine();
+  const bool any_remote = std::any_of(volumes.begin(), volumes.end(),
+                                      [](const auto& volume) { return volume->is_remote(); });
   daemon->events = std::make_unique<EventLog>(
       dependencies.clock,
       [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
   daemon->catalog = std::make_unique<Catalog>(std::move(volumes), options.catalog);
-  ASSIGN_OR_RETURN(daemon->residency,
-                   Residency::Create(MakeResidencyOptions(options, daemon->devices, daemon->probe),
-                                     *daemon->catalog, daemon->devices.devices, *daemon->events,
-                                     dependencies.clock));
+  ASSIGN_OR_RETURN(
+      daemon->residency,
+      Residency::Create(MakeResidencyOptions(options, daemon->devices, daemon->probe, any_remote),
+                        *daemon->catalog, daemon->devices.devices, *daemon->events,
+                        dependencies.clock));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());

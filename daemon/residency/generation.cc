@@ -34,9 +34,9 @@ absl::string_view ResidencyStateName(ResidencyState state) {
 }
 
 uint64_t StageReport::bytes_per_second() const {
-  const double seconds = absl::ToDoubleSeconds(read_time);
+  const double seconds = absl::ToDoubleSeconds(read_time + copy_time);
   if (seconds <= 0) return 0;
-  return static_cast<uint64_t>(static_cast<double>(bytes_read) / seconds);
+  return static_cast<uint64_t>(static_cast<double>(bytes_read()) / seconds);
 }
 
 }  // namespace weightd

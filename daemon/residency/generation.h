@@ -42,15 +42,20 @@ absl::string_view ResidencyStateName(ResidencyState state);
 struct StageReport {
   JobId job;
   std::string engine;  // "io_uring", "pread"
-  bool direct = false;
   std::vector<std::string> fallbacks;
-  uint64_t bytes_read = 0;
+  // Of data sections, by how they were read; see StageOutcome.
+  uint64_t direct_bytes = 0;
+  uint64_t cached_bytes = 0;
+  uint64_t buffered_bytes = 0;
   uint64_t tensors_moved = 0;
-  absl::Duration plan_time;
-  absl::Duration read_time;
-  absl::Duration publish_time;
+  absl::Duration plan_time;     // find, open, headers, layout
+  absl::Duration read_time;     // from the first block asked for to the last that came
+  absl::Duration copy_time;     // from then until everything was in its place
+  absl::Duration publish_time;  // are the files unchanged, seal
 
-  // Bytes read per second of read_time; 0 where nothing was read.
+  uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
+
+  // Bytes in their place per second of read_time and copy_time; 0 where nothing was read.
   uint64_t bytes_per_second() const;
 };
 

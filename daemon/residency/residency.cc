@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/blocking_counter.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 
@@ -47,17 +46,16 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
       clock_(clock),
       events_(events),
       table_(options.budgets),
-      runner_(catalog, table_, events, clock) {}
+      runner_(catalog, table_, events, reports_, clock) {}
 
 absl::Status Residency::Start() {
+  std::vector<Device*> devices;
+  for (const auto& device : devices_) devices.push_back(device.get());
+  ASSIGN_OR_RETURN(stager_, Stager::Create(options_.stager, std::move(devices)));
   reaper_ = std::thread([this] { Reap(); });
-  std::vector<absl::Status> statuses(options_.jobs_max);
-  absl::BlockingCounter started(static_cast<int>(options_.jobs_max));
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
-    workers_.emplace_back([this, &statuses, &started, i] { Work(&statuses[i], &started); });
+    workers_.emplace_back([this] { Work(); });
   }
-  started.Wait();
-  for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
   return absl::OkStatus();
 }
 
@@ -99,7 +97,9 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
                            absl::StrCat("stage ", request.model, ": ", queue_.size(),
                                         " jobs wait already, queue_max"));
   }
-  auto job = std::make_shared<StageJob>(JobId(next_job_++), request.model, device->info().id);
+  const uint64_t rate = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
+                                                         : options_.bytes_per_second_max;
+  auto job = std::make_shared<StageJob>(JobId(next_job_++), request.model, device->info().id, rate);
   job->Join(caller);
   queue_.push_back({.job = job, .device = device});
   return StageTicket{.job = std::move(job), .joined = false};
@@ -186,8 +186,11 @@ std::vector<GenerationInfo> Residency::List(const std::string& model) const {
 }
 
 ReadPathInfo Residency::read_path() const {
-  absl::MutexLock lock(&mu_);
-  return read_path_;
+  return {.engine = stager_->engine(),
+          .fallbacks = stager_->fallbacks(),
+          .block_bytes = options_.stager.block_bytes,
+          .pool_bytes = stager_->pool_bytes(),
+          .pool_pages = stager_->page_kind()};
 }
 
 Residency::JobCounts Residency::job_counts() const {

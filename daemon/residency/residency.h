@@ -11,7 +11,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
 #include "daemon/catalog/catalog.h"
@@ -32,8 +31,9 @@ namespace weightd {
 struct ResidencyOptions {
   std::vector<DeviceBudget> budgets;  // one per device
   std::string default_device;         // what a request without a device means; "" for none
-  uint32_t jobs_max = 2;              // run at once, each with its own staging buffers, 1..16
+  uint32_t jobs_max = 2;              // run at once, sharing readers and staging buffers, 1..16
   uint32_t queue_max = 256;           // jobs waiting, 1..4096
+  uint64_t bytes_per_second_max = 0;  // of a job that does not say; 0 is no limit
   StagerOptions stager;
 
   absl::Status Validate() const;
@@ -43,8 +43,9 @@ struct StageRequest {
   std::string model;
   std::string device = {};  // empty: the default device
   bool pin = false;
-  bool detached = false;  // the job goes on although the caller leaves
-  bool restage = false;   // also when a resident copy is unchanged
+  bool detached = false;              // the job goes on although the caller leaves
+  bool restage = false;               // also when a resident copy is unchanged
+  uint64_t bytes_per_second_max = 0;  // of the volume; 0 takes the options'
 };
 
 // A caller's share in a job: call Leave() on the job when not interested any more.
@@ -53,12 +54,12 @@ struct StageTicket {
   bool joined = false;  // the job was there already
 };
 
-// What the read path runs on; the same for all workers.
+// What the read path runs on.
 struct ReadPathInfo {
   ReadEngine engine = ReadEngine::kPread;
   std::vector<std::string> fallbacks;
   uint64_t block_bytes = 0;
-  uint64_t pool_bytes = 0;  // of all workers
+  uint64_t pool_bytes = 0;  // of all devices
   PageKind pool_pages = PageKind::kSmall;
 };
 
@@ -104,6 +105,8 @@ class Residency {
   const std::vector<std::shared_ptr<Device>>& devices() const { return devices_; }
   const std::string& default_device() const { return options_.default_device; }
   ReadPathInfo read_path() const;
+  // The last stages, the newest first.
+  std::vector<StageRecord> reports() const { return reports_.List(); }
 
   struct JobCounts {
     uint32_t running = 0;
@@ -124,9 +127,7 @@ class Residency {
             std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
-  std::vector<Device*> CudaDevices() const;
-  absl::StatusOr<std::unique_ptr<Stager>> MakeStager() const;
-  void Work(absl::Status* start_status, absl::BlockingCounter* started);
+  void Work();
   bool NextJob(QueuedJob& next);
   // Of those that wait, the first that may run beside those that run.
   std::deque<QueuedJob>::iterator FirstRunnable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -144,6 +145,7 @@ class Residency {
   const Clock& clock_;
   EventLog& events_;
   ResidencyTable table_;
+  ReportLog reports_;
   StageRunner runner_;
 
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
@@ -154,8 +156,8 @@ class Residency {
   // At most one for a model and device: the next one starts when it has given back all it took.
   std::vector<std::shared_ptr<StageJob>> running_ ABSL_GUARDED_BY(mu_);
   std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
-  ReadPathInfo read_path_ ABSL_GUARDED_BY(mu_);
 
+  std::unique_ptr<Stager> stager_;  // fixed once Create() returns; outlives the workers
   std::vector<std::thread> workers_;
   std::thread reaper_;  // gives memory back for those who must not block: the ends of leases
 };

@@ -2,47 +2,14 @@
 
 #include <algorithm>
 
-#include "absl/synchronization/blocking_counter.h"
-#include "common/status_macros.h"
 #include "daemon/residency/residency.h"
 
 namespace weightd {
 
-std::vector<Device*> Residency::CudaDevices() const {
-  std::vector<Device*> cuda;
-  for (const auto& device : devices_) {
-    if (device->info().kind == DeviceKind::kCuda) cuda.push_back(device.get());
-  }
-  return cuda;
-}
-
-absl::StatusOr<std::unique_ptr<Stager>> Residency::MakeStager() const {
-  return Stager::Create(options_.stager, CudaDevices());
-}
-
-void Residency::Work(absl::Status* start_status, absl::BlockingCounter* started) {
-  absl::StatusOr<std::unique_ptr<Stager>> made = MakeStager();
-  *start_status = made.status();
-  if (made.ok()) {
-    absl::MutexLock lock(&mu_);
-    read_path_ = {.engine = (*made)->engine(),
-                  .fallbacks = (*made)->fallbacks(),
-                  .block_bytes = options_.stager.block_bytes,
-                  .pool_bytes = options_.jobs_max * (*made)->pool().memory().size(),
-                  .pool_pages = (*made)->pool().page_kind()};
-  }
-  started->DecrementCount();
-  if (!made.ok()) return;
-
-  std::unique_ptr<Stager> stager = *std::move(made);
+void Residency::Work() {
   QueuedJob next;
   while (NextJob(next)) {
-    if (stager == nullptr) {
-      absl::StatusOr<std::unique_ptr<Stager>> remade = MakeStager();
-      if (remade.ok()) stager = *std::move(remade);
-      if (!remade.ok()) runner_.Fail(*next.job, remade.status());
-    }
-    if (stager != nullptr) runner_.Run(*next.job, *next.device, stager);
+    runner_.Run(*next.job, *next.device, *stager_);
     absl::MutexLock lock(&mu_);
     std::erase(running_, next.job);
     next.job.reset();

@@ -11,8 +11,11 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 
 }  // namespace
 
-StageJob::StageJob(JobId id, std::string model, std::string device)
-    : id_(id), model_(std::move(model)), device_(std::move(device)) {
+StageJob::StageJob(JobId id, std::string model, std::string device, uint64_t bytes_per_second_max)
+    : id_(id),
+      model_(std::move(model)),
+      device_(std::move(device)),
+      bytes_per_second_max_(bytes_per_second_max) {
   snapshot_.job = id_;
   snapshot_.model = model_;
   snapshot_.device = device_;

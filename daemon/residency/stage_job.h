@@ -56,11 +56,13 @@ class StageJob {
  public:
   using Observer = std::function<void(const StageSnapshot&)>;
 
-  StageJob(JobId id, std::string model, std::string device);
+  // `bytes_per_second_max` bounds its reading; 0 is no limit.
+  StageJob(JobId id, std::string model, std::string device, uint64_t bytes_per_second_max = 0);
 
   JobId id() const { return id_; }
   const std::string& model() const { return model_; }
   const std::string& device() const { return device_; }
+  uint64_t bytes_per_second_max() const { return bytes_per_second_max_; }
 
   // Adds an interested caller; false when the job is final or cancelled, so that there is nothing
   // to join.
@@ -93,6 +95,7 @@ class StageJob {
   const JobId id_;
   const std::string model_;
   const std::string device_;
+  const uint64_t bytes_per_second_max_;
   std::atomic<bool> cancelled_ = false;
 
   mutable absl::Mutex mu_;  // held while observers run: they only enqueue

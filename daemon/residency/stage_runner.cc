@@ -28,6 +28,15 @@ Event JobEvent(EventType type, const StageJob& job) {
   return event;
 }
 
+StageRecord JobRecord(const StageJob& job, absl::Time end_time) {
+  StageRecord record;
+  record.model = job.model();
+  record.device = job.device();
+  record.end_time = end_time;
+  record.report.job = job.id();
+  return record;
+}
+
 std::vector<FileIdentity> Identities(const OpenedCheckpoint& opened) {
   std::vector<FileIdentity> identities;
   for (const auto& file : opened.files) identities.push_back(file->identity());
@@ -56,7 +65,7 @@ void StageRunner::set_publish_listener(PublishListener listener) {
   listener_ = std::move(listener);
 }
 
-void StageRunner::Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
+void StageRunner::Run(StageJob& job, Device& device, Stager& stager) {
   const absl::Status status = Stage(job, device, stager);
   // A volume that hangs told the job already.
   if (!status.ok() && !job.snapshot().final()) Fail(job, status);
@@ -70,12 +79,15 @@ void StageRunner::Fail(StageJob& job, const absl::Status& status) {
     event.reason = std::string(ReasonName(*reason));
   }
   events_.Publish(std::move(event));
+  StageRecord record = JobRecord(job, clock_.Now());
+  record.status = annotated;
+  reports_.Add(std::move(record));
   job.Fail(annotated);
 }
 
 void StageRunner::FailCancelled(StageJob& job) { Fail(job, CheckNotCancelled(job)); }
 
-absl::Status StageRunner::Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager) {
+absl::Status StageRunner::Stage(StageJob& job, Device& device, Stager& stager) {
   RETURN_IF_ERROR(CheckNotCancelled(job));
   job.EnterPhase(StagePhase::kPlanning, clock_.Now());
   events_.Publish(JobEvent(EventType::kStageStarted, job));
@@ -87,28 +99,15 @@ absl::Status StageRunner::Stage(StageJob& job, Device& device, std::unique_ptr<S
   absl::StatusOr<std::unique_ptr<Allocation>> allocation =
       device.Allocate(plan.layout.allocation_bytes);
   absl::StatusOr<std::shared_ptr<const GenerationContent>> content =
-      allocation.ok() ? Fill(job, device, *stager, plan, id, **allocation) : allocation.status();
+      allocation.ok() ? Fill(job, device, stager, plan, id, **allocation) : allocation.status();
   if (!content.ok()) {
-    FreeFailed(job, content.status(), id, allocation.ok() ? *std::move(allocation) : nullptr,
-               stager);
+    if (allocation.ok()) allocation->reset();
+    table_.Fail(id);
+    table_.Freed(id);
     return content.status();
   }
   Publish(job, *content, *std::move(allocation));
   return absl::OkStatus();
-}
-
-void StageRunner::FreeFailed(StageJob& job, const absl::Status& status, GenerationId id,
-                             std::unique_ptr<Allocation> allocation,
-                             std::unique_ptr<Stager>& stager) {
-  if (!stager->usable()) {
-    // Reads that could not be ended still write to the allocation: destroying the stager waits for
-    // them. On a volume that hangs that takes for ever, so whoever waits for the job is told first.
-    Fail(job, status);
-    stager.reset();
-  }
-  allocation.reset();
-  table_.Fail(id);
-  table_.Freed(id);
 }
 
 void StageRunner::Publish(StageJob& job, const std::shared_ptr<const GenerationContent>& content,
@@ -126,6 +125,10 @@ void StageRunner::Publish(StageJob& job, const std::shared_ptr<const GenerationC
   event.detail = absl::StrCat("read_ms=", absl::ToInt64Milliseconds(content->report.read_time),
                               " engine=", content->report.engine);
   events_.Publish(std::move(event));
+  StageRecord record = JobRecord(job, content->resident_time);
+  record.generation = content->id;
+  record.report = content->report;
+  reports_.Add(std::move(record));
   while (!job.Finish(content, /*already_resident=*/false, met)) {
     // Somebody joined with a pin. FAILED_PRECONDITION means that the generation was evicted at
     // once, and then there is nothing to pin.
@@ -195,16 +198,16 @@ absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
   input.layout = &plan.layout;
   input.device = &device;
   input.destination = &allocation;
+  input.cancelled = &job.cancelled();
+  input.bytes_per_second_max = job.bytes_per_second_max();
+  input.on_progress = [&](uint64_t bytes_done) { job.SetBytesDone(bytes_done, clock_.Now()); };
+  input.on_stuck = [&](const absl::Status& status) { Fail(job, status); };
   uint64_t total = 0;
   for (const ShardEntry& shard : opened.manifest.shards) total += shard.data_bytes;
   job.SetTotal(total);
 
-  const absl::Time read_start = clock_.Now();
-  job.EnterPhase(StagePhase::kReading, read_start);
-  ASSIGN_OR_RETURN(StageOutcome outcome,
-                   stager.Run(input, job.cancelled(), [&](uint64_t bytes_done) {
-                     job.SetBytesDone(bytes_done, clock_.Now());
-                   }));
+  job.EnterPhase(StagePhase::kReading, clock_.Now());
+  ASSIGN_OR_RETURN(StageOutcome outcome, stager.Run(input));
   const absl::Time publish_start = clock_.Now();
   job.EnterPhase(StagePhase::kPublishing, publish_start);
   RETURN_IF_ERROR(opened.CheckUnchanged());
@@ -223,12 +226,14 @@ absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
   content->resident_time = clock_.Now();
   content->report = {.job = job.id(),
                      .engine = std::string(ReadEngineName(stager.engine())),
-                     .direct = outcome.direct,
                      .fallbacks = std::move(outcome.fallbacks),
-                     .bytes_read = outcome.bytes_read,
+                     .direct_bytes = outcome.direct_bytes,
+                     .cached_bytes = outcome.cached_bytes,
+                     .buffered_bytes = outcome.buffered_bytes,
                      .tensors_moved = outcome.tensors_moved,
                      .plan_time = plan.plan_time,
-                     .read_time = publish_start - read_start,
+                     .read_time = outcome.read_time,
+                     .copy_time = outcome.copy_time,
                      .publish_time = content->resident_time - publish_start};
   content->manifest = std::move(plan.opened.manifest);
   content->layout = std::move(plan.layout);

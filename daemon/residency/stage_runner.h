@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/residency/event_log.h"
+#include "daemon/residency/report_log.h"
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/stage_job.h"
 #include "daemon/staging/stager.h"
@@ -23,7 +24,7 @@
 //   find -> open, read headers -> admit (evicting) -> allocate -> read -> check unchanged -> seal
 //   -> publish
 //
-// Thread-safe: each worker runs its own jobs on its own Stager.
+// Thread-safe: workers run their jobs side by side.
 
 namespace weightd {
 
@@ -36,15 +37,15 @@ class StageRunner {
   // Called after a generation was published, before its job is done. Must not block.
   using PublishListener = std::function<void(const GenerationContent&)>;
 
-  StageRunner(const Catalog& catalog, ResidencyTable& table, EventLog& events, const Clock& clock)
-      : catalog_(catalog), table_(table), events_(events), clock_(clock) {}
+  StageRunner(const Catalog& catalog, ResidencyTable& table, EventLog& events, ReportLog& reports,
+              const Clock& clock)
+      : catalog_(catalog), table_(table), events_(events), reports_(reports), clock_(clock) {}
 
   // When it returns, the listener before is not called any more.
   void set_publish_listener(PublishListener listener);
 
-  // Runs `job` to its end; the outcome is in the job, in the books and in an event. A Stager that
-  // could not end its reads is replaced, through `stager`, by null.
-  void Run(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
+  // Runs `job` to its end; the outcome is in the job, in the books and in an event.
+  void Run(StageJob& job, Device& device, Stager& stager);
 
   // The end of a job that cannot be run: tells the job and publishes the event.
   void Fail(StageJob& job, const absl::Status& status);
@@ -60,15 +61,13 @@ class StageRunner {
     absl::Time made_time;
   };
 
-  absl::Status Stage(StageJob& job, Device& device, std::unique_ptr<Stager>& stager);
+  absl::Status Stage(StageJob& job, Device& device, Stager& stager);
   absl::StatusOr<Plan> MakePlan(const StageJob& job, const Device& device) const;
   absl::StatusOr<GenerationId> Admit(const StageJob& job, uint64_t bytes);
   absl::StatusOr<std::shared_ptr<const GenerationContent>> Fill(StageJob& job, Device& device,
                                                                 Stager& stager, Plan& plan,
                                                                 GenerationId id,
                                                                 Allocation& allocation);
-  void FreeFailed(StageJob& job, const absl::Status& status, GenerationId id,
-                  std::unique_ptr<Allocation> allocation, std::unique_ptr<Stager>& stager);
   void Publish(StageJob& job, const std::shared_ptr<const GenerationContent>& content,
                std::unique_ptr<Allocation> allocation);
   bool AnswerFromResident(StageJob& job, const Plan& plan);
@@ -77,6 +76,7 @@ class StageRunner {
   const Catalog& catalog_;
   ResidencyTable& table_;
   EventLog& events_;
+  ReportLog& reports_;
   const Clock& clock_;
 
   absl::Mutex listener_mu_;  // held while the listener runs: it does not block

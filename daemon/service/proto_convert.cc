@@ -1,5 +1,7 @@
 #include "daemon/service/proto_convert.h"
 
+#include "common/errors.h"
+
 namespace weightd {
 namespace {
 
@@ -81,14 +83,32 @@ void ToProto(absl::Duration duration, google::protobuf::Duration& to) {
 void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_job_id(report.job.value());
   to.set_engine(report.engine);
-  to.set_direct(report.direct);
   for (const std::string& fallback : report.fallbacks) to.add_fallbacks(fallback);
-  to.set_bytes_read(report.bytes_read);
+  to.set_bytes_read(report.bytes_read());
+  to.set_direct_bytes(report.direct_bytes);
+  to.set_cached_bytes(report.cached_bytes);
+  to.set_buffered_bytes(report.buffered_bytes);
   to.set_tensors_moved(report.tensors_moved);
   to.set_bytes_per_second(report.bytes_per_second());
   ToProto(report.plan_time, *to.mutable_plan_time());
   ToProto(report.read_time, *to.mutable_read_time());
+  ToProto(report.copy_time, *to.mutable_copy_time());
   ToProto(report.publish_time, *to.mutable_publish_time());
+}
+
+void ToProto(const StageRecord& record, v1::StageReport& to) {
+  if (record.status.ok()) {
+    ToProto(record.report, to);
+    to.set_generation_id(record.generation.value());
+  } else {
+    to.set_job_id(record.report.job.value());
+    to.set_error(std::string(record.status.message()));
+    if (const auto reason = GetReason(record.status))
+      to.set_reason(std::string(ReasonName(*reason)));
+  }
+  to.set_model(record.model);
+  to.set_device(record.device);
+  ToProto(record.end_time, *to.mutable_end_time());
 }
 
 void ToProto(const GenerationInfo& info, v1::Generation& to) {

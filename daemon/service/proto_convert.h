@@ -5,6 +5,7 @@
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/generation.h"
+#include "daemon/residency/report_log.h"
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/stage_job.h"
 #include "weightd/v1/weight_cache.pb.h"
@@ -16,6 +17,7 @@ namespace weightd {
 void ToProto(absl::Time time, google::protobuf::Timestamp& to);
 void ToProto(absl::Duration duration, google::protobuf::Duration& to);
 void ToProto(const StageReport& report, v1::StageReport& to);
+void ToProto(const StageRecord& record, v1::StageReport& to);
 void ToProto(const GenerationInfo& info, v1::Generation& to);
 // `offset` is left 0 where there is no layout.
 void ToProto(const TensorEntry& tensor, v1::Tensor& to);

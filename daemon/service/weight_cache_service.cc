@@ -147,6 +147,18 @@ grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerCont
   return FinishNow(*context, status);
 }
 
+grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
+    grpc::CallbackServerContext* context, const v1::ListStageReportsRequest*,
+    v1::ListStageReportsResponse* response) {
+  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  if (status.ok()) {
+    for (const StageRecord& record : d_.residency.reports()) {
+      ToProto(record, *response->add_reports());
+    }
+  }
+  return FinishNow(*context, status);
+}
+
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(
     grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) {
   return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
@@ -162,7 +174,9 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   response.set_default_device(d_.residency.default_device());
   const std::vector<DeviceUsage> usage = d_.residency.Usage();
   for (size_t i = 0; i < usage.size(); ++i) {
-    ToProto(usage[i], d_.residency.devices()[i]->info(), *response.add_devices());
+    v1::Device& device = *response.add_devices();
+    ToProto(usage[i], d_.residency.devices()[i]->info(), device);
+    device.set_pages(d_.residency.devices()[i]->pages());
   }
   const ReadPathInfo path = d_.residency.read_path();
   v1::StorageStatus& storage = *response.mutable_storage();

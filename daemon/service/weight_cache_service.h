@@ -61,6 +61,9 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;
+  grpc::ServerUnaryReactor* ListStageReports(grpc::CallbackServerContext* context,
+                                             const v1::ListStageReportsRequest* request,
+                                             v1::ListStageReportsResponse* response) override;
   grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(
       grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) override;
 

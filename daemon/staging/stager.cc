@@ -1,90 +1,122 @@
 #include "daemon/staging/stager.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
+#include "common/check.h"
 #include "common/status_macros.h"
-#include "daemon/staging/transfer.h"
 
 namespace weightd {
+namespace {
+
+// Bytes in flight that fill a volume: a disk's queue, and what a network holds on its way.
+constexpr uint64_t kLocalBytesInFlight = 64 * kMiB;
+constexpr uint64_t kRemoteBytesInFlight = 512 * kMiB;
+constexpr uint32_t kDepthMax = 1024;
+
+absl::Status CheckCount(absl::string_view name, uint32_t count, uint32_t min) {
+  if (count >= min && count <= kDepthMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is ", count, ", wanted ", min, " to ", kDepthMax));
+}
+
+}  // namespace
+
+uint32_t DefaultDepth(uint64_t block_bytes, bool is_remote) {
+  const uint64_t bytes = is_remote ? kRemoteBytesInFlight : kLocalBytesInFlight;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / block_bytes, 1, kDepthMax));
+}
 
 absl::Status StagerOptions::Validate() const {
   if (block_bytes < 2 * kMiB || block_bytes > 64 * kMiB || !IsAligned(block_bytes, 2 * kMiB)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "block_bytes is ", block_bytes, ", wanted a multiple of 2 MiB from 2 MiB to 64 MiB"));
   }
-  if (depth < 1 || depth > 1024) {
-    return absl::InvalidArgumentError(absl::StrCat("depth is ", depth, ", wanted 1 to 1024"));
-  }
-  if (slot_count < 1 || slot_count > 1024) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("slot_count is ", slot_count, ", wanted 1 to 1024"));
-  }
+  RETURN_IF_ERROR(CheckCount("depth", depth, 0));
+  RETURN_IF_ERROR(CheckCount("slot_count", slot_count, 1));
+  RETURN_IF_ERROR(CheckCount("host_slot_count", host_slot_count, 1));
   return read_queue.Validate();
 }
 
 absl::StatusOr<std::unique_ptr<Stager>> Stager::Create(const StagerOptions& options,
                                                        std::vector<Device*> devices) {
   RETURN_IF_ERROR(options.Validate());
-  ASSIGN_OR_RETURN(std::unique_ptr<StagingPool> pool,
-                   StagingPool::Create(options.slot_count, options.block_bytes));
-  std::vector<Device*> registered;
-  const auto unregister = [&] {
-    for (Device* device : registered) device->UnregisterStaging(pool->memory());
-  };
-  for (Device* device : devices) {
-    if (absl::Status status = device->RegisterStaging(pool->memory()); !status.ok()) {
-      unregister();
-      return status;
-    }
-    registered.push_back(device);
-  }
-  ReadQueueOptions queue_options = options.read_queue;
-  queue_options.depth = options.depth;
-  queue_options.slots = pool->slots();
-  absl::StatusOr<std::unique_ptr<ReadQueue>> queue = CreateReadQueue(queue_options);
-  if (!queue.ok()) {
-    unregister();
-    return queue.status();
-  }
-  return std::make_unique<Stager>(options, std::move(pool), *std::move(queue), std::move(devices));
+  WEIGHTD_CHECK(!devices.empty());
+  std::unique_ptr<Stager> stager(new Stager(options, std::move(devices)));
+  RETURN_IF_ERROR(stager->MakePools());
+  const Key key = {.device = stager->devices_.front()};
+  ASSIGN_OR_RETURN(std::unique_ptr<Reader> reader, stager->MakeReader(key));
+  stager->first_reader_ = reader.get();
+  absl::MutexLock lock(&stager->mu_);
+  stager->readers_[key] = std::move(reader);
+  return stager;
 }
 
-Stager::Stager(const StagerOptions& options, std::unique_ptr<StagingPool> pool,
-               std::unique_ptr<ReadQueue> queue, std::vector<Device*> devices)
-    : options_(options),
-      pool_(std::move(pool)),
-      devices_(std::move(devices)),
-      queue_(std::move(queue)) {}
+absl::Status Stager::MakePools() {
+  for (Device* device : devices_) {
+    const bool is_host = device->info().kind == DeviceKind::kHost;
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<StagingPool> pool,
+        StagingPool::Create(is_host ? options_.host_slot_count : options_.slot_count,
+                            AlignUp(options_.block_bytes, 2 * kMiB), device->info().numa_node));
+    RETURN_IF_ERROR(device->RegisterStaging(pool->memory()));
+    pools_[device] = std::move(pool);
+  }
+  return absl::OkStatus();
+}
 
 Stager::~Stager() {
-  queue_.reset();
-  for (Device* device : devices_) device->UnregisterStaging(pool_->memory());
+  {
+    absl::MutexLock lock(&mu_);
+    readers_.clear();
+  }
+  for (const auto& [device, pool] : pools_) device->UnregisterStaging(pool->memory());
 }
 
-absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input,
-                                         const std::atomic<bool>& cancelled,
-                                         absl::FunctionRef<void(uint64_t bytes_done)> progress) {
-  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> copies, input.device->CreateCopyQueue());
-  Transfer transfer(input, options_, *pool_, *queue_, *copies);
-  RETURN_IF_ERROR(transfer.Run(cancelled, progress));
-  for (const TensorMove& move : input.layout->moves) {
-    RETURN_IF_ERROR(copies->Move(*input.destination, move.from, move.to, move.bytes));
-  }
-  RETURN_IF_ERROR(copies->Finish());
+uint64_t Stager::pool_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [device, pool] : pools_) bytes += pool->memory().size();
+  return bytes;
+}
 
-  StageOutcome outcome;
-  outcome.bytes_read = transfer.bytes_done();
-  outcome.direct = transfer.direct();
-  outcome.tensors_moved = input.layout->moves.size();
-  outcome.fallbacks = queue_->fallbacks();
-  if (!outcome.direct) {
-    outcome.fallbacks.push_back(
-        "read through the page cache: the file system refuses O_DIRECT, or wants an alignment "
-        "above 4096");
+absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const {
+  StagingPool& pool = *pools_.at(key.device);
+  ReadQueueOptions queue = options_.read_queue;
+  queue.depth =
+      options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, key.is_remote);
+  queue.slots = pool.slots();
+  ReaderOptions options;
+  options.block_bytes = options_.block_bytes;
+  options.numa_node = key.device->info().numa_node;
+  options.loop = {.depth_max = queue.depth, .stall_timeout = queue.stall_timeout};
+  const auto make_queue = options_.make_queue ? options_.make_queue : CreateReadQueue;
+  return Reader::Create(options, pool, [queue, make_queue] { return make_queue(queue); });
+}
+
+absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
+  Key key = {.device = input.device};
+  if (!input.files.empty()) {
+    key.volume = input.files.front()->identity().device;
+    key.is_remote = input.files.front()->is_remote();
   }
-  return outcome;
+  absl::MutexLock lock(&mu_);
+  if (const auto found = readers_.find(key); found != readers_.end()) return found->second.get();
+  // The reader that was made at the start belongs to the first local volume that is read.
+  const Key unused = {.device = input.device};
+  if (auto node = key.is_remote ? decltype(readers_)::node_type() : readers_.extract(unused);
+      !node.empty()) {
+    node.key() = key;
+    return readers_.insert(std::move(node)).position->second.get();
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Reader> reader, MakeReader(key));
+  return (readers_[key] = std::move(reader)).get();
+}
+
+absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {
+  ASSIGN_OR_RETURN(Reader * reader, ReaderFor(input));
+  return reader->Run(input);
 }
 
 }  // namespace weightd

@@ -1,86 +1,92 @@
 #ifndef WEIGHTD_DAEMON_STAGING_STAGER_H_
 #define WEIGHTD_DAEMON_STAGING_STAGER_H_
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
+#include "absl/synchronization/mutex.h"
 #include "daemon/device/device.h"
-#include "daemon/format/manifest.h"
-#include "daemon/staging/layout.h"
+#include "daemon/staging/reader.h"
+#include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
 #include "daemon/storage/read_queue.h"
 
-// Reads the files of one checkpoint into one allocation: one job's data path.
+// The read path: from the files of a checkpoint into one allocation.
 //
-// Thread-compatible: one worker thread owns a Stager, its ring and its staging buffers, and runs
-// one job after another on it.
+//   volume A ── reader A,GPU0 ─┐
+//   volume B ── reader B,GPU0 ─┴─ staging buffers of GPU0 ── copies ── GPU0
+//   volume A ── reader A,host ──────────────(in place)────────────── host memory
+//
+// Staging buffers are made, touched and pinned once, at the start; a reader is made when a volume
+// is first read for a device. Thread-safe.
 
 namespace weightd {
 
 struct StagerOptions {
   uint64_t block_bytes = uint64_t{4} << 20;  // one read, and one staging buffer; 2 MiB..64 MiB
-  uint32_t depth = 16;                       // reads in flight, 1..1024
-  uint32_t slot_count = 16;                  // staging buffers, 1..1024
-  ReadQueueOptions read_queue;               // depth and slots are filled in from the above
+  // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
+  // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
+  uint32_t depth = 0;
+  uint32_t slot_count = 16;      // staging buffers of one GPU, 1..1024
+  uint32_t host_slot_count = 4;  // of host memory: few files need them (layout.h), 1..1024
+  ReadQueueOptions read_queue;   // depth and slots are filled in from the above
+  // Makes a read queue; for tests. Null is CreateReadQueue.
+  std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>(const ReadQueueOptions&)> make_queue;
 
   absl::Status Validate() const;
 };
 
-struct StageInput {
-  const Manifest* manifest = nullptr;
-  absl::Span<const std::shared_ptr<File>> files;  // like manifest->shards
-  const Layout* layout = nullptr;
-  Device* device = nullptr;
-  Allocation* destination = nullptr;
-};
-
-struct StageOutcome {
-  uint64_t bytes_read = 0;  // of data sections
-  bool direct = true;       // every block was read with O_DIRECT
-  std::vector<std::string> fallbacks;
-  uint64_t tensors_moved = 0;
-};
+// Reads in flight that fill a volume, in blocks.
+uint32_t DefaultDepth(uint64_t block_bytes, bool is_remote);
 
 class Stager {
  public:
-  // Makes the staging buffers, pins them for each of `devices`, and opens the read queue.
+  // Makes the staging buffers of each of `devices` and the reader from a local volume to the first,
+  // so that what cannot work shows now.
   static absl::StatusOr<std::unique_ptr<Stager>> Create(const StagerOptions& options,
                                                         std::vector<Device*> devices);
-  // For tests: on a given queue, whose slots are `pool`'s.
-  Stager(const StagerOptions& options, std::unique_ptr<StagingPool> pool,
-         std::unique_ptr<ReadQueue> queue, std::vector<Device*> devices);
   Stager(const Stager&) = delete;
   Stager& operator=(const Stager&) = delete;
   ~Stager();
 
-  // Reads everything; returns when the allocation holds every byte, moves included, or with the
-  // first error after all reads and copies in flight have ended, so that the caller may free the
-  // allocation. `progress` is called with the bytes in place so far, after every few blocks.
-  // CANCELLED/CANCELLED soon after `cancelled` becomes true; DEADLINE_EXCEEDED when reads or copies
-  // make no progress for the read queue's stall_timeout.
-  absl::StatusOr<StageOutcome> Run(const StageInput& input, const std::atomic<bool>& cancelled,
-                                   absl::FunctionRef<void(uint64_t bytes_done)> progress);
+  // See Reader::Run. The device is one of those given to Create().
+  absl::StatusOr<StageOutcome> Run(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // False after a Run whose reads could not be ended: the kernel may still write to the
-  // destination. Destroy the Stager, which waits for them, before the allocation.
-  bool usable() const { return queue_->in_flight() == 0; }
-
-  ReadEngine engine() const { return queue_->engine(); }
-  const std::vector<std::string>& fallbacks() const { return queue_->fallbacks(); }
-  const StagingPool& pool() const { return *pool_; }
+  ReadEngine engine() const { return first_reader_->engine(); }
+  const std::vector<std::string>& fallbacks() const { return first_reader_->fallbacks(); }
+  uint64_t pool_bytes() const;
+  PageKind page_kind() const { return pools_.begin()->second->page_kind(); }
 
  private:
-  StagerOptions options_;
-  std::unique_ptr<StagingPool> pool_;
-  std::vector<Device*> devices_;
-  std::unique_ptr<ReadQueue> queue_;  // goes before the buffers that are registered with it
+  // Which reader: the volume's number and whether it is a network's, and the device.
+  struct Key {
+    uint64_t volume = 0;
+    bool is_remote = false;
+    Device* device = nullptr;
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
+
+  Stager(const StagerOptions& options, std::vector<Device*> devices)
+      : options_(options), devices_(std::move(devices)) {}
+  absl::Status MakePools();
+  absl::StatusOr<Reader*> ReaderFor(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<std::unique_ptr<Reader>> MakeReader(const Key& key) const;
+
+  const StagerOptions options_;
+  const std::vector<Device*> devices_;
+  std::map<Device*, std::unique_ptr<StagingPool>> pools_;  // fixed once Create() returns
+  Reader* first_reader_ = nullptr;                         // likewise
+
+  absl::Mutex mu_;
+  std::map<Key, std::unique_ptr<Reader>> readers_ ABSL_GUARDED_BY(mu_);  // they only grow in number
 };
 
 }  // namespace weightd

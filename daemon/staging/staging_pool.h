@@ -4,16 +4,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 
-// The staging buffers between disk and GPU: one region of huge pages, made and touched once, cut
-// into slots that begin on 2 MiB boundaries (a fixed-buffer read inside a registered buffer failed
-// on one kernel otherwise). Thread-safe after creation.
+// The staging buffers between disk and one device: one region of huge pages, made and touched once,
+// cut into slots that begin on 2 MiB boundaries (a fixed-buffer read inside a registered buffer
+// failed on one kernel otherwise). Transfers take slots and give them back, each up to its share.
+// Thread-safe after creation.
 
 namespace weightd {
 
@@ -23,9 +27,11 @@ absl::string_view PageKindName(PageKind kind);
 
 class StagingPool {
  public:
-  // `slot_bytes` is a multiple of 2 MiB. RESOURCE_EXHAUSTED when there is no memory.
+  // `slot_bytes` is a multiple of 2 MiB. The pages come from the memory of `numa_node` while that
+  // has some; -1 for any. RESOURCE_EXHAUSTED when there is no memory.
   static absl::StatusOr<std::unique_ptr<StagingPool>> Create(uint32_t slot_count,
-                                                             uint64_t slot_bytes);
+                                                             uint64_t slot_bytes,
+                                                             int numa_node = -1);
   StagingPool(const StagingPool&) = delete;
   StagingPool& operator=(const StagingPool&) = delete;
   ~StagingPool();
@@ -39,6 +45,14 @@ class StagingPool {
   std::vector<absl::Span<std::byte>> slots() const;
   PageKind page_kind() const { return page_kind_; }
 
+  // Who takes slots says so first: then each may have an equal share of them, at least one.
+  void AddUser() ABSL_LOCKS_EXCLUDED(mu_);
+  void RemoveUser() ABSL_LOCKS_EXCLUDED(mu_);
+  uint32_t share() const ABSL_LOCKS_EXCLUDED(mu_);
+  // A slot that is free; none when all are taken.
+  std::optional<uint32_t> TakeSlot() ABSL_LOCKS_EXCLUDED(mu_);
+  void GiveSlot(uint32_t slot) ABSL_LOCKS_EXCLUDED(mu_);
+
  private:
   StagingPool(absl::Span<std::byte> mapping, absl::Span<std::byte> memory, uint32_t slot_count,
               uint64_t slot_bytes, PageKind kind)
@@ -46,13 +60,19 @@ class StagingPool {
         memory_(memory),
         slot_count_(slot_count),
         slot_bytes_(slot_bytes),
-        page_kind_(kind) {}
+        page_kind_(kind) {
+    for (uint32_t i = slot_count; i > 0; --i) free_slots_.push_back(i - 1);
+  }
 
   absl::Span<std::byte> mapping_;  // what munmap gets: memory_ and what aligns it
   absl::Span<std::byte> memory_;
   uint32_t slot_count_;
   uint64_t slot_bytes_;
   PageKind page_kind_;
+
+  mutable absl::Mutex mu_;
+  std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mu_);
+  uint32_t user_count_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace weightd

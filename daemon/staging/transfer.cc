@@ -6,154 +6,227 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {
 
-// How long to wait where nothing else can be done meanwhile: the time that a cancel may take.
-constexpr absl::Duration kIdleWait = absl::Milliseconds(100);
-// How long to wait for one queue while the other one has something in flight.
-constexpr absl::Duration kBusyWait = absl::Milliseconds(1);
-// Blocks in flight are finished on an error; the read queue's own stall timeout bounds each.
-constexpr absl::Duration kDrainWait = absl::Seconds(1);
+// In place of a slot: the block is read straight into the destination.
+constexpr int32_t kInPlace = -1;
 
 }  // namespace
 
-Transfer::Transfer(const StageInput& input, const StagerOptions& options, const StagingPool& pool,
-                   ReadQueue& reads, CopyQueue& copies)
+Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
+                   std::unique_ptr<CopyQueue> copies)
     : input_(input),
-      options_(options),
       pool_(pool),
-      reads_(reads),
-      copies_(copies),
-      plan_(*input.manifest, *input.layout, options.block_bytes),
-      next_(plan_.Next()) {
-  for (uint32_t i = pool.slot_count(); i > 0; --i) {
-    free_slots_.push_back(static_cast<int32_t>(i) - 1);
+      copies_(std::move(copies)),
+      plan_(*input.manifest, *input.layout, block_bytes),
+      next_(plan_.Next()),
+      rate_(input.bytes_per_second_max) {
+  pool_.AddUser();
+}
+
+Transfer::~Transfer() {
+  for (const auto& [tag, flight] : in_flight_) GiveSlot(flight.slot);
+  pool_.RemoveUser();
+}
+
+std::optional<int32_t> Transfer::TakeSlotFor(const Block& block) {
+  if (block.congruent) return kInPlace;
+  if (slots_held_ >= pool_.share()) return std::nullopt;
+  const std::optional<uint32_t> slot = pool_.TakeSlot();
+  if (!slot.has_value()) return std::nullopt;
+  ++slots_held_;
+  return static_cast<int32_t>(*slot);
+}
+
+void Transfer::GiveSlot(int32_t slot) {
+  if (slot == kInPlace) return;
+  --slots_held_;
+  pool_.GiveSlot(static_cast<uint32_t>(slot));
+}
+
+ModeChoice Transfer::ChoiceFor(const Block& block) {
+  const std::pair window(block.shard_index, block.file_offset / kWindowBytes);
+  if (window_ != window) {
+    window_ = window;
+    window_choice_ = ChooseMode(*input_.files[block.shard_index], block.file_offset);
   }
+  return window_choice_;
 }
 
-bool Transfer::CanSubmit() const {
-  return next_.has_value() && reads_.in_flight() < options_.depth &&
-         (next_->congruent || !free_slots_.empty());
+absl::StatusOr<bool> Transfer::DestinationReady(const Block& block) const {
+  ASSIGN_OR_RETURN(const uint64_t ready, input_.destination->ready_bytes());
+  // A direct read writes whole pages.
+  const uint64_t end = AlignUp(block.destination + block.wanted_bytes(), kCongruenceModulus);
+  return std::min(end, input_.destination->bytes()) <= ready;
 }
 
-absl::Status Transfer::SubmitNext() {
-  const Block block = *next_;
-  const File& file = *input_.files[block.shard_index];
+ReadRequest Transfer::RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
+                                 uint64_t tag) const {
+  const uint64_t capacity = AlignUp(block.read_bytes, kCongruenceModulus);
   ReadRequest request;
-  request.file = &file;
+  request.file = input_.files[block.shard_index].get();
   request.offset = block.file_offset;
   request.length = block.read_bytes;
-  request.mode = file.direct_alignment() > 0 && file.direct_alignment() <= kCongruenceModulus
-                     ? ReadMode::kDirect
-                     : ReadMode::kBuffered;
-  direct_ = direct_ && request.mode == ReadMode::kDirect;
-  request.tag = next_tag_++;
-  const uint64_t capacity = AlignUp(block.read_bytes, kCongruenceModulus);
-  if (block.congruent) {
-    request.buffer =
-        input_.destination->host_memory().subspan(block.destination - block.skip_bytes, capacity);
-  } else {
-    request.slot = free_slots_.back();
-    request.buffer = pool_.slot(static_cast<uint32_t>(request.slot)).subspan(0, capacity);
-  }
-  RETURN_IF_ERROR(reads_.Submit(request));
-  if (request.slot >= 0) free_slots_.pop_back();
-  in_flight_[request.tag] = {.block = block, .slot = request.slot};
-  next_ = plan_.Next();
-  return absl::OkStatus();
+  request.mode = choice.mode;
+  request.slot = slot;
+  request.tag = tag;
+  request.buffer = slot < 0 ? input_.destination->host_memory().subspan(
+                                  block.destination - block.skip_bytes, capacity)
+                            : pool_.slot(static_cast<uint32_t>(slot)).subspan(0, capacity);
+  return request;
 }
 
-absl::Status Transfer::OnRead(const ReadDone& done) {
-  const auto entry = in_flight_.find(done.tag);
-  const InFlight flight = entry->second;
-  if (done.buffered_instead) direct_ = false;
-  if (!done.status.ok() || flight.slot < 0) {
-    in_flight_.erase(entry);
-    if (flight.slot >= 0) free_slots_.push_back(flight.slot);
-    if (done.status.ok()) bytes_done_ += flight.block.wanted_bytes();
-    return done.status;
+Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now) {
+  if (!status_.ok() || !next_.has_value()) return Submitted::kNothingLeft;
+  if (now < rate_.free_at()) return Submitted::kNotYet;
+  const Block block = *next_;
+  const absl::StatusOr<bool> ready = DestinationReady(block);
+  if (!ready.ok()) {
+    Fail(ready.status());
+    return Submitted::kNothingLeft;
   }
+  if (!*ready) return Submitted::kNoPages;
+  const std::optional<int32_t> slot = TakeSlotFor(block);
+  if (!slot.has_value()) return Submitted::kNoSlot;
+  const ModeChoice choice = ChoiceFor(block);
+  if (absl::Status status = reads.Submit(RequestFor(block, *slot, choice, tag)); !status.ok()) {
+    GiveSlot(*slot);
+    Fail(std::move(status));
+    return Submitted::kNothingLeft;
+  }
+  if (start_time_ == absl::InfinitePast()) start_time_ = now;
+  rate_.Take(block.read_bytes, now);
+  in_flight_[tag] = {.block = block, .slot = *slot, .choice = choice};
+  ++reads_in_flight_;
+  next_ = plan_.Next();
+  return Submitted::kYes;
+}
+
+void Transfer::OnRead(const ReadDone& done, absl::Time now) {
+  const auto entry = in_flight_.find(done.tag);
+  InFlight& flight = entry->second;
+  --reads_in_flight_;
+  last_read_time_ = now;
+  if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;
+  if (!done.status.ok()) Fail(done.status);
+  if (done.status.ok()) bytes_read_ += flight.block.read_bytes;
+  if (status_.ok() && flight.slot >= 0) return StartCopy(flight, done.tag, now);
+  if (status_.ok()) CountInPlace(flight);
+  GiveSlot(flight.slot);
+  in_flight_.erase(entry);
+}
+
+void Transfer::StartCopy(const InFlight& flight, uint64_t tag, absl::Time now) {
   CopyRequest copy;
   copy.to = input_.destination;
   copy.offset = flight.block.destination;
   copy.from = pool_.slot(static_cast<uint32_t>(flight.slot))
                   .subspan(flight.block.skip_bytes, flight.block.wanted_bytes());
-  copy.tag = done.tag;
-  return copies_.Submit(copy);
+  copy.tag = tag;
+  if (copies_->in_flight() == 0) last_copy_time_ = now;
+  absl::Status status = copies_->Submit(copy);
+  if (status.ok()) return;
+  GiveSlot(flight.slot);
+  in_flight_.erase(tag);
+  Fail(std::move(status));
 }
 
-absl::Status Transfer::PollReads(absl::Duration timeout) {
-  absl::Status first_error;
-  const absl::Status polled =
-      reads_.Poll(timeout, [&](const ReadDone& done) { first_error.Update(OnRead(done)); });
-  first_error.Update(polled);
-  return first_error;
-}
-
-absl::Status Transfer::PollCopies(absl::Duration timeout) {
-  return copies_.Poll(timeout, [&](uint64_t tag) {
-    copies_waited_ = absl::ZeroDuration();
+void Transfer::PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now) {
+  if (copies_->in_flight() == 0) return;
+  absl::Status status = copies_->Poll(timeout, [&](uint64_t tag) {
+    last_copy_time_ = now;
     const auto entry = in_flight_.find(tag);
-    bytes_done_ += entry->second.block.wanted_bytes();
-    free_slots_.push_back(entry->second.slot);
+    CountInPlace(entry->second);
+    GiveSlot(entry->second.slot);
     in_flight_.erase(entry);
   });
-}
-
-absl::Status Transfer::Step() {
-  while (CanSubmit()) RETURN_IF_ERROR(SubmitNext());
-  const bool reading = reads_.in_flight() > 0;
-  const bool copying = copies_.in_flight() > 0;
-  if (reading) RETURN_IF_ERROR(PollReads(copying ? kBusyWait : kIdleWait));
-  if (copies_.in_flight() == 0) return absl::OkStatus();
-  if (reading) return PollCopies(absl::ZeroDuration());
-  copies_waited_ += kIdleWait;
-  RETURN_IF_ERROR(PollCopies(kIdleWait));
-  if (copies_waited_ < options_.read_queue.stall_timeout) return absl::OkStatus();
-  return ErrorWithReason(absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
-                         absl::StrCat("copy to ", input_.device->info().id, ": no progress for ",
-                                      absl::FormatDuration(copies_waited_), " with ",
-                                      copies_.in_flight(), " in flight"));
-}
-
-absl::Status Transfer::Drain() {
-  absl::Status status;
-  while (reads_.in_flight() > 0 && status.ok()) {
-    status = reads_.Poll(kDrainWait, [](const ReadDone&) {});
+  const absl::Duration waited = now - last_copy_time_;
+  if (status.ok() && copies_->in_flight() > 0 && waited >= stall_timeout) {
+    status = ErrorWithReason(
+        absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
+        absl::StrCat("copy to ", input_.device->info().id, ": no progress for ",
+                     absl::FormatDuration(waited), " with ", copies_->in_flight(), " in flight"));
   }
-  status.Update(copies_.Finish());
-  return status;
+  if (status.ok()) return;
+  Fail(std::move(status));
 }
 
-absl::Status Transfer::Run(const std::atomic<bool>& cancelled,
-                           absl::FunctionRef<void(uint64_t bytes_done)> progress) {
-  absl::Status status;
-  uint64_t reported = 0;
-  while (status.ok() && (next_.has_value() || !in_flight_.empty())) {
-    status = Step();
-    if (status.ok() && cancelled.load(std::memory_order_relaxed)) {
-      status = ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
-                               "stage: cancelled while reading");
-    }
-    if (bytes_done_ != reported) {
-      reported = bytes_done_;
-      progress(reported);
-    }
+void Transfer::CountInPlace(const InFlight& flight) {
+  const uint64_t bytes = flight.block.wanted_bytes();
+  bytes_done_ += bytes;
+  switch (flight.choice.reason) {
+    case ModeReason::kNotCached:
+    case ModeReason::kCacheUnknown:
+      outcome_.direct_bytes += bytes;
+      return;
+    case ModeReason::kCached:
+      outcome_.cached_bytes += bytes;
+      return;
+    case ModeReason::kNoDirect:
+      outcome_.buffered_bytes += bytes;
+      return;
   }
-  if (!status.ok()) {
-    // The first error is the one to tell; a queue that cannot even drain adds its own.
-    const absl::Status drained = Drain();
-    if (drained.ok() || drained.message() == status.message()) return status;
-    return Annotate(status, absl::StrCat("what was in flight could not be ended (",
-                                         drained.message(), ") after an error"));
+}
+
+void Transfer::Fail(absl::Status status) {
+  if (!status_.ok()) return;
+  status_ = std::move(status);
+  next_.reset();
+}
+
+void Transfer::CheckCancelled() {
+  if (!input_.cancelled->load(std::memory_order_relaxed)) return;
+  Fail(ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                       "stage: cancelled while reading"));
+}
+
+void Transfer::Abandon(const absl::Status& status) {
+  Fail(status);
+  reads_in_flight_ = 0;
+}
+
+void Transfer::ReportProgress() {
+  if (bytes_done_ == bytes_reported_) return;
+  bytes_reported_ = bytes_done_;
+  if (input_.on_progress) input_.on_progress(bytes_done_);
+}
+
+bool Transfer::ended() const {
+  if (reads_in_flight_ > 0) return false;
+  // What a failed transfer still copies is waited for in Finish().
+  return !status_.ok() || (!next_.has_value() && copies_->in_flight() == 0);
+}
+
+absl::StatusOr<StageOutcome> Transfer::Finish() {
+  if (!status_.ok()) {
+    // The first error is the one to tell; a device that cannot even end its copies adds its own.
+    const absl::Status ended = copies_->Finish();
+    if (ended.ok() || ended.message() == status_.message()) return status_;
+    return Annotate(status_, absl::StrCat("what was in flight could not be ended (",
+                                          ended.message(), ") after an error"));
   }
   if (bytes_done_ != plan_.total_bytes()) {
     return absl::InternalError(absl::StrCat("stage: ", bytes_done_, " of ", plan_.total_bytes(),
                                             " bytes are accounted for"));
   }
-  return absl::OkStatus();
+  for (const TensorMove& move : input_.layout->moves) {
+    RETURN_IF_ERROR(copies_->Move(*input_.destination, move.from, move.to, move.bytes));
+  }
+  RETURN_IF_ERROR(copies_->Finish());
+  outcome_.tensors_moved = input_.layout->moves.size();
+  if (start_time_ != absl::InfinitePast()) {
+    outcome_.read_time = last_read_time_ - start_time_;
+    outcome_.copy_time = SteadyNow() - last_read_time_;
+  }
+  if (outcome_.buffered_bytes > 0) {
+    outcome_.fallbacks.push_back(
+        "read through the page cache: the file system refuses O_DIRECT, or wants an alignment "
+        "above 4096");
+  }
+  return std::move(outcome_);
 }
 
 }  // namespace weightd

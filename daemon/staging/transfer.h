@@ -1,67 +1,117 @@
 #ifndef WEIGHTD_DAEMON_STAGING_TRANSFER_H_
 #define WEIGHTD_DAEMON_STAGING_TRANSFER_H_
 
-#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <vector>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/staging/block_plan.h"
-#include "daemon/staging/stager.h"
+#include "daemon/staging/mode_choice.h"
+#include "daemon/staging/rate_limit.h"
+#include "daemon/staging/stage_input.h"
+#include "daemon/staging/staging_pool.h"
+#include "daemon/storage/read_queue.h"
 
-// The loop of one job: blocks are read, copied where they do not land in place, and counted.
+// One job on its way: blocks are read, copied where they do not land in place, and counted.
 //
-//   plan --Submit--> reading --(congruent)-----------------> done
-//                       |----(else) copying, out of its slot--^
+//   plan --SubmitNext--> reading --(congruent)--OnRead-------------------> in place
+//                           |------(else)-------OnRead--> copying --PollCopies--^
 //
-// Thread-compatible, used once. Files, queues, pool and destination outlive it.
+// It moves when ReadLoop says so. After an error or a cancel nothing new begins, and it has ended
+// when nothing is in flight.
+//
+// Thread-compatible, used once. Files, pool and destination outlive it. Times are SteadyNow()'s.
 
 namespace weightd {
 
 class Transfer {
  public:
-  Transfer(const StageInput& input, const StagerOptions& options, const StagingPool& pool,
-           ReadQueue& reads, CopyQueue& copies);
+  // Why SubmitNext did nothing, or that it did.
+  enum class Submitted {
+    kYes,
+    kNothingLeft,  // all blocks were submitted, or it failed
+    kNoSlot,       // a copy must end first
+    kNoPages,      // the destination's pages are not made yet
+    kNotYet,       // its bandwidth is used up: see free_at()
+  };
 
-  // Runs to the end or to the first error; then nothing is in flight any more.
-  absl::Status Run(const std::atomic<bool>& cancelled,
-                   absl::FunctionRef<void(uint64_t bytes_done)> progress);
+  // `copies` is of the input's device; null stands for an error before the start.
+  Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
+           std::unique_ptr<CopyQueue> copies);
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+  ~Transfer();
 
-  uint64_t bytes_done() const { return bytes_done_; }
-  bool direct() const { return direct_; }
+  // Submits the next block to `reads`, with `tag`; the completion goes to OnRead.
+  Submitted SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now);
+  void OnRead(const ReadDone& done, absl::Time now);
+  // Takes copies that have ended, waiting for one up to `timeout`. Fails the transfer when none
+  // ends for `stall_timeout`.
+  void PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
+  // Nothing new begins. The first status counts.
+  void Fail(absl::Status status);
+  // Likewise, and what is in flight in the read queue is lost: the queue broke, and is destroyed.
+  void Abandon(const absl::Status& status);
+  // Fails it if it was cancelled.
+  void CheckCancelled();
+
+  // Bytes that reads brought since the last call.
+  uint64_t TakeBytesRead() { return std::exchange(bytes_read_, 0); }
+  // Passes on how many bytes are in place, if that changed.
+  void ReportProgress();
+
+  uint32_t reads_in_flight() const { return reads_in_flight_; }
+  uint32_t copies_in_flight() const { return copies_->in_flight(); }
+  absl::Time free_at() const { return rate_.free_at(); }
+  // Everything is in place, or it failed and nothing is in flight.
+  bool ended() const;
+  const absl::Status& status() const { return status_; }
+
+  // Once ended well, and from any one thread: moves what must be moved and waits for it.
+  absl::StatusOr<StageOutcome> Finish();
 
  private:
   struct InFlight {
     Block block;
     int32_t slot = -1;
+    ModeChoice choice;
   };
 
-  bool CanSubmit() const;
-  absl::Status SubmitNext();
-  absl::Status PollReads(absl::Duration timeout);
-  absl::Status PollCopies(absl::Duration timeout);
-  absl::Status OnRead(const ReadDone& done);
-  absl::Status Step();
-  // Waits until no read and no copy uses the destination or a slot.
-  absl::Status Drain();
+  ModeChoice ChoiceFor(const Block& block);
+  absl::StatusOr<bool> DestinationReady(const Block& block) const;
+  ReadRequest RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
+                         uint64_t tag) const;
+  void StartCopy(const InFlight& flight, uint64_t tag, absl::Time now);
+  void CountInPlace(const InFlight& flight);
+  // The staging buffer for `block`: kInPlace if it needs none, nothing if it must wait.
+  std::optional<int32_t> TakeSlotFor(const Block& block);
+  void GiveSlot(int32_t slot);
 
-  const StageInput& input_;
-  const StagerOptions& options_;
-  const StagingPool& pool_;
-  ReadQueue& reads_;
-  CopyQueue& copies_;
+  const StageInput input_;
+  StagingPool& pool_;
+  const std::unique_ptr<CopyQueue> copies_;
   BlockPlan plan_;
   std::optional<Block> next_;
-  std::vector<int32_t> free_slots_;
-  absl::flat_hash_map<uint64_t, InFlight> in_flight_;  // by tag
-  uint64_t next_tag_ = 1;
+  RateLimit rate_;
+  // The window that the last block lay in: blocks come in the order of the file.
+  std::optional<std::pair<uint32_t, uint64_t>> window_;  // shard, number
+  ModeChoice window_choice_;
+  absl::flat_hash_map<uint64_t, InFlight> in_flight_;  // by tag, reading or copying
+  uint32_t reads_in_flight_ = 0;
+  uint32_t slots_held_ = 0;
+  uint64_t bytes_read_ = 0;
   uint64_t bytes_done_ = 0;
-  bool direct_ = true;
-  absl::Duration copies_waited_;  // since the last copy ended, with nothing else to do
+  uint64_t bytes_reported_ = 0;
+  absl::Time last_copy_time_ = absl::InfinitePast();  // when one ended or the first began
+  absl::Time start_time_ = absl::InfinitePast();
+  absl::Time last_read_time_ = absl::InfinitePast();
+  StageOutcome outcome_;
+  absl::Status status_;
 };
 
 }  // namespace weightd

@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "daemon/storage/file_identity.h"
 #include "daemon/storage/open_beneath.h"
+#include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
 #include "daemon/storage/volume.h"
 
@@ -41,6 +42,10 @@ class PosixFile final : public File {
     return mode == ReadMode::kDirect ? direct_.get() : buffered_.get();
   }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
+  bool is_remote() const override { return IsRemoteFileSystem(buffered_.get()); }
+  CacheLook LookInCache(uint64_t offset, uint64_t length) const override {
+    return LookInPageCache(buffered_.get(), offset, length);
+  }
   absl::Status CheckUnchanged() const override;
 
  private:
@@ -127,6 +132,7 @@ class PosixVolume final : public Volume {
   explicit PosixVolume(std::shared_ptr<const VolumeRoot> root) : root_(std::move(root)) {}
 
   const std::string& root() const override { return root_->path; }
+  bool is_remote() const override { return IsRemoteFileSystem(root_->fd.get()); }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 

@@ -1,11 +1,18 @@
 #include "daemon/storage/pread_read_queue.h"
 
+#include <linux/ioprio.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/storage/read_request.h"
 #include "daemon/storage/steady_time.h"
@@ -22,6 +29,8 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> PreadReadQueue::Create(
 }
 
 absl::Status PreadReadQueue::StartThreads() {
+  wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_.valid()) return PosixError(errno, "make an event of the pread engine");
   const uint32_t wanted_count = std::min(options_.pread_threads, options_.depth);
   while (workers_.size() < wanted_count) {
     auto worker = std::make_unique<Worker>();
@@ -88,7 +97,17 @@ absl::StatusOr<std::vector<ReadDone>> PreadReadQueue::Collect(absl::Duration tim
     mu_.AwaitWithTimeout(absl::Condition(this, &PreadReadQueue::HasFinished), until - now);
     now = SteadyNow();
   }
+  uint64_t count = 0;
+  (void)::read(wake_.get(), &count, sizeof(count));  // EAGAIN when it is 0
   return std::exchange(finished_, {});
+}
+
+void PreadReadQueue::HandBack(ReadDone done) {
+  absl::MutexLock lock(&mu_);
+  finished_.push_back(std::move(done));
+  const uint64_t one = 1;
+  // Cannot fail: the counter holds more than a depth of reads.
+  (void)::write(wake_.get(), &one, sizeof(one));
 }
 
 absl::Time PreadReadQueue::StallDue() const {
@@ -107,6 +126,10 @@ absl::Status PreadReadQueue::CheckStall(absl::Time now) const {
 }
 
 void PreadReadQueue::RunWorker(Worker& worker) {
+  // Refused for want of rights, the reads are as urgent as the process.
+  if (const uint16_t priority = IoPriorityValue(options_.io_priority); priority != 0) {
+    (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority);
+  }
   while (true) {
     ReadProgress progress;
     {
@@ -117,8 +140,7 @@ void PreadReadQueue::RunWorker(Worker& worker) {
       waiting_.pop_front();
     }
     if (!RunRead(worker, progress)) return;
-    absl::MutexLock lock(&mu_);
-    finished_.push_back(progress.TakeDone());
+    HandBack(progress.TakeDone());
   }
 }
 

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/unique_fd.h"
 #include "daemon/storage/read_progress.h"
 #include "daemon/storage/read_queue.h"
 
@@ -32,6 +33,7 @@ class PreadReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return in_flight_count_; }
+  int wake_descriptor() const override { return wake_.get(); }
   ReadEngine engine() const override { return ReadEngine::kPread; }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
 
@@ -48,6 +50,7 @@ class PreadReadQueue final : public ReadQueue {
                  std::vector<std::string> fallbacks)
       : options_(options), pread_(std::move(pread)), fallbacks_(std::move(fallbacks)) {}
   absl::Status StartThreads();
+  void HandBack(ReadDone done) ABSL_LOCKS_EXCLUDED(mu_);
   void RunWorker(Worker& worker) ABSL_LOCKS_EXCLUDED(mu_);
   // False when the queue ends before the read does.
   bool RunRead(Worker& worker, ReadProgress& progress) ABSL_LOCKS_EXCLUDED(mu_);
@@ -62,6 +65,7 @@ class PreadReadQueue final : public ReadQueue {
   const PreadFunction pread_;
   std::vector<std::string> fallbacks_;            // fixed once Create() returns
   std::vector<std::unique_ptr<Worker>> workers_;  // likewise; what they hold is guarded by mu_
+  UniqueFd wake_;                                 // likewise; counts while finished_ has reads
   uint32_t in_flight_count_ = 0;                  // of the owner's thread only
   absl::Status broken_;                           // likewise; the first error of the queue itself
 

@@ -1,9 +1,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,7 @@
 #include "common/unique_fd.h"
 #include "daemon/storage/pread_read_queue.h"
 #include "daemon/storage/read_queue.h"
+#include "daemon/storage/split_read_queue.h"
 #include "daemon/storage/uring_read_queue.h"
 
 namespace weightd {
@@ -40,6 +43,8 @@ class ProbeFile final : public File {
   absl::Status ReadAt(uint64_t /*offset*/, absl::Span<std::byte> /*buffer*/) const override {
     return absl::UnimplementedError("the probe's file is read by the queue only");
   }
+  bool is_remote() const override { return false; }
+  CacheLook LookInCache(uint64_t /*offset*/, uint64_t /*length*/) const override { return {}; }
   absl::Status CheckUnchanged() const override { return absl::OkStatus(); }
 
  private:
@@ -74,6 +79,16 @@ absl::Status TryUring() {
   return status;
 }
 
+// Copies out of the page cache keep a processor busy each; more threads would only take turns.
+absl::StatusOr<std::unique_ptr<ReadQueue>> CreateSplit(const ReadQueueOptions& options) {
+  ASSIGN_OR_RETURN(auto direct, UringReadQueue::Create(options));
+  ReadQueueOptions buffered_options = options;
+  buffered_options.pread_threads =
+      std::clamp(std::thread::hardware_concurrency(), 1U, options.pread_threads);
+  ASSIGN_OR_RETURN(auto buffered, PreadReadQueue::Create(buffered_options));
+  return std::make_unique<SplitReadQueue>(std::move(direct), std::move(buffered), options.depth);
+}
+
 }  // namespace
 
 EngineProbe ProbeReadEngine() {
@@ -87,7 +102,7 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOption
   if (options.engine == ReadEngine::kPread) return PreadReadQueue::Create(options);
   absl::Status refusal = TryUring();
   if (refusal.ok()) {
-    auto queue = UringReadQueue::Create(options);
+    auto queue = CreateSplit(options);
     if (queue.ok()) return queue;
     refusal = queue.status();
   }

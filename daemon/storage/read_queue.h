@@ -57,11 +57,20 @@ enum class ReadEngine { kAuto, kUring, kPread };
 // "io_uring", "pread".
 absl::string_view ReadEngineName(ReadEngine engine);
 
+// Where reads stand in the volume's queue (ioprio_set(2)); whether the volume has one is up to its
+// scheduler.
+enum class IoPriority {
+  kNormal,  // that of the process
+  kLow,     // the last of the best-effort class
+  kIdle,    // only when nobody else reads
+};
+
 struct ReadQueueOptions {
   ReadEngine engine = ReadEngine::kAuto;
   // Affects performance.
   uint32_t depth = 32;          // reads in flight, 1..1024
   uint32_t pread_threads = 16;  // of the pread engine, 1..64
+  IoPriority io_priority = IoPriority::kNormal;
   // Affects behaviour.
   absl::Duration stall_timeout = absl::Seconds(60);  // one call that takes longer breaks the queue
   uint32_t retries_max = 8;                          // EAGAIN and EINTR per read, 0..64
@@ -91,6 +100,10 @@ class ReadQueue {
   // Submitted and not yet handed back.
   virtual uint32_t in_flight() const = 0;
 
+  // A descriptor of the queue that poll(2) shows readable when Poll() has something to hand back;
+  // -1 where there is none. A read that is retried after a pause may wake late.
+  virtual int wake_descriptor() const = 0;
+
   virtual ReadEngine engine() const = 0;
 
   // What it had to do without, each a sentence with the way to get it: registered buffers, files,
@@ -107,6 +120,7 @@ struct EngineProbe {
 EngineProbe ProbeReadEngine();
 
 // kAuto falls back to pread and says so in fallbacks(); kUring that does not work is an error.
+// Where it works, buffered reads are made by threads all the same (split_read_queue.h).
 absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOptions& options);
 
 }  // namespace weightd

@@ -1,5 +1,7 @@
 #include "daemon/storage/read_request.h"
 
+#include <linux/ioprio.h>
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -109,6 +111,18 @@ absl::Status ValidateReadRequest(const ReadRequest& request,
     RETURN_IF_ERROR(ValidateDirect(request));
   }
   return ValidateSlot(request, slots);
+}
+
+uint16_t IoPriorityValue(IoPriority priority) {
+  switch (priority) {
+    case IoPriority::kNormal:
+      return 0;
+    case IoPriority::kLow:
+      return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_NR_LEVELS - 1);
+    case IoPriority::kIdle:
+      return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0);
+  }
+  return 0;
 }
 
 absl::Status QueueFullError(uint32_t depth) {

@@ -14,6 +14,9 @@ namespace weightd {
 absl::Status ValidateReadRequest(const ReadRequest& request,
                                  absl::Span<const absl::Span<std::byte>> slots);
 
+// What ioprio_set(2) and io_uring take; 0 for kNormal.
+uint16_t IoPriorityValue(IoPriority priority);
+
 // What Submit says at `depth` reads in flight: RESOURCE_EXHAUSTED.
 absl::Status QueueFullError(uint32_t depth);
 

@@ -40,6 +40,7 @@ class Uring {
   absl::Status Enable();
 
   io_uring* ring() { return &ring_; }
+  int descriptor() const { return ring_.ring_fd; }
   bool has_buffers() const { return has_buffers_; }
   // Entries of the (empty) file table; 0 where none could be registered.
   uint32_t file_table_size() const { return file_table_size_; }

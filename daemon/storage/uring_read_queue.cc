@@ -132,6 +132,7 @@ void UringReadQueue::PrepareRead(uint32_t index) {
     io_uring_prep_read(sqe, file, memory, length, part.offset);
   }
   if (entry.file_index >= 0) io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+  sqe->ioprio = IoPriorityValue(options_.io_priority);
   io_uring_sqe_set_data64(sqe, index);
   entry.in_kernel = true;
   ++in_kernel_count_;

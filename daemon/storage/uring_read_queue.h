@@ -19,10 +19,9 @@ namespace weightd {
 //
 // An entry (one read) is in one of three places:
 //
-//   free_ ---Submit---> kernel ---result---> [ReadProgress] ---finished---> finished_ --Poll-->
-//   free_
-//                         ^                        |
-//                         +------- due <--- deferred_ (EAGAIN: after a pause)
+//   free_ --Submit--> kernel --result--> [ReadProgress] --finished--> finished_ --Poll--> free_
+//                       ^                      |
+//                       +----- due <--- deferred_ (EAGAIN: after a pause)
 //
 // Each entry has at most one request in the kernel, so the rings cannot overflow.
 class UringReadQueue final : public ReadQueue {
@@ -33,6 +32,7 @@ class UringReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return in_flight_count_; }
+  int wake_descriptor() const override { return uring_.descriptor(); }
   ReadEngine engine() const override { return ReadEngine::kUring; }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
 

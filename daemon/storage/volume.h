@@ -31,6 +31,12 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
+// Whether a buffered read of a range would be a copy out of the page cache.
+struct CacheLook {
+  bool cached = false;  // nearly all of it is there, or is assumed to be
+  bool known = false;   // somebody looked; else it is assumed (page_cache.h)
+};
+
 // A file opened for reading. Its identity is that at opening.
 class File {
  public:
@@ -44,6 +50,10 @@ class File {
   // 4096 where the kernel does not tell); 0 where direct reads are not possible.
   virtual uint32_t direct_alignment() const = 0;
 
+  // Whether its bytes come over a network (NFS, Lustre, FUSE and the like): then more of them are
+  // worth asking for at once.
+  virtual bool is_remote() const = 0;
+
   // Descriptor for `mode`, owned by the file; -1 for a file that is not the kernel's (a double).
   virtual int descriptor(ReadMode mode) const = 0;
 
@@ -52,6 +62,9 @@ class File {
   // when the file has become shorter since, else READ_FAILED with errno's code; the text has file
   // and offset.
   virtual absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const = 0;
+
+  // What the page cache holds of a range, now.
+  virtual CacheLook LookInCache(uint64_t offset, uint64_t length) const = 0;
 
   // OK while the path still names this very file and its identity is that at opening. Else
   // ABORTED/CHECKPOINT_CHANGED with what differs.
@@ -71,6 +84,9 @@ class Volume {
 
   // The root as the operator wrote it, for messages.
   virtual const std::string& root() const = 0;
+
+  // Whether it is on a network's file system.
+  virtual bool is_remote() const = 0;
 
   // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
   // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory;

@@ -134,6 +134,7 @@ std::vector<EngineCase> AllEngines() {
   return {
       {"IoUring", &MakePosixWorld, &UringReadQueue::Create, &WhyNoUring},
       {"Pread", &MakePosixWorld, &MakePread, &NothingMissing},
+      {"IoUringAndThreads", &MakePosixWorld, &CreateReadQueue, &WhyNoUring},
       {"Memory", &MakeMemoryWorld, &MakeMemory, &NothingMissing},
       {"MemoryWithShortReads", &MakeMemoryWorld, &MakeShortMemory, &NothingMissing},
   };

@@ -10,7 +10,9 @@
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/content_cases.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/drop_from_cache.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/has_uring.h"
 
 namespace weightd::testing {
 namespace {
@@ -26,7 +28,16 @@ struct Engine {
 
 class HostContentTest : public DaemonTest, public ::testing::WithParamInterface<Engine> {
  protected:
+  void SetUp() override {
+    DaemonTest::SetUp();
+    if (GetParam().flag == std::string("URING") && !HasUring()) GTEST_SKIP() << "no io_uring here";
+  }
   void StartEngine() { Start({"--storage.engine", GetParam().flag}); }
+  // The same, with the files on the volume alone.
+  void StartEngineCold(const ContentCase& content) {
+    for (const std::string& file : content.files) ASSERT_TRUE(DropFromPageCache(file)) << file;
+    StartEngine();
+  }
   nlohmann::json ReportOf(const std::string& model) const {
     return ctl_.Json({"describe", model})["model"]["generations"][0]["report"];
   }
@@ -34,24 +45,36 @@ class HostContentTest : public DaemonTest, public ::testing::WithParamInterface<
 
 TEST_P(HostContentTest, SingleFileArrivesWhole) {
   const ContentCase content = SingleFile(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
-  EXPECT_EQ(ReportOf(content.model)["engine"], GetParam().name);
-  EXPECT_TRUE(ReportOf(content.model)["direct"]) << "the test's file system has O_DIRECT";
+  const nlohmann::json report = ReportOf(content.model);
+  EXPECT_EQ(report["engine"], GetParam().name);
+  EXPECT_EQ(report["direct_bytes"], report["bytes_read"]) << "the test's file system has O_DIRECT";
   ExpectSameAsFiles(content.model, content.files);
   StopCleanly();
 }
 
+// A file that was just written is in the page cache.
+TEST_P(HostContentTest, CachedFileArrivesWhole) {
+  const ContentCase content = SingleFile(root_);
+  StartEngine();
+  Stage(content.model);
+  const nlohmann::json report = ReportOf(content.model);
+  EXPECT_EQ(report["cached_bytes"], report["bytes_read"]) << "cachestat(2) tells here";
+  EXPECT_EQ(report["fallbacks"], nlohmann::json::array());
+  ExpectSameAsFiles(content.model, content.files);
+}
+
 TEST_P(HostContentTest, ShardsWithIndexArriveWhole) {
   const ContentCase content = Shards(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   ExpectSameAsFiles(content.model, content.files);
 }
 
 TEST_P(HostContentTest, HubCacheArrivesWhole) {
   const ContentCase content = HubCache(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   const std::unique_ptr<AttachProbe> probe = Attach(content.model, content.files);
   EXPECT_THAT(probe->Attached(), HasSubstr(absl::StrCat("revision=", kHubRevision)));
@@ -60,7 +83,7 @@ TEST_P(HostContentTest, HubCacheArrivesWhole) {
 
 TEST_P(HostContentTest, MisalignedTensorsAreMovedAndArriveWhole) {
   const ContentCase content = Misaligned(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   EXPECT_GT(ReportOf(content.model)["tensors_moved"], 0);
   ExpectSameAsFiles(content.model, content.files);
@@ -68,21 +91,21 @@ TEST_P(HostContentTest, MisalignedTensorsAreMovedAndArriveWhole) {
 
 TEST_P(HostContentTest, TenThousandTensorsArriveWhole) {
   const ContentCase content = ManyTensors(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   ExpectSameAsFiles(content.model, content.files);
 }
 
 TEST_P(HostContentTest, ScalarsEmptyTensorsAndAllDtypesArriveWhole) {
   const ContentCase content = AllDtypes(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   ExpectSameAsFiles(content.model, content.files);
 }
 
 TEST_P(HostContentTest, ModelWithoutATensorIsStagedAndAttached) {
   const ContentCase content = NoTensors(root_);
-  StartEngine();
+  StartEngineCold(content);
   Stage(content.model);
   ExpectSameAsFiles(content.model, content.files);
 }

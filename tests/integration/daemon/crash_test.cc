@@ -99,7 +99,7 @@ TEST_F(DaemonCrashTest, DaemonKilledInTheMiddleOfAStageLeavesNothing) {
 // io_uring cannot be held: the kill comes at some time of the stage, or just after it.
 TEST_F(DaemonCrashTest, DaemonKilledWhileItsRingReadsLeavesNothing) {
   const std::string path = MakeModel("model", 256 << 20);
-  Start({"--storage.engine", "URING"});
+  Start();
   const std::unique_ptr<ChildProcess> stage = ctl_.Start({"stage", "model", "--wait"});
   ASSERT_TRUE(daemon_->WaitForLog("stage_started"));
   daemon_->Kill();

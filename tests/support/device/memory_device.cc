@@ -156,6 +156,11 @@ uint64_t MemoryDevice::peak_used_bytes() const {
   return peak_used_bytes_;
 }
 
+uint32_t MemoryDevice::registered_count() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<uint32_t>(registered_.size());
+}
+
 uint32_t MemoryDevice::allocation_count() const {
   absl::MutexLock lock(&mu_);
   return allocation_count_;

@@ -80,6 +80,8 @@ class MemoryDevice final : public Device {
   uint64_t used_bytes() const;
   uint64_t peak_used_bytes() const;
   uint32_t allocation_count() const;
+  // Ranges given to RegisterStaging() and not taken back.
+  uint32_t registered_count() const;
   // Submitted and not ended, over all queues.
   uint32_t copies_in_flight() const;
   std::vector<std::string> violations() const;

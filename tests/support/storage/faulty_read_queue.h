@@ -35,6 +35,7 @@ class FaultyReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return queue_->in_flight(); }
+  int wake_descriptor() const override { return queue_->wake_descriptor(); }
   ReadEngine engine() const override { return queue_->engine(); }
   const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }
 

@@ -50,6 +50,7 @@ class MemoryReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return in_flight_count_; }
+  int wake_descriptor() const override { return -1; }
   // It stands for pread, the engine that always works.
   ReadEngine engine() const override { return ReadEngine::kPread; }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }

@@ -102,6 +102,14 @@ absl::Status MemoryFile::CheckUnchanged() const {
   return CompareIdentity(path_, identity_, found->second->identity);
 }
 
+CacheLook MemoryFile::LookInCache(uint64_t offset, uint64_t length) const {
+  absl::MutexLock lock(&tree_->mu);
+  const bool cached = std::any_of(
+      node_->cached.begin(), node_->cached.end(),
+      [&](const auto& range) { return range.first <= offset && offset + length <= range.second; });
+  return {.cached = cached, .known = true};
+}
+
 int64_t MemoryFile::Pread(uint64_t offset, absl::Span<std::byte> buffer) const {
   absl::MutexLock lock(&tree_->mu);
   if (node_->read_error != 0) return -node_->read_error;
@@ -250,6 +258,11 @@ void MemoryVolume::MakeUnreadable(const std::string& path) {
 void MemoryVolume::FailReads(const std::string& path, int error) {
   absl::MutexLock lock(&tree_->mu);
   At(path).read_error = error;
+}
+
+void MemoryVolume::Cache(const std::string& path, uint64_t offset, uint64_t length) {
+  absl::MutexLock lock(&tree_->mu);
+  At(path).cached[offset] = offset + length;
 }
 
 }  // namespace weightd::testing

@@ -25,6 +25,7 @@ struct MemoryNode {
   std::string target;  // of a symlink
   FileIdentity identity;
   std::map<uint64_t, std::string> extents;  // by offset; the later written wins, none overlap
+  std::map<uint64_t, uint64_t> cached;      // ranges in the page cache: begin, end
   bool unreadable = false;
   int read_error = 0;
 };
@@ -53,6 +54,8 @@ class MemoryFile final : public File {
   uint32_t direct_alignment() const override { return direct_alignment_; }
   int descriptor(ReadMode /*mode*/) const override { return -1; }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
+  bool is_remote() const override { return false; }
+  CacheLook LookInCache(uint64_t offset, uint64_t length) const override;
   absl::Status CheckUnchanged() const override;
 
   // As pread(2): bytes, 0 at the end, -errno.
@@ -77,6 +80,7 @@ class MemoryVolume final : public Volume {
   explicit MemoryVolume(uint32_t direct_alignment = 512, std::string root = "/memory");
 
   const std::string& root() const override { return root_; }
+  bool is_remote() const override { return false; }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 
@@ -92,6 +96,8 @@ class MemoryVolume final : public Volume {
   void Touch(const std::string& path);
   void MakeUnreadable(const std::string& path);        // Open is PERMISSION_DENIED
   void FailReads(const std::string& path, int error);  // of open files too; 0 heals
+  // As another reader of the range does. What is not cached so is known not to be.
+  void Cache(const std::string& path, uint64_t offset, uint64_t length);
 
  private:
   using NodePtr = std::shared_ptr<MemoryNode>;

@@ -260,6 +260,42 @@ TEST_F(VerbsTest, StatusShowsDevicesAndWarnings) {
   EXPECT_EQ(nlohmann::json::parse(Run({"version", "-o", "json"}).out)["daemon"], "1.2.3");
 }
 
+TEST_F(VerbsTest, StagesShowsHowEachWentAndWhatFailed) {
+  service_.list_stage_reports = [](const v1::ListStageReportsRequest&,
+                                   v1::ListStageReportsResponse* answer) {
+    v1::StageReport& failed = *answer->add_reports();
+    failed.set_job_id(8);
+    failed.set_error("read shard at 7: input/output error");
+    v1::StageReport& good = *answer->add_reports();
+    good.set_job_id(7);
+    good.set_model("llama");
+    good.set_engine("io_uring");
+    good.set_direct_bytes(2'000'000);
+    good.set_cached_bytes(1'000'000);
+    good.mutable_read_time()->set_seconds(2);
+    good.mutable_plan_time()->set_nanos(12'000'000);
+    return grpc::Status::OK;
+  };
+  const Outcome outcome = Run({"stages"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("read shard at 7"), HasSubstr("io_uring"),
+                                 HasSubstr("2.0 MB direct, 1.0 MB out of the page cache"),
+                                 HasSubstr("plan 12 ms, read 2.0 s, copy 0 ms, publish 0 ms")));
+  EXPECT_EQ(nlohmann::json::parse(Run({"stages", "-o", "json"}).out)["reports"][1]["job_id"], 7);
+}
+
+TEST_F(VerbsTest, StageTakesABandwidthWithAUnit) {
+  uint64_t asked = 0;
+  service_.stage_model = [&](const v1::StageModelRequest& request,
+                             std::vector<v1::StageModelResponse>* answers) {
+    asked = request.bytes_per_second_max();
+    return StageSlowly(request, answers);
+  };
+  EXPECT_EQ(Run({"stage", "llama", "--bandwidth", "500MB"}).code, 0);
+  EXPECT_EQ(asked, 500'000'000);
+  EXPECT_EQ(Run({"stage", "llama", "--bandwidth", "fast"}).code, 2);
+}
+
 class ReadVerbTest : public VerbsTest {
  protected:
   ReadVerbTest() {

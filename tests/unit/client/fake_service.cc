@@ -222,6 +222,7 @@ WEIGHTD_FAKE_UNARY(PinModel, pin_model)
 WEIGHTD_FAKE_UNARY(UnpinModel, unpin_model)
 WEIGHTD_FAKE_UNARY(ListLeases, list_leases)
 WEIGHTD_FAKE_UNARY(GetStatus, get_status)
+WEIGHTD_FAKE_UNARY(ListStageReports, list_stage_reports)
 #undef WEIGHTD_FAKE_UNARY
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* FakeService::StageModel(

@@ -60,6 +60,7 @@ class FakeService final : public v1::WeightCache::CallbackService {
   Handler<v1::UnpinModelRequest, v1::UnpinModelResponse> unpin_model;
   Handler<v1::ListLeasesRequest, v1::ListLeasesResponse> list_leases;
   Handler<v1::GetStatusRequest, v1::GetStatusResponse> get_status;
+  Handler<v1::ListStageReportsRequest, v1::ListStageReportsResponse> list_stage_reports;
   StreamHandler<v1::StageModelRequest, v1::StageModelResponse> stage_model;
   StreamHandler<v1::WatchEventsRequest, v1::WatchEventsResponse> watch_events;
 
@@ -92,6 +93,7 @@ class FakeService final : public v1::WeightCache::CallbackService {
   WEIGHTD_FAKE_UNARY(UnpinModel)
   WEIGHTD_FAKE_UNARY(ListLeases)
   WEIGHTD_FAKE_UNARY(GetStatus)
+  WEIGHTD_FAKE_UNARY(ListStageReports)
 #undef WEIGHTD_FAKE_UNARY
   grpc::ServerWriteReactor<v1::StageModelResponse>* StageModel(
       grpc::CallbackServerContext* context, const v1::StageModelRequest* request) override;

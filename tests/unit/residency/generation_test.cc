@@ -38,7 +38,8 @@ TEST(GenerationTest, EveryStateHasAName) {
 
 TEST(GenerationTest, RateIsBytesPerSecondOfReading) {
   StageReport report;
-  report.bytes_read = 3000;
+  report.direct_bytes = 2000;
+  report.cached_bytes = 1000;
   EXPECT_EQ(report.bytes_per_second(), 0);
   report.read_time = absl::Milliseconds(1500);
   EXPECT_EQ(report.bytes_per_second(), 2000);

@@ -197,7 +197,7 @@ TEST(ResidencyReadPathTest, SaysWhatItRunsOn) {
   const ReadPathInfo path = world.residency().read_path();
   EXPECT_EQ(path.engine, ReadEngine::kPread);
   EXPECT_EQ(path.block_bytes, 2 * kMiB);
-  EXPECT_EQ(path.pool_bytes, 8 * kMiB);
+  EXPECT_EQ(path.pool_bytes, 4 * kMiB);
 }
 
 }  // namespace

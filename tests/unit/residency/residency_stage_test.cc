@@ -33,7 +33,7 @@ TEST(ResidencyStageTest, BringsAModelIntoMemory) {
     EXPECT_EQ(content.device.id, world.device_id());
     EXPECT_EQ(content.tensor_bytes, 5'000'000);
     EXPECT_EQ(content.allocated_bytes, 3 * kUnit);
-    EXPECT_EQ(content.report.bytes_read, 5'000'000);
+    EXPECT_EQ(content.report.bytes_read(), 5'000'000);
     EXPECT_EQ(world.used_bytes(), 3 * kUnit);
     EXPECT_TRUE(world.Holds("a", 3));
     EXPECT_THAT(world.recorder().lines(), ElementsAre("stage_started a", "stage_done a"));

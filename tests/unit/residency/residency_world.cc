@@ -76,6 +76,7 @@ ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
   residency_options.stager.block_bytes = 2 * kMiB;
   residency_options.stager.depth = 2;
   residency_options.stager.slot_count = 2;
+  residency_options.stager.host_slot_count = 2;
   residency_options.stager.read_queue.engine = options.engine;
   residency_options.stager.read_queue.pread_threads = 2;
   auto residency =

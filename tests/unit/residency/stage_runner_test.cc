@@ -23,7 +23,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr uint64_t kSlotBytes = uint64_t{2} << 20;
+constexpr uint64_t kBlockBytes = uint64_t{2} << 20;
+// Some blocks, and no multiple of them.
+constexpr uint64_t kTensorBytes = 4 * kBlockBytes + 100'000;
+constexpr uint64_t kAllocationBytes = 5 * kBlockBytes;
 
 // A queue of which the destructor waits, as that of a ring does for a volume that hangs.
 class HangingQueue final : public ReadQueue {
@@ -37,6 +40,7 @@ class HangingQueue final : public ReadQueue {
     return queue_->Poll(timeout, done);
   }
   uint32_t in_flight() const override { return queue_->in_flight(); }
+  int wake_descriptor() const override { return queue_->wake_descriptor(); }
   ReadEngine engine() const override { return queue_->engine(); }
   const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }
 
@@ -53,25 +57,23 @@ class StageRunnerTest : public ::testing::Test {
   }
 
   static std::string FileBytes() {
-    const std::vector<TensorSpec> specs = {{.name = "w", .dtype = Dtype::kU8, .shape = {100'000}}};
-    return SafetensorsPrefix(SafetensorsHeaderText(specs, {})) + std::string(100'000, 'w');
+    const std::vector<TensorSpec> specs = {
+        {.name = "w", .dtype = Dtype::kU8, .shape = {kTensorBytes}}};
+    return SafetensorsPrefix(SafetensorsHeaderText(specs, {})) + std::string(kTensorBytes, 'w');
   }
 
-  std::unique_ptr<Stager> MakeStager(MemoryReadQueueOptions reads, QueueFaults faults = {},
-                                     bool hangs = false) {
-    auto pool = *StagingPool::Create(2, kSlotBytes);
-    ReadQueueOptions queue_options;
-    queue_options.slots = pool->slots();
-    auto memory = *MemoryReadQueue::Create(queue_options, reads);
-    std::unique_ptr<ReadQueue> queue =
-        std::make_unique<FaultyReadQueue>(std::move(memory), std::move(faults));
-    if (hangs) queue = std::make_unique<HangingQueue>(std::move(queue), *answers_);
-    EXPECT_OK(device_.RegisterStaging(pool->memory()));
+  std::unique_ptr<Stager> MakeStager(const MemoryReadQueueOptions& reads,
+                                     const QueueFaults& faults = {}, bool hangs = false) {
     StagerOptions options;
-    options.block_bytes = 16 * 1024;
-    options.read_queue = queue_options;
-    return std::make_unique<Stager>(options, std::move(pool), std::move(queue),
-                                    std::vector<Device*>{&device_});
+    options.block_bytes = kBlockBytes;
+    options.make_queue =
+        [=, this](const ReadQueueOptions& queue) -> absl::StatusOr<std::unique_ptr<ReadQueue>> {
+      std::unique_ptr<ReadQueue> made =
+          std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue, reads), faults);
+      if (hangs) made = std::make_unique<HangingQueue>(std::move(made), *answers_);
+      return made;
+    };
+    return *Stager::Create(options, {&device_});
   }
 
   void ExpectNothingLeft() {
@@ -87,7 +89,8 @@ class StageRunnerTest : public ::testing::Test {
   Catalog catalog_{{volume_}, CatalogOptions{.header_threads = 1}};
   MemoryDevice device_{MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost}};
   ResidencyTable table_{{{"host", DeviceKind::kHost, uint64_t{64} << 20}}};
-  StageRunner runner_{catalog_, table_, events_, clock_};
+  ReportLog reports_;
+  StageRunner runner_{catalog_, table_, events_, reports_, clock_};
   StageJob job_{JobId(1), "a", "host"};
   std::unique_ptr<absl::Notification> answers_;
 };
@@ -97,13 +100,16 @@ TEST_F(StageRunnerTest, PublishesWhatItRead) {
   std::vector<GenerationId> published;
   runner_.set_publish_listener(
       [&](const GenerationContent& content) { published.push_back(content.id); });
-  runner_.Run(job_, device_, stager);
+  runner_.Run(job_, device_, *stager);
   const StageSnapshot snapshot = job_.snapshot();
   ASSERT_OK(snapshot.status);
   EXPECT_THAT(published, ::testing::ElementsAre(snapshot.content->id));
   EXPECT_THAT(table_.List(), SizeIs(1));
-  EXPECT_NE(stager, nullptr);
   EXPECT_EQ(snapshot.content->root, "/memory");
+  ASSERT_THAT(reports_.List(), SizeIs(1));
+  const StageRecord record = reports_.List().front();
+  EXPECT_EQ(record.generation, snapshot.content->id);
+  EXPECT_EQ(record.report.bytes_read(), kTensorBytes);
   EXPECT_THAT(snapshot.content->identities, SizeIs(1));
 }
 
@@ -111,18 +117,17 @@ TEST_F(StageRunnerTest, ReadErrorLeavesNothing) {
   MemoryReadQueueOptions reads;
   reads.faults[3].error = EIO;
   auto stager = MakeStager(reads);
-  runner_.Run(job_, device_, stager);
+  runner_.Run(job_, device_, *stager);
   EXPECT_THAT(job_.snapshot().status, AllOf(StatusIs(absl::StatusCode::kDataLoss,
                                                      HasSubstr("stage a: read a.safetensors at")),
                                             ReasonIs(Reason::kReadFailed, _)));
-  EXPECT_NE(stager, nullptr);
   ExpectNothingLeft();
 }
 
 TEST_F(StageRunnerTest, HeaderThatCannotBeReadLeavesNothing) {
   volume_->FailReads("a.safetensors", EIO);
   auto stager = MakeStager({});
-  runner_.Run(job_, device_, stager);
+  runner_.Run(job_, device_, *stager);
   EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kReadFailed, _));
   ExpectNothingLeft();
 }
@@ -130,19 +135,33 @@ TEST_F(StageRunnerTest, HeaderThatCannotBeReadLeavesNothing) {
 TEST_F(StageRunnerTest, CancelledJobDoesNothing) {
   auto stager = MakeStager({});
   job_.Cancel();
-  runner_.Run(job_, device_, stager);
+  runner_.Run(job_, device_, *stager);
   EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kCancelled, _));
   ExpectNothingLeft();
+  ASSERT_THAT(reports_.List(), SizeIs(1));
+  EXPECT_THAT(reports_.List().front().status, ReasonIs(Reason::kCancelled, _));
 }
 
-TEST_F(StageRunnerTest, BrokenQueueIsReplaced) {
+TEST(ReportLogTest, KeepsTheLastAndGivesTheNewestFirst) {
+  ReportLog log;
+  for (uint64_t i = 1; i <= kReportsKept + 3; ++i) {
+    StageRecord record;
+    record.report.job = JobId(i);
+    log.Add(std::move(record));
+  }
+  const std::vector<StageRecord> records = log.List();
+  ASSERT_THAT(records, SizeIs(kReportsKept));
+  EXPECT_EQ(records.front().report.job, JobId(kReportsKept + 3));
+  EXPECT_EQ(records.back().report.job, JobId(4));
+}
+
+TEST_F(StageRunnerTest, BrokenQueueLeavesNothing) {
   QueueFaults faults;
   faults.break_after = 1;
   auto stager = MakeStager({}, faults);
-  runner_.Run(job_, device_, stager);
+  runner_.Run(job_, device_, *stager);
   EXPECT_THAT(job_.snapshot().status,
               StatusIs(absl::StatusCode::kUnavailable, "stage a: read queue broken by the test"));
-  EXPECT_EQ(stager, nullptr);
   ExpectNothingLeft();
 }
 
@@ -156,14 +175,13 @@ TEST_F(StageRunnerTest, HangingVolumeDoesNotKeepTheCallerWaiting) {
   job_.Observe([&](const StageSnapshot& snapshot) {
     if (snapshot.final()) failed.Notify();
   });
-  std::thread worker([&] { runner_.Run(job_, device_, stager); });
+  std::thread worker([&] { runner_.Run(job_, device_, *stager); });
   failed.WaitForNotification();
   EXPECT_THAT(job_.snapshot().status, StatusIs(absl::StatusCode::kDeadlineExceeded, _));
   EXPECT_EQ(device_.allocation_count(), 1);
-  EXPECT_EQ(table_.Usage()[0].staging_bytes, kSlotBytes);
+  EXPECT_EQ(table_.Usage()[0].staging_bytes, kAllocationBytes);
   answers_->Notify();
   worker.join();
-  EXPECT_EQ(stager, nullptr);
   ExpectNothingLeft();
 }
 

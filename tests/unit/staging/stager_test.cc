@@ -41,7 +41,7 @@ TEST(StagerTest, OptionsAreCheckedAtTheirLimits) {
   EXPECT_THAT(with([](StagerOptions& o) { o.block_bytes = kMiB; }), refused("block_bytes"));
   EXPECT_THAT(with([](StagerOptions& o) { o.block_bytes = 66 * kMiB; }), refused("block_bytes"));
   EXPECT_THAT(with([](StagerOptions& o) { o.block_bytes = 3 * kMiB; }), refused("block_bytes"));
-  EXPECT_THAT(with([](StagerOptions& o) { o.depth = 0; }), refused("depth"));
+  EXPECT_OK(with([](StagerOptions& o) { o.depth = 0; }));
   EXPECT_THAT(with([](StagerOptions& o) { o.depth = 1025; }), refused("depth"));
   EXPECT_THAT(with([](StagerOptions& o) { o.slot_count = 0; }), refused("slot_count"));
   EXPECT_THAT(with([](StagerOptions& o) { o.slot_count = 1025; }), refused("slot_count"));
@@ -54,19 +54,23 @@ TEST(StagerTest, PinsItsBuffersForEachDeviceWhileItLives) {
   {
     ASSERT_OK_AND_ASSIGN(const auto stager,
                          Stager::Create(SmallOptions(ReadEngine::kPread), {&one, &two}));
-    EXPECT_TRUE(stager->usable());
     EXPECT_EQ(stager->engine(), ReadEngine::kPread);
-    // What is pinned once is refused a second time.
-    EXPECT_FALSE(two.RegisterStaging(stager->pool().memory()).ok());
+    EXPECT_EQ(stager->pool_bytes(), 2 * 2 * 2 * kMiB);
+    EXPECT_EQ(one.registered_count(), 1);
+    EXPECT_EQ(two.registered_count(), 1);
   }
+  EXPECT_EQ(one.registered_count(), 0);
+  EXPECT_EQ(two.registered_count(), 0);
   EXPECT_THAT(one.violations(), IsEmpty());
 }
 
-TEST(StagerTest, DeviceThatDoesNotPinEndsCreateWithoutTraces) {
+TEST(StagerTest, QueueThatCannotBeMadeEndsCreateWithoutTraces) {
   MemoryDevice device;
-  // Naming a device twice pins twice, which the second time is refused.
-  EXPECT_FALSE(Stager::Create(SmallOptions(ReadEngine::kPread), {&device, &device}).ok());
-  EXPECT_THAT(device.violations(), ::testing::ElementsAre("staging memory registered twice"));
+  StagerOptions options = SmallOptions(ReadEngine::kPread);
+  options.make_queue = [](const ReadQueueOptions&) { return absl::InternalError("no queue"); };
+  EXPECT_THAT(Stager::Create(options, {&device}),
+              StatusIs(absl::StatusCode::kInternal, "no queue"));
+  EXPECT_EQ(device.registered_count(), 0);
 }
 
 // The whole path with the kernel's files: blocks of the smallest size that the product has.
@@ -84,7 +88,8 @@ TEST(StagerTest, ReadsRealFiles) {
 
   MemoryDevice gpu;
   const auto host = CreateHostDevice({});
-  ASSERT_OK_AND_ASSIGN(const auto stager, Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu}));
+  ASSERT_OK_AND_ASSIGN(const auto stager,
+                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
   for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
     const bool is_host = device == host.get();
     ASSERT_OK_AND_ASSIGN(
@@ -98,9 +103,10 @@ TEST(StagerTest, ReadsRealFiles) {
     input.layout = &layout;
     input.device = device;
     input.destination = allocation.get();
-    ASSERT_OK_AND_ASSIGN(const StageOutcome outcome,
-                         stager->Run(input, std::atomic<bool>(false), [](uint64_t) {}));
-    EXPECT_EQ(outcome.bytes_read, content.size() - 1000);
+    const std::atomic<bool> cancelled = false;
+    input.cancelled = &cancelled;
+    ASSERT_OK_AND_ASSIGN(const StageOutcome outcome, stager->Run(input));
+    EXPECT_EQ(outcome.bytes_read(), content.size() - 1000);
     ASSERT_OK(allocation->Seal());
     std::string read(content.size() - 1000, '\0');
     ASSERT_OK(allocation->CopyOut(

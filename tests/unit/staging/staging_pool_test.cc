@@ -1,6 +1,7 @@
 #include "daemon/staging/staging_pool.h"
 
 #include <algorithm>
+#include <set>
 
 #include "common/align.h"
 #include "tests/support/common/status_matchers.h"
@@ -30,6 +31,23 @@ TEST(StagingPoolTest, CutsAlignedSlotsOutOfOneRegion) {
 TEST(StagingPoolTest, SaysWhatItsPagesAre) {
   ASSERT_OK_AND_ASSIGN(const auto pool, StagingPool::Create(1, 2 * kMiB));
   EXPECT_THAT(PageKindName(pool->page_kind()), ::testing::AnyOf("hugetlb", "transparent", "small"));
+}
+
+TEST(StagingPoolTest, SlotsAreTakenOnceAndSharedEqually) {
+  ASSERT_OK_AND_ASSIGN(const auto pool, StagingPool::Create(4, 2 * kMiB, /*numa_node=*/0));
+  EXPECT_EQ(pool->share(), 4u);
+  pool->AddUser();
+  EXPECT_EQ(pool->share(), 4u);
+  for (uint32_t users = 2; users <= 9; ++users) {
+    pool->AddUser();
+    EXPECT_EQ(pool->share(), std::max(1u, 4 / users));
+  }
+  std::set<uint32_t> taken;
+  while (const auto slot = pool->TakeSlot()) EXPECT_TRUE(taken.insert(*slot).second);
+  EXPECT_THAT(taken, SizeIs(4));
+  pool->GiveSlot(2);
+  EXPECT_EQ(pool->TakeSlot(), 2u);
+  for (uint32_t users = 9; users > 0; --users) pool->RemoveUser();
 }
 
 TEST(StagingPoolTest, RefusesWhatNoPoolIs) {

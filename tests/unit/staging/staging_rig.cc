@@ -21,31 +21,13 @@ std::string RandomBytes(uint64_t seed, uint64_t count) {
   return bytes;
 }
 
-std::unique_ptr<Stager> MakeStager(const RigOptions& options, MemoryDevice& device) {
-  auto pool = StagingPool::Create(options.slot_count, 2 * kMiB);
-  WEIGHTD_CHECK(pool.ok());
-  ReadQueueOptions queue_options;
-  queue_options.depth = options.depth;
-  queue_options.slots = (*pool)->slots();
-  queue_options.stall_timeout = options.stall_timeout;
-  auto queue = MemoryReadQueue::Create(queue_options, options.reads);
-  WEIGHTD_CHECK(queue.ok());
-  WEIGHTD_CHECK(device.RegisterStaging((*pool)->memory()).ok());
-  StagerOptions stager_options;
-  stager_options.block_bytes = options.block_bytes;
-  stager_options.depth = options.depth;
-  stager_options.slot_count = options.slot_count;
-  stager_options.read_queue = queue_options;
-  return std::make_unique<Stager>(
-      stager_options, *std::move(pool),
-      std::make_unique<FaultyReadQueue>(*std::move(queue), options.faults),
-      std::vector<Device*>{&device});
-}
-
 }  // namespace
 
 StagingRig::StagingRig(const RigOptions& options, Manifest manifest)
-    : manifest_(std::move(manifest)), volume_(options.direct_alignment), device_(options.device) {
+    : options_(options),
+      manifest_(std::move(manifest)),
+      volume_(options.direct_alignment),
+      device_(options.device) {
   uint64_t seed = 1;
   for (const ShardEntry& shard : manifest_.shards) {
     contents_[shard.path] = RandomBytes(seed++, shard.file_bytes);
@@ -54,7 +36,28 @@ StagingRig::StagingRig(const RigOptions& options, Manifest manifest)
     WEIGHTD_CHECK(file.ok());
     files_.push_back(*std::move(file));
   }
-  stager_ = MakeStager(options, device_);
+  auto pool = StagingPool::Create(options.slot_count, 2 * kMiB);
+  WEIGHTD_CHECK(pool.ok());
+  pool_ = *std::move(pool);
+  WEIGHTD_CHECK(device_.RegisterStaging(pool_->memory()).ok());
+  ReaderOptions reader_options;
+  reader_options.block_bytes = options.block_bytes;
+  reader_options.loop = {.depth_max = options.depth, .stall_timeout = options.stall_timeout};
+  auto reader = Reader::Create(reader_options, *pool_, [this] { return MakeQueue(); });
+  WEIGHTD_CHECK(reader.ok());
+  reader_ = *std::move(reader);
+}
+
+StagingRig::~StagingRig() { Destroy(); }
+
+absl::StatusOr<std::unique_ptr<ReadQueue>> StagingRig::MakeQueue() {
+  ReadQueueOptions queue_options;
+  queue_options.depth = options_.depth;
+  queue_options.slots = pool_->slots();
+  queue_options.stall_timeout = options_.stall_timeout;
+  if (queues_made_++ > 0) return MemoryReadQueue::Create(queue_options, {});
+  ASSIGN_OR_RETURN(auto queue, MemoryReadQueue::Create(queue_options, options_.reads));
+  return std::make_unique<FaultyReadQueue>(std::move(queue), options_.faults);
 }
 
 absl::StatusOr<StageOutcome> StagingRig::Run() {
@@ -69,10 +72,13 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
   input.layout = &layout_;
   input.device = &device_;
   input.destination = allocation_.get();
-  return stager_->Run(input, cancelled_, [this](uint64_t bytes) {
+  input.cancelled = &cancelled_;
+  input.on_progress = [this](uint64_t bytes) {
     progress_.push_back(bytes);
     if (cancel_at_bytes_.has_value() && bytes >= *cancel_at_bytes_) cancelled_ = true;
-  });
+  };
+  input.on_stuck = [this](const absl::Status& status) { stuck_ = status; };
+  return reader_->Run(input);
 }
 
 bool StagingRig::Equal() const {
@@ -89,8 +95,10 @@ bool StagingRig::Equal() const {
 }
 
 void StagingRig::Destroy() {
-  stager_.reset();
+  if (reader_ == nullptr) return;
+  reader_.reset();
   allocation_.reset();
+  device_.UnregisterStaging(pool_->memory());
 }
 
 Manifest ExampleManifest() {

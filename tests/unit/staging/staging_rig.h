@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "daemon/staging/stager.h"
+#include "daemon/staging/reader.h"
 #include "tests/support/device/memory_device.h"
 #include "tests/support/storage/faulty_read_queue.h"
 #include "tests/support/storage/memory_read_queue.h"
@@ -26,33 +26,42 @@ struct RigOptions {
   absl::Duration stall_timeout = absl::Seconds(60);
   MemoryDeviceOptions device = {};
   MemoryReadQueueOptions reads = {};
-  QueueFaults faults = {};
+  QueueFaults faults = {};  // of the first queue; one that takes its place has none
 };
 
-// A Stager on files, reads and a device in memory. Thread-compatible.
+// A Reader on files, reads and a device in memory. Thread-compatible.
 class StagingRig {
  public:
   explicit StagingRig(const RigOptions& options, Manifest manifest);
+  ~StagingRig();
 
-  // Plans, allocates and runs. `cancel_at_bytes` is where progress sets the flag.
+  // Plans, allocates and runs.
   absl::StatusOr<StageOutcome> Run();
   // Whether the allocation holds every tensor of the files.
   bool Equal() const;
 
   MemoryVolume& volume() { return volume_; }
   MemoryDevice& device() { return device_; }
-  Stager& stager() { return *stager_; }
+  // What on_stuck was told; OK if nothing.
+  const absl::Status& stuck() const { return stuck_; }
+  uint32_t queues_made() const { return queues_made_; }
   const std::vector<uint64_t>& progress() const { return progress_; }
   void CancelAtBytes(uint64_t bytes) { cancel_at_bytes_ = bytes; }
-  // Destroys the Stager and then the allocation, as the product does with a queue that broke.
+  // Destroys the reader and then the allocation.
   void Destroy();
 
  private:
+  absl::StatusOr<std::unique_ptr<ReadQueue>> MakeQueue();
+
+  const RigOptions options_;
   Manifest manifest_;
   std::map<std::string, std::string> contents_;
   MemoryVolume volume_;
   MemoryDevice device_;
-  std::unique_ptr<Stager> stager_;
+  std::unique_ptr<StagingPool> pool_;
+  std::unique_ptr<Reader> reader_;
+  uint32_t queues_made_ = 0;
+  absl::Status stuck_;
   std::vector<std::shared_ptr<File>> files_;
   Layout layout_;
   std::unique_ptr<Allocation> allocation_;

@@ -1,0 +1,39 @@
+#include "client/cli/stage_report.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/format_units.h"
+
+namespace weightd::cli {
+namespace {
+
+std::string TimeText(const google::protobuf::Duration& time) {
+  const double seconds =
+      static_cast<double>(time.seconds()) + static_cast<double>(time.nanos()) / 1e9;
+  return seconds < 1 ? absl::StrFormat("%.0f ms", seconds * 1000)
+                     : absl::StrFormat("%.1f s", seconds);
+}
+
+}  // namespace
+
+std::string ModesText(const v1::StageReport& report) {
+  std::vector<std::string> modes;
+  const auto add = [&](uint64_t bytes, absl::string_view how) {
+    if (bytes > 0) modes.push_back(absl::StrCat(FormatBytes(bytes), " ", how));
+  };
+  add(report.direct_bytes(), "direct");
+  add(report.cached_bytes(), "out of the page cache");
+  add(report.buffered_bytes(), "through the page cache");
+  return absl::StrJoin(modes, ", ");
+}
+
+std::string PhasesText(const v1::StageReport& report) {
+  return absl::StrCat("plan ", TimeText(report.plan_time()), ", read ",
+                      TimeText(report.read_time()), ", copy ", TimeText(report.copy_time()),
+                      ", publish ", TimeText(report.publish_time()));
+}
+
+}  // namespace weightd::cli

@@ -1,0 +1,136 @@
+#include "daemon/staging/read_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+#include "daemon/storage/steady_time.h"
+
+namespace weightd {
+namespace {
+
+// How long to wait for one thing while another, which wakes nobody, may happen.
+constexpr absl::Duration kShortWait = absl::Milliseconds(1);
+
+}  // namespace
+
+ReadLoop::ReadLoop(const ReadLoopOptions& options, StagingPool& pool,
+                   std::unique_ptr<ReadQueue> queue)
+    : options_(options), pool_(pool), queue_(std::move(queue)), depth_(options.depth_max) {}
+
+void ReadLoop::Add(Transfer* transfer) { transfers_.push_back(transfer); }
+
+bool ReadLoop::SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits) {
+  if (transfer.reads_in_flight() >= share) {
+    waits.depth = true;
+    return false;
+  }
+  const uint64_t tag = next_tag_++;
+  switch (transfer.SubmitNext(*queue_, tag, now)) {
+    case Transfer::Submitted::kYes:
+      reading_[tag] = &transfer;
+      return true;
+    case Transfer::Submitted::kNoPages:
+      waits.pages = true;
+      return false;
+    case Transfer::Submitted::kNotYet:
+      waits.free_at = std::min(waits.free_at, transfer.free_at());
+      return false;
+    case Transfer::Submitted::kNoSlot:
+      waits.slots = true;
+      return false;
+    case Transfer::Submitted::kNothingLeft:
+      return false;
+  }
+  return false;
+}
+
+ReadLoop::Waits ReadLoop::SubmitRound(absl::Time now) {
+  Waits waits;
+  const auto count = static_cast<uint32_t>(transfers_.size());
+  const uint32_t share = std::max(1U, depth_.depth() / std::max(1U, count));
+  bool any = true;
+  while (any) {
+    any = false;
+    for (size_t i = 0; i < transfers_.size(); ++i) {
+      Transfer& transfer = *transfers_[(first_ + i) % transfers_.size()];
+      any = SubmitOne(transfer, share, now, waits) || any;
+    }
+  }
+  if (!transfers_.empty()) first_ = (first_ + 1) % transfers_.size();
+  return waits;
+}
+
+absl::Duration ReadLoop::WaitFor(const Waits& waits, absl::Duration timeout, absl::Time now) const {
+  const bool copying = std::any_of(transfers_.begin(), transfers_.end(),
+                                   [](const Transfer* t) { return t->copies_in_flight() > 0; });
+  const bool ended = std::any_of(transfers_.begin(), transfers_.end(),
+                                 [](const Transfer* t) { return t->ended(); });
+  if (ended) return absl::ZeroDuration();
+  const bool reading = queue_->in_flight() > 0;
+  // Without anything of ours in flight, the slots are with another reader.
+  const bool slots_elsewhere = waits.slots && !copying && !reading;
+  if (waits.pages || slots_elsewhere || (copying && reading)) {
+    timeout = std::min(timeout, kShortWait);
+  }
+  return std::clamp(waits.free_at - now, absl::ZeroDuration(), timeout);
+}
+
+absl::Status ReadLoop::Wait(absl::Duration timeout) {
+  if (queue_->in_flight() > 0) {
+    return queue_->Poll(timeout, [&](const ReadDone& done) {
+      const auto found = reading_.find(done.tag);
+      Transfer& transfer = *found->second;
+      reading_.erase(found);
+      transfer.OnRead(done, SteadyNow());
+    });
+  }
+  for (Transfer* transfer : transfers_) {
+    if (transfer->copies_in_flight() == 0) continue;
+    transfer->PollCopies(timeout, options_.stall_timeout, SteadyNow());
+    return absl::OkStatus();
+  }
+  absl::SleepFor(timeout);
+  return absl::OkStatus();
+}
+
+void ReadLoop::TakeEnded(std::vector<Transfer*>& ended) {
+  std::erase_if(transfers_, [&](Transfer* transfer) {
+    if (!transfer->ended()) return false;
+    ended.push_back(transfer);
+    return true;
+  });
+  if (transfers_.empty()) {
+    first_ = 0;
+    depth_.Reset();
+  }
+}
+
+absl::Status ReadLoop::Step(absl::Duration timeout, std::vector<Transfer*>& ended) {
+  const absl::Time start = SteadyNow();
+  for (Transfer* transfer : transfers_) transfer->CheckCancelled();
+  const Waits waits = SubmitRound(start);
+  if (absl::Status status = Wait(WaitFor(waits, timeout, start)); !status.ok()) {
+    for (Transfer* transfer : transfers_) transfer->Abandon(status);
+    reading_.clear();
+    return status;
+  }
+  const absl::Time now = SteadyNow();
+  uint64_t bytes = 0;
+  for (Transfer* transfer : transfers_) {
+    transfer->PollCopies(absl::ZeroDuration(), options_.stall_timeout, now);
+    transfer->ReportProgress();
+    bytes += transfer->TakeBytesRead();
+  }
+  depth_.OnBytes(bytes, waits.depth, now);
+  TakeEnded(ended);
+  return absl::OkStatus();
+}
+
+std::vector<Transfer*> ReadLoop::Break() {
+  queue_.reset();
+  return std::exchange(transfers_, {});
+}
+
+}  // namespace weightd

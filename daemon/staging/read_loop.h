@@ -1,0 +1,73 @@
+#ifndef WEIGHTD_DAEMON_STAGING_READ_LOOP_H_
+#define WEIGHTD_DAEMON_STAGING_READ_LOOP_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "daemon/staging/depth_control.h"
+#include "daemon/staging/transfer.h"
+#include "daemon/storage/read_queue.h"
+
+namespace weightd {
+
+struct ReadLoopOptions {
+  uint32_t depth_max = 16;                           // reads in flight, of all transfers together
+  absl::Duration stall_timeout = absl::Seconds(60);  // of copies; the read queue has its own
+};
+
+// Runs transfers on one read queue, fairly: each of n has at most an n-th of the reads in flight
+// and of the staging buffers, and they take turns block by block.
+//
+// Thread-compatible: the thread that steps owns the queue.
+class ReadLoop {
+ public:
+  ReadLoop(const ReadLoopOptions& options, StagingPool& pool, std::unique_ptr<ReadQueue> queue);
+
+  // `transfer` stays the caller's, who takes it back from Step().
+  void Add(Transfer* transfer);
+  bool idle() const { return transfers_.empty(); }
+
+  // One round: begins what shares allow, waits up to `timeout` for something to happen, and takes
+  // it. Transfers that have ended are added to `ended`. An error is the queue's, which broke: all
+  // transfers are abandoned and stay here until Break() was called.
+  absl::Status Step(absl::Duration timeout, std::vector<Transfer*>& ended);
+  // After an error: destroys the queue, which waits for the kernel, and gives all transfers.
+  std::vector<Transfer*> Break();
+  const std::vector<Transfer*>& transfers() const { return transfers_; }
+
+  const ReadQueue& queue() const { return *queue_; }
+  uint32_t depth() const { return depth_.depth(); }
+
+ private:
+  // What a round of submitting ran into.
+  struct Waits {
+    bool pages = false;
+    bool slots = false;
+    bool depth = false;
+    absl::Time free_at = absl::InfiniteFuture();
+  };
+
+  Waits SubmitRound(absl::Time now);
+  // False when nothing could be begun for `transfer`.
+  bool SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits);
+  absl::Duration WaitFor(const Waits& waits, absl::Duration timeout, absl::Time now) const;
+  absl::Status Wait(absl::Duration timeout);
+  void TakeEnded(std::vector<Transfer*>& ended);
+
+  const ReadLoopOptions options_;
+  StagingPool& pool_;
+  std::unique_ptr<ReadQueue> queue_;
+  DepthControl depth_;
+  std::vector<Transfer*> transfers_;
+  absl::flat_hash_map<uint64_t, Transfer*> reading_;  // by tag
+  uint64_t next_tag_ = 1;
+  size_t first_ = 0;  // whose turn it is
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STAGING_READ_LOOP_H_

@@ -1,0 +1,57 @@
+#ifndef WEIGHTD_DAEMON_STAGING_STAGE_INPUT_H_
+#define WEIGHTD_DAEMON_STAGING_STAGE_INPUT_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "daemon/device/device.h"
+#include "daemon/format/manifest.h"
+#include "daemon/staging/layout.h"
+#include "daemon/storage/volume.h"
+
+// What goes into one job's reading, and what comes out. Plain data: thread-compatible.
+
+namespace weightd {
+
+// Everything pointed to outlives the run.
+struct StageInput {
+  const Manifest* manifest = nullptr;
+  absl::Span<const std::shared_ptr<File>> files;  // like manifest->shards
+  const Layout* layout = nullptr;
+  Device* device = nullptr;
+  Allocation* destination = nullptr;
+  const std::atomic<bool>* cancelled = nullptr;
+  // Of reads; 0 is no limit.
+  uint64_t bytes_per_second_max = 0;
+
+  // Both are called on the thread of a reader, and must be quick.
+  // Bytes in place so far, after every few blocks.
+  std::function<void(uint64_t bytes_done)> on_progress;
+  // The run has failed, and still waits for the kernel: on a volume that hangs, for ever.
+  std::function<void(const absl::Status& status)> on_stuck;
+};
+
+struct StageOutcome {
+  // Of data sections, by how they were read; the sum is all of them.
+  uint64_t direct_bytes = 0;    // past the page cache
+  uint64_t cached_bytes = 0;    // copied out of it
+  uint64_t buffered_bytes = 0;  // through it, since the file or the kernel refuses direct reads
+  uint64_t tensors_moved = 0;
+  absl::Duration read_time;  // until the last block was read
+  absl::Duration copy_time;  // from then until everything was in its place
+  // What the read path had to do without, each a sentence.
+  std::vector<std::string> fallbacks;
+
+  uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STAGING_STAGE_INPUT_H_

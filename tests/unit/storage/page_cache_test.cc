@@ -1,0 +1,69 @@
+#include "daemon/storage/page_cache.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "common/unique_fd.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/common/temp_dir.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint64_t kExt4 = EXT4_SUPER_MAGIC;
+
+TEST(PageCacheTest, NearlyAllPagesAreAll) {
+  EXPECT_TRUE(JudgeCache(kExt4, 1000, 1000).cached);
+  EXPECT_TRUE(JudgeCache(kExt4, 970, 1000).cached);
+  EXPECT_FALSE(JudgeCache(kExt4, 960, 1000).cached);
+  EXPECT_FALSE(JudgeCache(kExt4, 0, 1).cached);
+  EXPECT_TRUE(JudgeCache(kExt4, 1, 1).cached);
+  EXPECT_TRUE(JudgeCache(kExt4, 0, 1000).known);
+}
+
+TEST(PageCacheTest, WhatIsAssumedWhereTheKernelDoesNotTell) {
+  EXPECT_FALSE(JudgeCache(kExt4, std::nullopt, 10).cached);
+  EXPECT_FALSE(JudgeCache(kExt4, std::nullopt, 10).known);
+  EXPECT_TRUE(JudgeCache(TMPFS_MAGIC, std::nullopt, 10).cached);
+  EXPECT_TRUE(JudgeCache(RAMFS_MAGIC, 0, 10).cached);
+  EXPECT_FALSE(JudgeCache(TMPFS_MAGIC, 10, 10).known);
+  // The pages that a file of an overlay has there are not its own.
+  EXPECT_FALSE(JudgeCache(OVERLAYFS_SUPER_MAGIC, 10, 10).cached);
+  EXPECT_FALSE(JudgeCache(OVERLAYFS_SUPER_MAGIC, 10, 10).known);
+}
+
+TEST(PageCacheTest, SeesWhatTheKernelHas) {
+  const testing::TempDir dir;
+  const UniqueFd fd(::open(dir.File("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const std::string bytes(1 << 20, 'x');
+  ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  const CacheLook written = LookInPageCache(fd.get(), 0, bytes.size());
+  if (!written.known) GTEST_SKIP() << "cachestat(2) does not tell here";
+  EXPECT_TRUE(written.cached);
+  ASSERT_EQ(::fdatasync(fd.get()), 0);
+  ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_FALSE(LookInPageCache(fd.get(), 0, bytes.size()).cached);
+  char byte = 0;
+  ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM), 0);  // no read-ahead
+  ASSERT_EQ(::pread(fd.get(), &byte, 1, 8192), 1);
+  EXPECT_TRUE(LookInPageCache(fd.get(), 8192, 4096).cached);
+  EXPECT_FALSE(LookInPageCache(fd.get(), 0, bytes.size()).cached);
+}
+
+TEST(PageCacheTest, MemoryIsAlwaysCached) {
+  const UniqueFd fd(::memfd_create("test", MFD_CLOEXEC));
+  EXPECT_TRUE(LookInPageCache(fd.get(), 0, 1 << 20).cached);
+  EXPECT_FALSE(IsRemoteFileSystem(fd.get()));
+}
+
+TEST(PageCacheTest, WhatIsNoFileIsNotCached) {
+  EXPECT_FALSE(LookInPageCache(-1, 0, 4096).cached);
+  EXPECT_FALSE(IsRemoteFileSystem(-1));
+}
+
+}  // namespace
+}  // namespace weightd
