@@ -7,6 +7,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/model_name.h"
+#include "daemon/catalog/read_text.h"
 #include "daemon/format/text.h"
 
 namespace weightd {
@@ -53,11 +54,11 @@ absl::StatusOr<SafetensorsIndex> ReadIndex(const Checkpoint& checkpoint,
                            absl::StrCat("read index ", path, ": it has ", bytes, " bytes, at most ",
                                         kSafetensorsIndexBytesMax, " are allowed"));
   }
-  std::string text(bytes, '\0');
-  RETURN_IF_ERROR(WithReason(
-      (*file)->ReadAt(0, absl::MakeSpan(reinterpret_cast<std::byte*>(text.data()), text.size()))));
+  auto text = ReadText(**file, 0, bytes);
+  if (!text.ok()) return WithReason(text.status());
   return ParseSafetensorsIndex(
-      text, path, {.tensors_max = options.tensors_max, .shards_max = options.shards_max});
+      *std::move(text), path,
+      {.tensors_max = options.tensors_max, .shards_max = options.shards_max});
 }
 
 absl::StatusOr<OpenShardsResult> OpenShards(Checkpoint& checkpoint, const CatalogOptions& options) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/catalog/read_text.h"
 #include "daemon/format/text.h"
 
 namespace weightd {
@@ -25,11 +26,8 @@ absl::StatusOr<SafetensorsHeader> ReadHeader(const File& file, const CatalogOpti
   RETURN_IF_ERROR(file.ReadAt(0, prefix));
   ASSIGN_OR_RETURN(const uint64_t header_bytes,
                    ParseSafetensorsPrefix(prefix, file_bytes, file.path(), limits));
-  std::string header(header_bytes, '\0');
-  RETURN_IF_ERROR(
-      file.ReadAt(kSafetensorsPrefixBytes,
-                  absl::MakeSpan(reinterpret_cast<std::byte*>(header.data()), header.size())));
-  return ParseSafetensorsHeader(header, file_bytes, file.path(), limits);
+  ASSIGN_OR_RETURN(std::string header, ReadText(file, kSafetensorsPrefixBytes, header_bytes));
+  return ParseSafetensorsHeader(std::move(header), file_bytes, file.path(), limits);
 }
 
 absl::Status Invalid(absl::string_view message) {

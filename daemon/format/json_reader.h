@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_DAEMON_FORMAT_JSON_READER_H_
 #define WEIGHTD_DAEMON_FORMAT_JSON_READER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -9,8 +10,10 @@
 
 // Strict JSON, token by token: no tree of the text is ever built.
 //
-// Stricter than the parser beneath: a byte order mark and NUL (which that parser takes for the end)
-// are refused, integers stay integers, and nesting has a limit. Thread-safe.
+// Stricter than the parser beneath: what is not UTF-8, a byte order mark, control characters (NUL,
+// which that parser takes for the end, and those that it lets pass in strings), unpaired surrogates
+// and numbers beyond the range of a double are refused, integers stay integers, and nesting has a
+// limit. That parser also refuses a zero with an exponent above 308, which is valid. Thread-safe.
 
 namespace weightd {
 
@@ -28,7 +31,7 @@ struct JsonScalar {
   };
   Kind kind = Kind::kNull;
   uint64_t number = 0;           // of kUnsigned
-  absl::string_view text = {};   // of kString, without escapes; of kNumber as written, if known
+  absl::string_view text = {};   // of kString, without escapes; of kNumber as written
   std::string Describe() const;  // for messages: `a string "x"`, `the number -1`
 };
 
@@ -48,15 +51,18 @@ class JsonHandler {
 // DATA_LOSS/CHECKPOINT_INVALID: the text breaks a rule of its format.
 absl::Status JsonError(absl::string_view message);
 
+// Room behind the text that ReadJson needs. A string that has it reserved is not copied.
+inline constexpr size_t kJsonPaddingBytes = 16;
+
 struct JsonSource {
-  absl::string_view text;
+  std::string text;          // is overwritten: strings are decoded where they stand
   absl::string_view what;    // what is read, for messages: "header of a.safetensors"
   uint64_t file_offset = 0;  // of `text` in its file, for messages
 };
 
 // Reads the whole text. Errors, the handler's included, begin with "read <what> at <offset>: ",
 // where the offset is in the file and just behind the token that is wrong.
-absl::Status ReadJson(const JsonSource& source, JsonHandler& handler);
+absl::Status ReadJson(JsonSource source, JsonHandler& handler);
 
 }  // namespace weightd
 

@@ -176,8 +176,7 @@ absl::StatusOr<uint64_t> ParseSafetensorsPrefix(absl::Span<const std::byte> pref
   return header_bytes;
 }
 
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view header,
-                                                         uint64_t file_bytes,
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
                                                          absl::string_view path,
                                                          const SafetensorsLimits& limits) {
   const uint64_t data_offset = kSafetensorsPrefixBytes + header.size();
@@ -188,8 +187,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view heade
   SafetensorsHandler parsed(
       limits, std::min<uint64_t>(header.size() / kEntryBytesGuess, limits.tensors_max));
   const std::string what = absl::StrCat("header of ", path);
-  const JsonSource source = {.text = header, .what = what, .file_offset = kSafetensorsPrefixBytes};
-  RETURN_IF_ERROR(WithFile(ReadJson(source, parsed), path));
+  JsonSource source = {
+      .text = std::move(header), .what = what, .file_offset = kSafetensorsPrefixBytes};
+  RETURN_IF_ERROR(WithFile(ReadJson(std::move(source), parsed), path));
   RETURN_IF_ERROR(CheckNamesUnique(parsed.tensors, path));
 
   const std::vector<uint32_t> order = ValidationOrder(parsed.ranges);

@@ -54,9 +54,9 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;  // `__metadata__`
 };
 
-// `header` is the JSON text behind the prefix, all of it.
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view header,
-                                                         uint64_t file_bytes,
+// `header` is the JSON text behind the prefix, all of it. It is not copied if it has room for
+// kJsonPaddingBytes more.
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
                                                          absl::string_view path,
                                                          const SafetensorsLimits& limits = {});
 

@@ -209,8 +209,7 @@ absl::Status SafetensorsIndexLimits::Validate() const {
   return check("shards_max", shards_max, kShardsCeiling);
 }
 
-absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(absl::string_view text,
-                                                       absl::string_view path,
+absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(std::string text, absl::string_view path,
                                                        const SafetensorsIndexLimits& limits) {
   const std::string what = absl::StrCat("index ", path);
   const auto with_path = [&](const absl::Status& status) {
@@ -221,7 +220,7 @@ absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(absl::string_view text,
                                                 kSafetensorsIndexBytesMax, " are allowed")));
   }
   IndexHandler handler(limits);
-  RETURN_IF_ERROR(ReadJson({.text = text, .what = what}, handler));
+  RETURN_IF_ERROR(ReadJson({.text = std::move(text), .what = what}, handler));
   if (!handler.has_map()) return with_path(JsonError("no weight_map"));
   SafetensorsIndex index = handler.Take();
   if (index.entries.empty()) return with_path(JsonError("weight_map names no tensor"));

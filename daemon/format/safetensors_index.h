@@ -35,12 +35,12 @@ struct SafetensorsIndex {
   std::optional<uint64_t> total_size;
 };
 
-// `path` is for messages. DATA_LOSS/CHECKPOINT_INVALID for text that breaks the rules: both levels
-// are objects, `weight_map` is there once and names a tensor at least, its values are strings, no
-// tensor occurs twice. PERMISSION_DENIED/PATH_OUTSIDE_ROOT for a shard that is not a plain file
-// name. RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond the limits or kSafetensorsIndexBytesMax.
-absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(absl::string_view text,
-                                                       absl::string_view path,
+// `path` is for messages; `text` is not copied if it has room for kJsonPaddingBytes more.
+// DATA_LOSS/CHECKPOINT_INVALID for text that breaks the rules: both levels are objects,
+// `weight_map` is there once and names a tensor at least, its values are strings, no tensor occurs
+// twice. PERMISSION_DENIED/PATH_OUTSIDE_ROOT for a shard that is not a plain file name.
+// RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond the limits or kSafetensorsIndexBytesMax.
+absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(std::string text, absl::string_view path,
                                                        const SafetensorsIndexLimits& limits = {});
 
 }  // namespace weightd

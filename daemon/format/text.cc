@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kQuotedBytesMax = 128;
 constexpr uint64_t kHighBits = 0x8080808080808080;
+constexpr uint64_t kSpaces = 0x2020202020202020;
 
 bool IsContinuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
@@ -51,6 +52,25 @@ size_t FindInvalidUtf8(absl::string_view text) {
     const size_t bytes = CharacterBytes(text.substr(i));
     if (bytes == 0) return i;
     i += bytes;
+  }
+  return absl::string_view::npos;
+}
+
+size_t FindControlCharacter(absl::string_view text) {
+  const auto is_control = [](char c) {
+    return static_cast<uint8_t>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r';
+  };
+  size_t i = 0;
+  for (; text.size() - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, sizeof(word));
+    if (((word - kSpaces) & ~word & kHighBits) == 0) continue;  // no byte is below a space
+    for (size_t j = i; j < i + sizeof(word); ++j) {
+      if (is_control(text[j])) return j;
+    }
+  }
+  for (; i < text.size(); ++i) {
+    if (is_control(text[i])) return i;
   }
   return absl::string_view::npos;
 }

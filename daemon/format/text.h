@@ -14,6 +14,10 @@ namespace weightd {
 // forms, nothing above U+10FFFF), or npos.
 size_t FindInvalidUtf8(absl::string_view text);
 
+// Position of the first control character (below 0x20) that is neither tab, line feed nor carriage
+// return, or npos.
+size_t FindControlCharacter(absl::string_view text);
+
 // `text` in double quotes for a message: control characters, quotes and what is not UTF-8 escaped,
 // at most 128 bytes of it, with "..." after what was cut.
 std::string Quoted(absl::string_view text);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 #include "common/dtype.h"
@@ -56,9 +57,9 @@ void FuzzSafetensorsHeader(const uint8_t* data, size_t size) {
 
   uint64_t data_bytes = 0;
   std::memcpy(&data_bytes, data, sizeof(data_bytes));
-  const absl::string_view text(reinterpret_cast<const char*>(data) + 8, size - 8);
+  std::string text(reinterpret_cast<const char*>(data) + 8, size - 8);
   if (data_bytes > ~uint64_t{0} - size) return;
-  const auto header = ParseSafetensorsHeader(text, size + data_bytes, kPath);
+  const auto header = ParseSafetensorsHeader(std::move(text), size + data_bytes, kPath);
   if (header.ok()) {
     RequireTiling(*header);
   } else {
@@ -67,8 +68,8 @@ void FuzzSafetensorsHeader(const uint8_t* data, size_t size) {
 }
 
 void FuzzSafetensorsIndex(const uint8_t* data, size_t size) {
-  const absl::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto index = ParseSafetensorsIndex(text, kPath);
+  std::string text(reinterpret_cast<const char*>(data), size);
+  const auto index = ParseSafetensorsIndex(std::move(text), kPath);
   if (!index.ok()) return RequireGoodError(index.status());
   Require(!index->entries.empty(), "an index names a tensor");
   for (const SafetensorsIndex::Entry& entry : index->entries) {

@@ -15,7 +15,8 @@ namespace weightd::testing {
 inline absl::StatusOr<SafetensorsHeader> ParseHeader(absl::string_view header,
                                                      uint64_t data_bytes = 0,
                                                      const SafetensorsLimits& limits = {}) {
-  return ParseSafetensorsHeader(header, kSafetensorsPrefixBytes + header.size() + data_bytes,
+  return ParseSafetensorsHeader(std::string(header),
+                                kSafetensorsPrefixBytes + header.size() + data_bytes,
                                 "m.safetensors", limits);
 }
 

@@ -21,7 +21,8 @@ absl::StatusOr<SafetensorsHeader> ParseFile(absl::string_view file) {
   const auto header_bytes =
       ParseSafetensorsPrefix(Bytes(file.substr(0, 8)), file.size(), "example.safetensors");
   if (!header_bytes.ok()) return header_bytes.status();
-  return ParseSafetensorsHeader(file.substr(8, *header_bytes), file.size(), "example.safetensors");
+  return ParseSafetensorsHeader(std::string(file.substr(8, *header_bytes)), file.size(),
+                                "example.safetensors");
 }
 
 TEST(SafetensorsExampleTest, ReadsTheWorkedExample) {

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 
 absl::StatusOr<SafetensorsIndex> Parse(absl::string_view text,
                                        const SafetensorsIndexLimits& limits = {}) {
-  return ParseSafetensorsIndex(text, "m.safetensors.index.json", limits);
+  return ParseSafetensorsIndex(std::string(text), "m.safetensors.index.json", limits);
 }
 
 std::string OneShard(absl::string_view shard_json) {

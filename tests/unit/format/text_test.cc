@@ -25,6 +25,21 @@ TEST(TextTest, FindsTheFirstByteThatIsNotUtf8) {
   EXPECT_EQ(FindInvalidUtf8("ab\xF0\x9F\x98"), 2u);
 }
 
+TEST(TextTest, FindsTheFirstControlCharacter) {
+  EXPECT_EQ(FindControlCharacter(""), kNone);
+  EXPECT_EQ(FindControlCharacter("\t\n\r plain text of some lines\r\n\twith white space\n"), kNone);
+  EXPECT_EQ(FindControlCharacter("\x7F\xC3\xA9\xF0\x9F\x98\x80\xFF\x80"), kNone);
+  for (size_t position = 0; position < 20; ++position) {
+    for (const char c : {'\0', '\x01', '\b', '\v', '\f', '\x0E', '\x1A', '\x1F'}) {
+      std::string text(20, 'a');
+      text[position] = c;
+      EXPECT_EQ(FindControlCharacter(text), position);
+      text.replace(0, position, position, '\n');
+      EXPECT_EQ(FindControlCharacter(text), position);
+    }
+  }
+}
+
 TEST(TextTest, QuotesForMessages) {
   EXPECT_EQ(Quoted("model.norm"), "\"model.norm\"");
   EXPECT_EQ(Quoted("a\nb\"c"), "\"a\\nb\\\"c\"");
