@@ -18,7 +18,9 @@ namespace {
 
 constexpr uint64_t kTensorsCeiling = 16'000'000;
 constexpr uint64_t kShardsCeiling = 65'536;
-constexpr size_t kFileNameBytesMax = 255;       // NAME_MAX of Linux
+constexpr size_t kFileNameBytesMax = 255;  // NAME_MAX of Linux
+// An entry with two short names; real ones are longer. Decides what is reserved.
+constexpr size_t kEntryBytesGuess = 60;
 constexpr size_t kTensorNameBytesMax = 65'535;  // as in a header
 
 absl::Status LimitExceeded(absl::string_view message) {
@@ -36,7 +38,9 @@ bool IsPlainFileName(absl::string_view name) {
 // Thread-compatible; used for one text. Shards are numbered in the order of their first mention.
 class IndexHandler final : public JsonHandler {
  public:
-  explicit IndexHandler(const SafetensorsIndexLimits& limits) : limits_(limits) {}
+  IndexHandler(const SafetensorsIndexLimits& limits, size_t entries_hint) : limits_(limits) {
+    index_.entries.reserve(entries_hint);
+  }
 
   absl::Status StartObject() override {
     if (at_ == At::kStart) return GoTo(At::kRoot);
@@ -126,6 +130,11 @@ class IndexHandler final : public JsonHandler {
 
   absl::Status ShardName(absl::string_view name) {
     SafetensorsIndex::Entry& entry = index_.entries.back();
+    // Neighbours mostly lie in one file.
+    if (!index_.shards.empty() && index_.shards[last_shard_] == name) {
+      entry.shard_index = last_shard_;
+      return GoTo(At::kMapKey);
+    }
     if (!IsPlainFileName(name)) {
       return ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kPathOutsideRoot,
                              absl::StrCat("tensor ", Quoted(entry.tensor), " lies in ",
@@ -133,14 +142,14 @@ class IndexHandler final : public JsonHandler {
     }
     const auto found = shard_numbers_.find(name);
     if (found != shard_numbers_.end()) {
-      entry.shard_index = found->second;
+      entry.shard_index = last_shard_ = found->second;
       return GoTo(At::kMapKey);
     }
     if (index_.shards.size() >= limits_.shards_max) {
       return LimitExceeded(
           absl::StrCat("more shards than the ", limits_.shards_max, " that are allowed"));
     }
-    entry.shard_index = static_cast<uint32_t>(index_.shards.size());
+    entry.shard_index = last_shard_ = static_cast<uint32_t>(index_.shards.size());
     index_.shards.emplace_back(name);
     shard_numbers_.emplace(index_.shards.back(), entry.shard_index);
     return GoTo(At::kMapKey);
@@ -165,6 +174,7 @@ class IndexHandler final : public JsonHandler {
   bool is_metadata_object_ = false;
   bool is_total_size_ = false;  // the next value is metadata.total_size
   SafetensorsIndex index_;
+  uint32_t last_shard_ = 0;  // of the last entry, once there is one
   absl::flat_hash_map<std::string, uint32_t> shard_numbers_;
 };
 
@@ -187,6 +197,13 @@ void SortShards(SafetensorsIndex& index) {
 }
 
 absl::Status CheckNamesUnique(const SafetensorsIndex& index) {
+  // Most writers sort the names.
+  using Entry = SafetensorsIndex::Entry;
+  const auto not_ascending = [](const Entry& a, const Entry& b) { return a.tensor >= b.tensor; };
+  if (std::adjacent_find(index.entries.begin(), index.entries.end(), not_ascending) ==
+      index.entries.end()) {
+    return absl::OkStatus();
+  }
   absl::flat_hash_set<absl::string_view> names;
   names.reserve(index.entries.size());
   for (const SafetensorsIndex::Entry& entry : index.entries) {
@@ -219,7 +236,8 @@ absl::StatusOr<SafetensorsIndex> ParseSafetensorsIndex(std::string text, absl::s
     return with_path(LimitExceeded(absl::StrCat("it has ", text.size(), " bytes, at most ",
                                                 kSafetensorsIndexBytesMax, " are allowed")));
   }
-  IndexHandler handler(limits);
+  IndexHandler handler(limits,
+                       std::min<uint64_t>(text.size() / kEntryBytesGuess, limits.tensors_max));
   RETURN_IF_ERROR(ReadJson({.text = std::move(text), .what = what}, handler));
   if (!handler.has_map()) return with_path(JsonError("no weight_map"));
   SafetensorsIndex index = handler.Take();

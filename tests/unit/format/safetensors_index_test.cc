@@ -76,6 +76,21 @@ TEST(SafetensorsIndexTest, RefusesATensorThatOccursTwice) {
                 "tensor \"w\" occurs twice");
   ExpectInvalid(R"({"weight_map":{"w":"a.safetensors","\u0077":"a.safetensors"}})",
                 "tensor \"w\" occurs twice");
+  ExpectInvalid(R"({"weight_map":{"v":"a.safetensors","w":"a.safetensors","v":"a.safetensors"}})",
+                "tensor \"v\" occurs twice");
+  ExpectInvalid(R"({"weight_map":{"a":"a.safetensors","v":"a.safetensors","v":"a.safetensors"}})",
+                "tensor \"v\" occurs twice");
+}
+
+TEST(SafetensorsIndexTest, AcceptsNamesAndShardsInAnyOrder) {
+  ASSERT_OK_AND_ASSIGN(const SafetensorsIndex index,
+                       Parse(R"({"weight_map":{"d":"z","a":"x","c":"z","b":"y","e":"x"}})"));
+  EXPECT_THAT(index.shards, ElementsAre("x", "y", "z"));
+  std::vector<std::string> entries;
+  for (const SafetensorsIndex::Entry& entry : index.entries) {
+    entries.push_back(absl::StrCat(entry.tensor, entry.shard_index));
+  }
+  EXPECT_THAT(entries, ElementsAre("d2", "a0", "c2", "b1", "e0"));
 }
 
 TEST(SafetensorsIndexTest, RefusesTheWrongTypes) {
