@@ -109,9 +109,10 @@ absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) con
   ASSIGN_OR_RETURN(OpenShardsResult shards, OpenShards(opened.checkpoint, options_));
   opened.checkpoint.problem.clear();
   opened.files = std::move(shards.files);
-  ASSIGN_OR_RETURN(std::vector<SafetensorsHeader> headers, ReadHeaders(opened.files, options_));
+  const SafetensorsIndex* index = shards.index.has_value() ? &*shards.index : nullptr;
+  ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.files, index, options_));
   ASSIGN_OR_RETURN(opened.manifest,
-                   AssembleManifest(opened.checkpoint, std::move(headers), shards.index, options_));
+                   AssembleManifest(opened.checkpoint, std::move(headers), index, options_));
   return opened;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
@@ -57,22 +58,65 @@ absl::Status CheckIndex(const Checkpoint& checkpoint, const Manifest& manifest,
   return absl::OkStatus();
 }
 
+absl::Status CheckTensors(const Checkpoint& checkpoint, const Manifest& manifest,
+                          const SafetensorsIndex* index) {
+  ShardOfTensor shard_of;
+  shard_of.reserve(manifest.tensors.size());
+  for (const TensorEntry& tensor : manifest.tensors) {
+    const auto [known, is_new] = shard_of.emplace(tensor.name, tensor.shard_index);
+    if (is_new) continue;
+    return Invalid(absl::StrCat("open ", checkpoint.model, ": tensor ", Quoted(tensor.name),
+                                " is in ", manifest.shards[known->second].path, " and in ",
+                                manifest.shards[tensor.shard_index].path));
+  }
+  return index != nullptr ? CheckIndex(checkpoint, manifest, shard_of, *index) : absl::OkStatus();
+}
+
+using Names = std::vector<absl::string_view>;
+
+// The tensors that the index names for each shard.
+std::vector<Names> NamesByShard(const SafetensorsIndex& index) {
+  std::vector<Names> names(index.shards.size());
+  for (Names& shard : names) shard.reserve(index.entries.size() / names.size() * 2);
+  for (const SafetensorsIndex::Entry& entry : index.entries) {
+    names[entry.shard_index].push_back(entry.tensor);
+  }
+  return names;
+}
+
+// Whether the tensors are those with `names`. Both are unique.
+bool HasExactly(const SafetensorsHeader& header, const Names& names) {
+  if (header.tensors.size() != names.size()) return false;
+  absl::flat_hash_set<absl::string_view> tensors;
+  tensors.reserve(header.tensors.size());
+  for (const TensorEntry& tensor : header.tensors) tensors.insert(tensor.name);
+  return std::all_of(names.begin(), names.end(),
+                     [&](absl::string_view name) { return tensors.contains(name); });
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<SafetensorsHeader>> ReadHeaders(
-    absl::Span<const std::shared_ptr<File>> files, const CatalogOptions& options) {
+absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>> files,
+                                         const SafetensorsIndex* index,
+                                         const CatalogOptions& options) {
+  const std::vector<Names> names = index != nullptr ? NamesByShard(*index) : std::vector<Names>();
   std::vector<absl::StatusOr<SafetensorsHeader>> results(files.size(),
                                                          absl::CancelledError("not read"));
   // Files are taken in order, so whatever fails, all before it are being read or done: the first
   // error in the order of the files is always found.
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;
+  std::atomic<bool> as_indexed = index != nullptr;
   const auto work = [&] {
     while (!failed.load()) {
       const size_t i = next.fetch_add(1);
       if (i >= files.size()) return;
       results[i] = ReadHeader(*files[i], options);
-      if (!results[i].ok()) failed.store(true);
+      if (!results[i].ok()) {
+        failed.store(true);
+      } else if (as_indexed.load() && !HasExactly(*results[i], names[i])) {
+        as_indexed.store(false);
+      }
     }
   };
   const size_t helpers_max = std::min<size_t>(options.header_threads, files.size());
@@ -87,26 +131,26 @@ absl::StatusOr<std::vector<SafetensorsHeader>> ReadHeaders(
   work();
   for (std::thread& helper : helpers) helper.join();
 
-  std::vector<SafetensorsHeader> headers;
-  headers.reserve(results.size());
+  ShardHeaders shards;
+  shards.as_indexed = as_indexed.load();
+  shards.headers.reserve(results.size());
   for (absl::StatusOr<SafetensorsHeader>& result : results) {
     RETURN_IF_ERROR(result.status());
-    headers.push_back(*std::move(result));
+    shards.headers.push_back(*std::move(result));
   }
-  return headers;
+  return shards;
 }
 
-absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint,
-                                          std::vector<SafetensorsHeader> headers,
-                                          const std::optional<SafetensorsIndex>& index,
+absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint, ShardHeaders shards,
+                                          const SafetensorsIndex* index,
                                           const CatalogOptions& options) {
   uint64_t count = 0;
-  for (const SafetensorsHeader& header : headers) count += header.tensors.size();
+  for (const SafetensorsHeader& header : shards.headers) count += header.tensors.size();
   if (count > options.tensors_max) return TooManyTensors(checkpoint, count, options.tensors_max);
 
   Manifest manifest;
   manifest.tensors.reserve(count);
-  for (SafetensorsHeader& header : headers) {
+  for (SafetensorsHeader& header : shards.headers) {
     const uint32_t shard_index = static_cast<uint32_t>(manifest.shards.size());
     manifest.shards.push_back(std::move(header.shard));
     for (TensorEntry& tensor : header.tensors) {
@@ -115,17 +159,7 @@ absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint,
     }
     manifest.metadata.merge(header.metadata);  // keeps what is there
   }
-
-  ShardOfTensor shard_of;
-  shard_of.reserve(count);
-  for (const TensorEntry& tensor : manifest.tensors) {
-    const auto [known, is_new] = shard_of.emplace(tensor.name, tensor.shard_index);
-    if (is_new) continue;
-    return Invalid(absl::StrCat("open ", checkpoint.model, ": tensor ", Quoted(tensor.name),
-                                " is in ", manifest.shards[known->second].path, " and in ",
-                                manifest.shards[tensor.shard_index].path));
-  }
-  if (index.has_value()) RETURN_IF_ERROR(CheckIndex(checkpoint, manifest, shard_of, *index));
+  if (!shards.as_indexed) RETURN_IF_ERROR(CheckTensors(checkpoint, manifest, index));
   return manifest;
 }
 

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,17 +17,24 @@
 
 namespace weightd {
 
-// The headers of `files`, in their order, read by at most `options.header_threads` threads, the
-// caller's included. Of several errors the first file's is returned. Each thread holds one header's
-// text at a time, at most 100 MB.
-absl::StatusOr<std::vector<SafetensorsHeader>> ReadHeaders(
-    absl::Span<const std::shared_ptr<File>> files, const CatalogOptions& options);
+struct ShardHeaders {
+  std::vector<SafetensorsHeader> headers;  // like the files
+  // Every file has the tensors that the index names for it, and no others. So no tensor is in two
+  // files: an index names each once.
+  bool as_indexed = false;
+};
+
+// The headers of `files`, read by at most `options.header_threads` threads, the caller's included.
+// `index` is null without one. Of several errors the first file's is returned. Each thread holds
+// one header's text at a time, at most 100 MB.
+absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>> files,
+                                         const SafetensorsIndex* index,
+                                         const CatalogOptions& options);
 
 // Puts headers together and checks them against each other and the index: no tensor twice, every
 // tensor of the index in the file that it names. `checkpoint` is for messages and the limits.
-absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint,
-                                          std::vector<SafetensorsHeader> headers,
-                                          const std::optional<SafetensorsIndex>& index,
+absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint, ShardHeaders shards,
+                                          const SafetensorsIndex* index,
                                           const CatalogOptions& options);
 
 }  // namespace weightd

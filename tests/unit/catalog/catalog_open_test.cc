@@ -106,6 +106,20 @@ TEST_F(CatalogOpenTest, RefusesAnIndexThatNamesATensorItsShardLacks) {
                                          HasSubstr("as the index says, it is in m/x.safetensors")));
 }
 
+TEST_F(CatalogOpenTest, RefusesATensorInTwoShardsThatTheIndexNamesOnce) {
+  ASSERT_OK(WriteSafetensors(first_.File("m/x.safetensors"), Specs()));
+  const std::vector<TensorSpec> y = {Specs("y.")[0], Specs()[1]};
+  ASSERT_OK(WriteSafetensors(first_.File("m/y.safetensors"), y));
+  const auto refused = ReasonIs(Reason::kCheckpointInvalid,
+                                HasSubstr("\"b\" is in m/x.safetensors and in m/y.safetensors"));
+  const std::string x = R"("a":"x.safetensors","b":"x.safetensors","c":"x.safetensors")";
+  WriteIndex(absl::StrCat("{", x, R"(,"y.a":"y.safetensors"})"));
+  EXPECT_THAT(FindAndOpen("m"), refused);
+  // As many names as the file has tensors.
+  WriteIndex(absl::StrCat("{", x, R"(,"y.a":"y.safetensors","y.b":"y.safetensors"})"));
+  EXPECT_THAT(FindAndOpen("m"), refused);
+}
+
 TEST_F(CatalogOpenTest, RefusesAnIndexThatLeavesItsDirectory) {
   WriteOne("m/x.safetensors");
   WriteOne("other.safetensors");
