@@ -17,7 +17,7 @@
 namespace weightd {
 namespace {
 
-// Fills in what needs the files: sizes, the index's shards, what is wrong.
+// Fills in what needs the files: sizes, the index and its shards, what is wrong.
 void Describe(Checkpoint& checkpoint, const CatalogOptions& options) {
   const absl::Status status = OpenShards(checkpoint, options).status();
   checkpoint.problem = std::string(status.message());
@@ -75,6 +75,7 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
     for (Checkpoint& checkpoint : found) {
       if (!models.insert(checkpoint.model).second) continue;
       Describe(checkpoint, options_);
+      checkpoint.index.reset();
       all.push_back(std::move(checkpoint));
     }
   }
@@ -106,13 +107,13 @@ absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model) const {
 absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) const {
   OpenedCheckpoint opened;
   opened.checkpoint = checkpoint;
-  ASSIGN_OR_RETURN(OpenShardsResult shards, OpenShards(opened.checkpoint, options_));
+  ASSIGN_OR_RETURN(opened.files, OpenShards(opened.checkpoint, options_));
   opened.checkpoint.problem.clear();
-  opened.files = std::move(shards.files);
-  const SafetensorsIndex* index = shards.index.has_value() ? &*shards.index : nullptr;
-  ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.files, index, options_));
+  const std::shared_ptr<const CheckpointIndex> index = std::move(opened.checkpoint.index);
+  const SafetensorsIndex* content = index != nullptr ? &index->content : nullptr;
+  ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.files, content, options_));
   ASSIGN_OR_RETURN(opened.manifest,
-                   AssembleManifest(opened.checkpoint, std::move(headers), index, options_));
+                   AssembleManifest(opened.checkpoint, std::move(headers), content, options_));
   return opened;
 }
 

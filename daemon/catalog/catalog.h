@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "daemon/format/manifest.h"
+#include "daemon/format/safetensors_index.h"
 #include "daemon/storage/volume.h"
 
 // Which checkpoints exist below the roots, under which names.
@@ -31,6 +32,12 @@
 
 namespace weightd {
 
+// What an index file held when it was read.
+struct CheckpointIndex {
+  FileIdentity identity;  // of the file
+  SafetensorsIndex content;
+};
+
 // A checkpoint that was found; its files have not been opened.
 struct Checkpoint {
   std::string model;
@@ -43,6 +50,9 @@ struct Checkpoint {
   // Why it cannot be opened, where that shows without reading headers (an index that is not valid,
   // or names a missing shard): the text that Open() would give. Empty is good.
   std::string problem;
+  // From Find(), where the checkpoint has one: Open() reads it again only where the file is not
+  // what it was. Large, so neither List() nor Open() give it out.
+  std::shared_ptr<const CheckpointIndex> index;
 };
 
 // A checkpoint whose files are open and whose headers have been read and checked.

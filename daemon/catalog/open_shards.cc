@@ -24,16 +24,14 @@ absl::Status WithReason(const absl::Status& status) {
 }
 
 // Why shard `shard` cannot be opened, in words of the checkpoint where it is simply not there.
-absl::Status ShardProblem(const Checkpoint& checkpoint,
-                          const std::optional<SafetensorsIndex>& index, size_t shard,
-                          const absl::Status& status) {
+absl::Status ShardProblem(const Checkpoint& checkpoint, size_t shard, const absl::Status& status) {
   if (!absl::IsNotFound(status)) return WithReason(status);
   const std::string& path = checkpoint.shard_paths[shard];
-  if (!index.has_value()) {
+  if (checkpoint.index == nullptr) {
     return Invalid(absl::StrCat("open ", path, ": no such file, wanted as a shard of ",
                                 checkpoint.directory.empty() ? path : checkpoint.directory));
   }
-  for (const SafetensorsIndex::Entry& entry : index->entries) {
+  for (const SafetensorsIndex::Entry& entry : checkpoint.index->content.entries) {
     if (entry.shard_index != shard) continue;
     return Invalid(absl::StrCat("open ", path, ": no such file, but index ", checkpoint.index_path,
                                 " names it for tensor ", Quoted(entry.tensor)));
@@ -43,12 +41,16 @@ absl::Status ShardProblem(const Checkpoint& checkpoint,
 
 }  // namespace
 
-absl::StatusOr<SafetensorsIndex> ReadIndex(const Checkpoint& checkpoint,
-                                           const CatalogOptions& options) {
+absl::StatusOr<std::shared_ptr<const CheckpointIndex>> ReadIndex(const Checkpoint& checkpoint,
+                                                                 const CatalogOptions& options) {
   const std::string& path = checkpoint.index_path;
   const auto file = checkpoint.volume->Open(path);
   if (!file.ok()) return WithReason(file.status());
-  const uint64_t bytes = (*file)->identity().size_bytes;
+  const FileIdentity& identity = (*file)->identity();
+  if (checkpoint.index != nullptr && checkpoint.index->identity == identity) {
+    return checkpoint.index;
+  }
+  const uint64_t bytes = identity.size_bytes;
   if (bytes > kSafetensorsIndexBytesMax) {
     return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
                            absl::StrCat("read index ", path, ": it has ", bytes, " bytes, at most ",
@@ -56,18 +58,21 @@ absl::StatusOr<SafetensorsIndex> ReadIndex(const Checkpoint& checkpoint,
   }
   auto text = ReadText(**file, 0, bytes);
   if (!text.ok()) return WithReason(text.status());
-  return ParseSafetensorsIndex(
-      *std::move(text), path,
-      {.tensors_max = options.tensors_max, .shards_max = options.shards_max});
+  auto index = std::make_shared<CheckpointIndex>();
+  index->identity = identity;
+  ASSIGN_OR_RETURN(index->content, ParseSafetensorsIndex(*std::move(text), path,
+                                                         {.tensors_max = options.tensors_max,
+                                                          .shards_max = options.shards_max}));
+  return index;
 }
 
-absl::StatusOr<OpenShardsResult> OpenShards(Checkpoint& checkpoint, const CatalogOptions& options) {
-  OpenShardsResult result;
+absl::StatusOr<std::vector<std::shared_ptr<File>>> OpenShards(Checkpoint& checkpoint,
+                                                              const CatalogOptions& options) {
   checkpoint.file_bytes = 0;
   if (!checkpoint.index_path.empty()) {
     checkpoint.shard_paths.clear();
-    ASSIGN_OR_RETURN(result.index, ReadIndex(checkpoint, options));
-    for (const std::string& shard : result.index->shards) {
+    ASSIGN_OR_RETURN(checkpoint.index, ReadIndex(checkpoint, options));
+    for (const std::string& shard : checkpoint.index->content.shards) {
       checkpoint.shard_paths.push_back(JoinPath(checkpoint.directory, shard));
     }
   }
@@ -82,18 +87,19 @@ absl::StatusOr<OpenShardsResult> OpenShards(Checkpoint& checkpoint, const Catalo
         absl::StrCat("open ", checkpoint.model, ": ", checkpoint.shard_paths.size(),
                      " files, at most ", options.shards_max, " are allowed"));
   }
+  std::vector<std::shared_ptr<File>> files;
   absl::Status first_problem;
   for (size_t i = 0; i < checkpoint.shard_paths.size(); ++i) {
     auto file = checkpoint.volume->Open(checkpoint.shard_paths[i]);
     if (!file.ok()) {
-      first_problem.Update(ShardProblem(checkpoint, result.index, i, file.status()));
+      first_problem.Update(ShardProblem(checkpoint, i, file.status()));
       continue;
     }
     checkpoint.file_bytes += (*file)->identity().size_bytes;
-    result.files.push_back(*std::move(file));
+    files.push_back(*std::move(file));
   }
   RETURN_IF_ERROR(first_problem);
-  return result;
+  return files;
 }
 
 }  // namespace weightd

@@ -155,7 +155,11 @@ void Scan::FindInRoot(const std::vector<DirEntry>& entries) {
     Checkpoint checkpoint = Named(WithoutSuffix(index, kIndexSuffix));
     checkpoint.index_path = index;
     if (const auto parsed = ReadIndex(checkpoint, options_); parsed.ok()) {
-      claimed.insert(parsed->shards.begin(), parsed->shards.end());
+      const std::vector<std::string>& shards = (*parsed)->content.shards;
+      claimed.insert(shards.begin(), shards.end());
+      // A root that is a checkpoint has one index, which is wanted next. Several would be too large
+      // to hold.
+      if (files.indexes.size() == 1) checkpoint.index = *parsed;
     }
     found_.push_back(std::move(checkpoint));
   }

@@ -68,6 +68,7 @@ TEST_F(CatalogListTest, DescribesAShardedCheckpoint) {
                 std::filesystem::file_size(first_.File("m/model-00002-of-00002.safetensors")));
   EXPECT_EQ(list[0].problem, "");
   EXPECT_EQ(list[0].volume->root(), first_.path());
+  EXPECT_EQ(list[0].index, nullptr);
 }
 
 TEST_F(CatalogListTest, TakesEveryFileOfTheRootAsAModelButThoseOfAnIndex) {

@@ -120,6 +120,25 @@ TEST_F(CatalogOpenTest, RefusesATensorInTwoShardsThatTheIndexNamesOnce) {
   EXPECT_THAT(FindAndOpen("m"), refused);
 }
 
+TEST_F(CatalogOpenTest, ReadsTheIndexOnceWhileItStaysTheSame) {
+  ASSERT_OK(WriteSharded(first_.File("m"), Specs(), 2));
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(Checkpoint found, catalog.Find("m"));
+  ASSERT_NE(found.index, nullptr);
+  EXPECT_EQ(found.index->content.entries.size(), 3u);
+  // Something that the file does not say shows which one is believed.
+  auto other = std::make_shared<CheckpointIndex>(*found.index);
+  other->content.entries[0].tensor = "other";
+  found.index = std::move(other);
+  EXPECT_THAT(catalog.Open(found),
+              ReasonIs(Reason::kCheckpointInvalid, HasSubstr("tensor \"other\"")));
+
+  WriteIndex(R"({"a":"model-00001-of-00002.safetensors"})");
+  ASSERT_OK_AND_ASSIGN(const OpenedCheckpoint opened, catalog.Open(found));
+  EXPECT_THAT(opened.checkpoint.shard_paths, ElementsAre("m/model-00001-of-00002.safetensors"));
+  EXPECT_EQ(opened.checkpoint.index, nullptr);
+}
+
 TEST_F(CatalogOpenTest, RefusesAnIndexThatLeavesItsDirectory) {
   WriteOne("m/x.safetensors");
   WriteOne("other.safetensors");
