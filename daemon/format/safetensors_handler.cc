@@ -217,11 +217,15 @@ absl::Status SafetensorsHandler::FieldKey(absl::string_view key) {
 }
 
 absl::Status SafetensorsHandler::SetDtype(absl::string_view code) {
-  const std::optional<Dtype> dtype = DtypeFromName(code);
-  if (!dtype.has_value()) {
-    return JsonError(absl::StrCat(Place(), "unknown dtype ", Quoted(code)));
+  // Most writers order tensors by dtype, so it is mostly that of the one before.
+  if (code != DtypeName(last_dtype_)) {
+    const std::optional<Dtype> dtype = DtypeFromName(code);
+    if (!dtype.has_value()) {
+      return JsonError(absl::StrCat(Place(), "unknown dtype ", Quoted(code)));
+    }
+    last_dtype_ = *dtype;
   }
-  tensors.back().dtype = *dtype;
+  tensors.back().dtype = last_dtype_;
   return absl::OkStatus();
 }
 

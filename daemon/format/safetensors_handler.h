@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "common/dtype.h"
 #include "daemon/format/json_reader.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/safetensors.h"
@@ -85,9 +86,10 @@ class SafetensorsHandler final : public JsonHandler {
   At at_ = At::kStart;
   bool is_array_entry_ = false;
   bool has_metadata_ = false;
-  uint8_t fields_ = 0;          // seen in this entry: kDtypeBit and so on
-  uint32_t offsets_count_ = 0;  // seen in this data_offsets
-  uint32_t unknown_depth_ = 0;  // open objects and arrays of an unknown field's value
+  uint8_t fields_ = 0;               // seen in this entry: kDtypeBit and so on
+  uint32_t offsets_count_ = 0;       // seen in this data_offsets
+  uint32_t unknown_depth_ = 0;       // open objects and arrays of an unknown field's value
+  Dtype last_dtype_ = Dtype::kBf16;  // that was seen; before the first, a likely one
   std::string metadata_key_;
 };
 

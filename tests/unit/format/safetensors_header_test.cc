@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/common/status_matchers.h"
@@ -181,6 +182,16 @@ TEST(SafetensorsHeaderTest, AcceptsAnEmptyName) {
 TEST(SafetensorsHeaderTest, AcceptsScalars) {
   ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseHeader(OneTensor("F64", "[]", 8), 8));
   EXPECT_TRUE(header.tensors[0].shape.empty());
+}
+
+TEST(SafetensorsHeaderTest, TakesEachTensorsOwnDtype) {
+  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+                       ParseHeader(R"({"a":["BF16",[1],[0,2]],"b":["F16",[1],[2,4]],)"
+                                   R"("c":["F16",[1],[4,6]],"d":["BF16",[1],[6,8]]})",
+                                   8));
+  std::vector<Dtype> dtypes;
+  for (const TensorEntry& tensor : header.tensors) dtypes.push_back(tensor.dtype);
+  EXPECT_THAT(dtypes, ElementsAre(Dtype::kBf16, Dtype::kF16, Dtype::kF16, Dtype::kBf16));
 }
 
 TEST(SafetensorsHeaderTest, KnowsEveryDtype) {
