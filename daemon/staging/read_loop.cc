@@ -15,9 +15,8 @@ constexpr absl::Duration kShortWait = absl::Milliseconds(1);
 
 }  // namespace
 
-ReadLoop::ReadLoop(const ReadLoopOptions& options, StagingPool& pool,
-                   std::unique_ptr<ReadQueue> queue)
-    : options_(options), pool_(pool), queue_(std::move(queue)), depth_(options.depth_max) {}
+ReadLoop::ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue)
+    : options_(options), queue_(std::move(queue)), depth_(options.depth_max) {}
 
 void ReadLoop::Add(Transfer* transfer) { transfers_.push_back(transfer); }
 

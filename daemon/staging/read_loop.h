@@ -25,7 +25,7 @@ struct ReadLoopOptions {
 // Thread-compatible: the thread that steps owns the queue.
 class ReadLoop {
  public:
-  ReadLoop(const ReadLoopOptions& options, StagingPool& pool, std::unique_ptr<ReadQueue> queue);
+  ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue);
 
   // `transfer` stays the caller's, who takes it back from Step().
   void Add(Transfer* transfer);
@@ -59,7 +59,6 @@ class ReadLoop {
   void TakeEnded(std::vector<Transfer*>& ended);
 
   const ReadLoopOptions options_;
-  StagingPool& pool_;
   std::unique_ptr<ReadQueue> queue_;
   DepthControl depth_;
   std::vector<Transfer*> transfers_;

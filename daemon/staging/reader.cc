@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Create(const ReaderOptions& opti
   ASSIGN_OR_RETURN(std::unique_ptr<ReadQueue> queue, reader->make_queue_());
   reader->engine_ = queue->engine();
   reader->fallbacks_ = queue->fallbacks();
-  reader->loop_ = std::make_unique<ReadLoop>(options.loop, pool, std::move(queue));
+  reader->loop_ = std::make_unique<ReadLoop>(options.loop, std::move(queue));
   try {  // std::thread has no other way to say that the limit of threads is reached
     reader->thread_ = std::thread([raw = reader.get()] { raw->Work(); });
   } catch (const std::system_error& error) {
@@ -94,7 +94,7 @@ bool Reader::HaveLoop() {
   std::vector<Transfer*> all;
   for (const auto& task : running_) all.push_back(task->transfer.get());
   if (queue.ok()) {
-    loop_ = std::make_unique<ReadLoop>(options_.loop, pool_, *std::move(queue));
+    loop_ = std::make_unique<ReadLoop>(options_.loop, *std::move(queue));
     for (Transfer* transfer : all) loop_->Add(transfer);
     return true;
   }

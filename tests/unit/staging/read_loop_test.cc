@@ -60,13 +60,16 @@ class ReadLoopTest : public ::testing::Test {
  protected:
   void Make(DeviceKind kind, uint32_t depth, uint32_t slot_count,
             const MemoryReadQueueOptions& reads = {}) {
+    loop_.reset();
+    a_.reset();
+    b_.reset();
     device_ = std::make_unique<MemoryDevice>(MemoryDeviceOptions{.kind = kind});
     pool_ = *StagingPool::Create(slot_count, 2 * kMiB);
     ASSERT_OK(device_->RegisterStaging(pool_->memory()));
     ReadQueueOptions queue;
     queue.depth = depth;
     queue.slots = pool_->slots();
-    loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = depth}, *pool_,
+    loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = depth},
                                        *MemoryReadQueue::Create(queue, reads));
     a_ = std::make_unique<Way>(volume_, *device_, "a");
     b_ = std::make_unique<Way>(volume_, *device_, "b");
@@ -166,7 +169,7 @@ TEST_F(ReadLoopTest, BrokenQueueGivesAllTransfersBack) {
   queue.stall_timeout = absl::Milliseconds(20);
   MemoryReadQueueOptions reads;
   reads.faults[1].stalls = true;
-  loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 1}, *pool_,
+  loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 1},
                                      *MemoryReadQueue::Create(queue, reads));
   const auto a = a_->Start(*pool_);
   loop_->Add(a.get());
