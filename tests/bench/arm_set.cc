@@ -213,7 +213,7 @@ void ArmSet::PreparePlain(const std::string& name) {
     Add(name, window_, CacheState::kCold, [this] { return TimeMappedReads(window_); });
   } else {
     Add(name, small_tensors_, CacheState::kCold,
-        [this] { return TimeReadsPerTensor(small_tensors_); });
+        [this] { return TimeTensorReads(small_tensors_); });
   }
 }
 

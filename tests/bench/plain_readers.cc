@@ -16,7 +16,6 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/unique_fd.h"
-#include "daemon/format/safetensors.h"
 
 namespace weightd::bench {
 namespace {
@@ -72,16 +71,6 @@ std::vector<Chunk> Cut(const std::vector<OpenFile>& files, uint64_t chunk_bytes)
   return chunks;
 }
 
-absl::StatusOr<SafetensorsHeader> ReadHeader(const OpenFile& file, const std::string& path) {
-  std::vector<std::byte> prefix(kSafetensorsPrefixBytes);
-  if (!ReadFully(file.fd.get(), 0, absl::MakeSpan(prefix))) return PosixError(errno, path);
-  ASSIGN_OR_RETURN(const uint64_t bytes, ParseSafetensorsPrefix(prefix, file.bytes, path));
-  std::string text(bytes, '\0');
-  const auto span = absl::MakeSpan(reinterpret_cast<std::byte*>(text.data()), text.size());
-  if (!ReadFully(file.fd.get(), prefix.size(), span)) return PosixError(errno, path);
-  return ParseSafetensorsHeader(text, file.bytes, path);
-}
-
 }  // namespace
 
 absl::StatusOr<Sample> TimeBufferedReads(const FileSet& files, const BufferedReadOptions& options) {
@@ -126,32 +115,6 @@ absl::StatusOr<Sample> TimeMappedReads(const FileSet& files) {
     ::munmap(address, file.bytes);
   }
   return watch.Read(files.bytes);
-}
-
-absl::StatusOr<Sample> TimeReadsPerTensor(const FileSet& files) {
-  ASSIGN_OR_RETURN(const std::vector<OpenFile> opened, OpenAll(files));
-  std::vector<SafetensorsHeader> headers;
-  uint64_t largest = 0;
-  for (const OpenFile& file : opened) {
-    ASSIGN_OR_RETURN(SafetensorsHeader header, ReadHeader(file, files.folder));
-    for (const TensorEntry& tensor : header.tensors) largest = std::max(largest, tensor.bytes);
-    headers.push_back(std::move(header));
-  }
-  std::vector<std::byte> buffer(largest, std::byte{1});  // touched before
-
-  const Stopwatch watch;
-  uint64_t bytes = 0;
-  for (size_t i = 0; i < opened.size(); ++i) {
-    for (const TensorEntry& tensor : headers[i].tensors) {
-      const auto to = absl::MakeSpan(buffer).subspan(0, tensor.bytes);
-      const uint64_t offset = headers[i].shard.data_offset + tensor.offset;
-      if (!ReadFully(opened[i].fd.get(), offset, to)) {
-        return PosixError(errno, absl::StrCat("read ", tensor.name));
-      }
-      bytes += tensor.bytes;
-    }
-  }
-  return watch.Read(bytes);
 }
 
 }  // namespace weightd::bench

@@ -28,10 +28,6 @@ absl::StatusOr<Sample> TimeBufferedReads(const FileSet& files, const BufferedRea
 // Maps one file after the other and touches every page.
 absl::StatusOr<Sample> TimeMappedReads(const FileSet& files);
 
-// Every tensor of safetensors files with one pread(2) of its own into one buffer, on one thread and
-// in the order of the file. Opening and headers are not in the time.
-absl::StatusOr<Sample> TimeReadsPerTensor(const FileSet& files);
-
 }  // namespace weightd::bench
 
 #endif  // WEIGHTD_TESTS_BENCH_PLAIN_READERS_H_

@@ -10,9 +10,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/align.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/host_memory.h"
+#include "daemon/staging/layout.h"
+#include "daemon/staging/staging_pool.h"
+#include "daemon/storage/read_queue.h"
 
 namespace weightd::bench {
 namespace {
@@ -102,6 +106,46 @@ absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& se
   result.sample = watch->Read(outcome.bytes_read());
   RETURN_IF_ERROR(CheckWay(outcome, setup.expected));
   return result;
+}
+
+absl::StatusOr<Sample> TimeTensorReads(const FileSet& files) {
+  constexpr uint32_t kDepth = 16;
+  ASSIGN_OR_RETURN(const OpenedCheckpoint opened, Open(files));
+  ASSIGN_OR_RETURN(const auto pool, StagingPool::Create(kDepth, 2 * kMiB));
+  ReadQueueOptions options;
+  options.engine = ReadEngine::kUring;
+  options.depth = kDepth;
+  options.slots = pool->slots();
+  ASSIGN_OR_RETURN(const auto queue, CreateReadQueue(options));
+  std::vector<uint32_t> free_slots;
+  for (uint32_t i = 0; i < kDepth; ++i) free_slots.push_back(i);
+  absl::Status status;
+  const auto take = [&](const ReadDone& done) {
+    status.Update(done.status);
+    free_slots.push_back(static_cast<uint32_t>(done.tag));
+  };
+
+  const Stopwatch watch;
+  uint64_t bytes = 0;
+  for (const TensorEntry& tensor : opened.manifest.tensors) {
+    while (free_slots.empty()) RETURN_IF_ERROR(queue->Poll(absl::InfiniteDuration(), take));
+    RETURN_IF_ERROR(status);
+    const uint32_t slot = free_slots.back();
+    free_slots.pop_back();
+    const uint64_t begin = opened.manifest.shards[tensor.shard_index].data_offset + tensor.offset;
+    const uint64_t offset = AlignDown(begin, kCongruenceModulus);
+    RETURN_IF_ERROR(queue->Submit({.file = opened.files[tensor.shard_index].get(),
+                                   .offset = offset,
+                                   .length = begin + tensor.bytes - offset,
+                                   .buffer = pool->slot(slot),
+                                   .mode = ReadMode::kDirect,
+                                   .slot = static_cast<int32_t>(slot),
+                                   .tag = slot}));
+    bytes += tensor.bytes;
+  }
+  while (queue->in_flight() > 0) RETURN_IF_ERROR(queue->Poll(absl::InfiniteDuration(), take));
+  RETURN_IF_ERROR(status);
+  return watch.Read(bytes);
 }
 
 absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, Device& device) {

@@ -41,6 +41,10 @@ struct StageResult {
 // checked, the layout planned, memory allocated, blocks read, files compared with what they were.
 absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& setup);
 
+// Reads each tensor with a read of its own, with our engine as a stage does it otherwise: io_uring,
+// O_DIRECT, registered buffers, 16 reads in flight. Opening and headers are left out.
+absl::StatusOr<Sample> TimeTensorReads(const FileSet& files);
+
 // A stager for one device. `engine` is not exchanged for another.
 struct StagerSetup {
   ReadEngine engine = ReadEngine::kUring;
