@@ -29,13 +29,6 @@ struct Cachestat {
 // volume costs less than to read all of it past the cache.
 constexpr uint64_t kMissingShare = 32;
 
-std::optional<uint64_t> CachedPages(int fd, uint64_t offset, uint64_t length) {
-  const CachestatRange range = {.offset = offset, .length = length};
-  Cachestat found;
-  if (::syscall(kCachestatCall, fd, &range, &found, 0) != 0) return std::nullopt;
-  return found.cached;
-}
-
 // f_type of statfs(2) of what comes over a network; FUSE is what most object stores are mounted by.
 // Those without a name in linux/magic.h are of their clients' sources.
 constexpr uint64_t kLustre = 0x0BD00BD0;
@@ -46,6 +39,13 @@ constexpr std::array<uint64_t, 10> kRemote = {
     V9FS_MAGIC,      FUSE_SUPER_MAGIC, kLustre,          kBeeGfs,          kGpfs};
 
 }  // namespace
+
+std::optional<uint64_t> CachedPages(int fd, uint64_t offset, uint64_t length) {
+  const CachestatRange range = {.offset = offset, .length = length};
+  Cachestat found;
+  if (::syscall(kCachestatCall, fd, &range, &found, 0) != 0) return std::nullopt;
+  return found.cached;
+}
 
 bool IsRemoteFileSystem(int fd) {
   struct statfs facts {};

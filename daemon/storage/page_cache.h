@@ -20,6 +20,10 @@ namespace weightd {
 // Of the range in the open file `fd`; see File::LookInCache.
 CacheLook LookInPageCache(int fd, uint64_t offset, uint64_t length);
 
+// Pages of the range of the open file `fd` that the page cache has, as cachestat(2) counts them; a
+// length of 0 is to the file's end. None, and errno says why, where the kernel does not tell.
+std::optional<uint64_t> CachedPages(int fd, uint64_t offset, uint64_t length);
+
 // Whether the open file `fd` is on a network's file system.
 bool IsRemoteFileSystem(int fd);
 

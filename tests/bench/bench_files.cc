@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -20,24 +20,11 @@
 #include "common/format_units.h"
 #include "common/status_macros.h"
 #include "common/unique_fd.h"
+#include "daemon/storage/page_cache.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 
 namespace weightd::bench {
 namespace {
-
-// cachestat(2), which Debian 12's headers do not know.
-constexpr long kCachestatCall = 451;
-struct CachestatRange {
-  uint64_t offset = 0;
-  uint64_t length = 0;  // 0 is to the end
-};
-struct Cachestat {
-  uint64_t cached = 0;  // pages
-  uint64_t dirty = 0;
-  uint64_t writeback = 0;
-  uint64_t evicted = 0;
-  uint64_t recently_evicted = 0;
-};
 
 constexpr uint64_t kPageBytes = 4 * kKiB;
 // Pages that another CPU has just touched are let go a little later.
@@ -51,14 +38,11 @@ absl::StatusOr<UniqueFd> OpenToRead(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<uint64_t> CachedPages(const std::string& path) {
+absl::StatusOr<uint64_t> CachedPagesOf(const std::string& path) {
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenToRead(path));
-  const CachestatRange range;
-  Cachestat found;
-  if (::syscall(kCachestatCall, fd.get(), &range, &found, 0) != 0) {
-    return PosixError(errno, absl::StrCat("cachestat ", path, " (needs Linux 6.5)"));
-  }
-  return found.cached;
+  const std::optional<uint64_t> pages = CachedPages(fd.get(), 0, 0);
+  if (pages.has_value()) return *pages;
+  return PosixError(errno, absl::StrCat("cachestat ", path, " (needs Linux 6.5)"));
 }
 
 absl::StatusOr<uint64_t> FileBytes(const std::string& path) {
@@ -73,7 +57,7 @@ absl::Status DropFile(const std::string& path) {
   for (int i = 0; i < kDropTriesMax; ++i) {
     if (::fdatasync(fd.get()) != 0) return PosixError(errno, absl::StrCat("fdatasync ", path));
     ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-    ASSIGN_OR_RETURN(const uint64_t pages, CachedPages(path));
+    ASSIGN_OR_RETURN(const uint64_t pages, CachedPagesOf(path));
     if (pages == 0) return absl::OkStatus();
   }
   return absl::UnavailableError(absl::StrCat(
@@ -178,11 +162,7 @@ absl::Status CheckColdPossible(const std::string& folder) {
         folder, " is on tmpfs or overlayfs, where no read is known to be cold: choose --dir"));
   }
   // The call itself, with no file: EBADF where there is such a call.
-  const CachestatRange range;
-  Cachestat found;
-  if (::syscall(kCachestatCall, -1, &range, &found, 0) == 0 || errno == EBADF) {
-    return absl::OkStatus();
-  }
+  if (CachedPages(-1, 0, 0).has_value() || errno == EBADF) return absl::OkStatus();
   return absl::FailedPreconditionError(
       "cachestat(2) is missing (needs Linux 6.5) or forbidden (seccomp): no read is proven cold");
 }
@@ -200,7 +180,7 @@ absl::StatusOr<double> CachedFraction(const FileSet& files) {
   uint64_t cached = 0;
   uint64_t pages = 0;
   for (const std::string& path : files.paths()) {
-    ASSIGN_OR_RETURN(const uint64_t here, CachedPages(path));
+    ASSIGN_OR_RETURN(const uint64_t here, CachedPagesOf(path));
     ASSIGN_OR_RETURN(const uint64_t bytes, FileBytes(path));
     cached += here;
     pages += AlignUp(bytes, kPageBytes) / kPageBytes;
