@@ -70,9 +70,6 @@ absl::Status TooLittleMemory(uint64_t wanted, const HostMemory& memory, uint64_t
       {{"wantedBytes", absl::StrCat(wanted)}, {"freeBytes", absl::StrCat(memory.available_bytes)}});
 }
 
-// Reserved huge pages are not among what is available.
-UnmadeBytes NoUnmade() { return std::make_shared<std::atomic<uint64_t>>(0); }
-
 // The kernel refused although the numbers looked good.
 absl::Status WithNumbers(const absl::Status& status, uint64_t wanted) {
   const HostMemory memory = ReadHostMemory();
@@ -110,7 +107,8 @@ absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::Allocate(uint64_t bytes)
   const uint64_t rounded = AlignUp(bytes, kHugePageBytes);
   const bool huge = options_.huge_pages == HostDeviceOptions::HugePages::kAuto;
   if (huge && rounded <= memory.free_huge_bytes) {
-    auto allocation = HostAllocation::Create(rounded, HostPages::kHugetlb, NoUnmade());
+    // Reserved huge pages are not among what is available, so nobody counts them.
+    auto allocation = HostAllocation::Create(rounded, HostPages::kHugetlb);
     if (allocation.ok()) return allocation;
     warnings_.Add(absl::StrCat("reserved huge pages are refused, going on without: ",
                                allocation.status().message()));

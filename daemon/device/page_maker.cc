@@ -90,11 +90,10 @@ absl::Status PageMaker::MakeStep(uint64_t offset, uint64_t bytes) const {
   }
   if (error == 0) return absl::OkStatus();
   if (error == EFAULT) error = ENOMEM;  // what a fault for want of memory is called there
-  return ErrorWithReason(
-      PosixError(error, "").code(), Reason::kDeviceFailed,
+  const absl::Status status =
       PosixError(error, absl::StrCat("make pages of ", FormatBytes(memory_.size()),
-                                     " of host memory: after ", FormatBytes(offset)))
-          .message());
+                                     " of host memory: after ", FormatBytes(offset)));
+  return ErrorWithReason(status.code(), Reason::kDeviceFailed, status.message());
 }
 
 }  // namespace weightd

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "common/status_macros.h"
 #include "daemon/storage/steady_time.h"
 
 namespace weightd {
