@@ -103,8 +103,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
   ASSIGN_OR_RETURN(std::vector<std::shared_ptr<Volume>> volumes, OpenRoots(options.roots));
   ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
   daemon->probe = ProbeReadEngine();
-  const bool any_remote = std::any_of(volumes.begin(), volumes.end(),
-                                      [](const auto& volume) { return volume->is_remote(); });
+  const bool any_remote = std::any_of(volumes.begin(), volumes.end(), [](const auto& volume) {
+    return volume->file_system() != FileSystemKind::kLocal;
+  });
   daemon->events = std::make_unique<EventLog>(
       dependencies.clock,
       [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });

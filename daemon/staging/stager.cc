@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t kLocalBytesInFlight = 64 * kMiB;
 constexpr uint64_t kRemoteBytesInFlight = 512 * kMiB;
 constexpr uint32_t kDepthMax = 1024;
+// To wake up for one block each costs a fifth more CPU time.
+constexpr uint32_t kPollBatch = 8;
 
 absl::Status CheckCount(absl::string_view name, uint32_t count, uint32_t min) {
   if (count >= min && count <= kDepthMax) return absl::OkStatus();
@@ -84,8 +86,10 @@ uint64_t Stager::pool_bytes() const {
 absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const {
   StagingPool& pool = *pools_.at(key.device);
   ReadQueueOptions queue = options_.read_queue;
-  queue.depth =
-      options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, key.is_remote);
+  queue.is_fuse = key.file_system == FileSystemKind::kFuse;
+  const bool is_remote = key.file_system != FileSystemKind::kLocal;
+  queue.depth = options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, is_remote);
+  queue.poll_batch = kPollBatch;
   queue.slots = pool.slots();
   ReaderOptions options;
   options.block_bytes = options_.block_bytes;
@@ -99,13 +103,14 @@ absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
   Key key = {.device = input.device};
   if (!input.files.empty()) {
     key.volume = input.files.front()->identity().device;
-    key.is_remote = input.files.front()->is_remote();
+    key.file_system = input.files.front()->file_system();
   }
   absl::MutexLock lock(&mu_);
   if (const auto found = readers_.find(key); found != readers_.end()) return found->second.get();
   // The reader that was made at the start belongs to the first local volume that is read.
   const Key unused = {.device = input.device};
-  if (auto node = key.is_remote ? decltype(readers_)::node_type() : readers_.extract(unused);
+  if (auto node = key.file_system != FileSystemKind::kLocal ? decltype(readers_)::node_type()
+                                                            : readers_.extract(unused);
       !node.empty()) {
     node.key() = key;
     return readers_.insert(std::move(node)).position->second.get();

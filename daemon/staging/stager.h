@@ -69,9 +69,10 @@ class Stager {
   // Which reader: the volume's number and whether it is a network's, and the device.
   struct Key {
     uint64_t volume = 0;
-    bool is_remote = false;
+    FileSystemKind file_system = FileSystemKind::kLocal;
     Device* device = nullptr;
-    friend auto operator<=>(const Key&, const Key&) = default;
+    // clang-tidy 14 takes the operator for a 0.
+    friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)
   };
 
   Stager(const StagerOptions& options, std::vector<Device*> devices)

@@ -17,17 +17,15 @@
 
 namespace weightd {
 
-// Of the range in the open file `fd`; see File::LookInCache.
-CacheLook LookInPageCache(int fd, uint64_t offset, uint64_t length);
+// Of the range in the open file `fd`, which is on `file_system` (file_system.h); see
+// File::LookInCache.
+CacheLook LookInPageCache(int fd, uint64_t file_system, uint64_t offset, uint64_t length);
 
 // Pages of the range of the open file `fd` that the page cache has, as cachestat(2) counts them; a
 // length of 0 is to the file's end. None, and errno says why, where the kernel does not tell.
 std::optional<uint64_t> CachedPages(int fd, uint64_t offset, uint64_t length);
 
-// Whether the open file `fd` is on a network's file system.
-bool IsRemoteFileSystem(int fd);
-
-// The table above. `file_system` is statfs(2)'s f_type; `cached_pages` of `pages` is what the
+// The table above. `cached_pages` of `pages` is what the
 // kernel said, if it did.
 CacheLook JudgeCache(uint64_t file_system, std::optional<uint64_t> cached_pages, uint64_t pages);
 

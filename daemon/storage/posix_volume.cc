@@ -12,6 +12,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/storage/file_identity.h"
+#include "daemon/storage/file_system.h"
 #include "daemon/storage/open_beneath.h"
 #include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
@@ -33,7 +34,8 @@ class PosixFile final : public File {
         identity_(identity),
         buffered_(std::move(buffered)),
         direct_(std::move(direct)),
-        direct_alignment_(direct_alignment) {}
+        direct_alignment_(direct_alignment),
+        file_system_(FileSystemNumber(buffered_.get())) {}
 
   const std::string& path() const override { return path_; }
   const FileIdentity& identity() const override { return identity_; }
@@ -42,9 +44,9 @@ class PosixFile final : public File {
     return mode == ReadMode::kDirect ? direct_.get() : buffered_.get();
   }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
-  bool is_remote() const override { return IsRemoteFileSystem(buffered_.get()); }
+  FileSystemKind file_system() const override { return KindOfFileSystem(file_system_); }
   CacheLook LookInCache(uint64_t offset, uint64_t length) const override {
-    return LookInPageCache(buffered_.get(), offset, length);
+    return LookInPageCache(buffered_.get(), file_system_, offset, length);
   }
   absl::Status CheckUnchanged() const override;
 
@@ -55,6 +57,7 @@ class PosixFile final : public File {
   const UniqueFd buffered_;
   const UniqueFd direct_;  // none where direct_alignment_ is 0
   const uint32_t direct_alignment_;
+  const uint64_t file_system_;
 };
 
 absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const {
@@ -132,7 +135,9 @@ class PosixVolume final : public Volume {
   explicit PosixVolume(std::shared_ptr<const VolumeRoot> root) : root_(std::move(root)) {}
 
   const std::string& root() const override { return root_->path; }
-  bool is_remote() const override { return IsRemoteFileSystem(root_->fd.get()); }
+  FileSystemKind file_system() const override {
+    return KindOfFileSystem(FileSystemNumber(root_->fd.get()));
+  }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 

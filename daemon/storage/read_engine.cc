@@ -43,7 +43,7 @@ class ProbeFile final : public File {
   absl::Status ReadAt(uint64_t /*offset*/, absl::Span<std::byte> /*buffer*/) const override {
     return absl::UnimplementedError("the probe's file is read by the queue only");
   }
-  bool is_remote() const override { return false; }
+  FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
   CacheLook LookInCache(uint64_t /*offset*/, uint64_t /*length*/) const override { return {}; }
   absl::Status CheckUnchanged() const override { return absl::OkStatus(); }
 
@@ -100,6 +100,11 @@ EngineProbe ProbeReadEngine() {
 absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOptions& options) {
   RETURN_IF_ERROR(options.Validate());
   if (options.engine == ReadEngine::kPread) return PreadReadQueue::Create(options);
+  if (options.is_fuse) {
+    return PreadReadQueue::Create(options, SystemPread(),
+                                  {"pread instead of io_uring: on FUSE the kernel mistakes the "
+                                   "place of a read that was answered short"});
+  }
   absl::Status refusal = TryUring();
   if (refusal.ok()) {
     auto queue = CreateSplit(options);

@@ -67,9 +67,14 @@ enum class IoPriority {
 
 struct ReadQueueOptions {
   ReadEngine engine = ReadEngine::kAuto;
+  // The files are FUSE's, which no ring may read whatever `engine` says (file_system.h).
+  bool is_fuse = false;
   // Affects performance.
   uint32_t depth = 32;          // reads in flight, 1..1024
   uint32_t pread_threads = 16;  // of the pread engine, 1..64
+  // Poll() of io_uring waits for so many reads, but for no more than half of those in flight:
+  // the volume stays busy, and one wake-up serves them all. 1..1024.
+  uint32_t poll_batch = 1;
   IoPriority io_priority = IoPriority::kNormal;
   // Affects behaviour.
   absl::Duration stall_timeout = absl::Seconds(60);  // one call that takes longer breaks the queue
@@ -85,15 +90,16 @@ class ReadQueue {
  public:
   virtual ~ReadQueue() = default;
 
-  // Starts a read. RESOURCE_EXHAUSTED when `depth` reads are in flight; INVALID_ARGUMENT for a
-  // request that breaks the rules above (nothing is started).
+  // Takes a read, which starts at the next Poll() or before it. RESOURCE_EXHAUSTED when `depth`
+  // reads are in flight; INVALID_ARGUMENT for a request that breaks the rules above (nothing is
+  // taken).
   virtual absl::Status Submit(const ReadRequest& request) = 0;
 
-  // Calls `done` for each finished read, waiting up to `timeout` for the first when reads are in
-  // flight. OK also when none finished. `done` may call Submit, not Poll. An error means that the
-  // queue itself broke (DEADLINE_EXCEEDED after stall_timeout, with file and offset): every read in
-  // flight is lost, its buffer is not the caller's until the queue is destroyed, and all later
-  // calls answer the same.
+  // Calls `done` for each finished read, waiting up to `timeout` for the first (poll_batch: the
+  // first few) when reads are in flight. OK also when none finished. `done` may call Submit, not
+  // Poll. An error means that the queue itself broke (DEADLINE_EXCEEDED after stall_timeout, with
+  // file and offset): every read in flight is lost, its buffer is not the caller's until the queue
+  // is destroyed, and all later calls answer the same.
   virtual absl::Status Poll(absl::Duration timeout,
                             absl::FunctionRef<void(const ReadDone&)> done) = 0;
 

@@ -81,6 +81,7 @@ absl::string_view ReadEngineName(ReadEngine engine) {
 absl::Status ReadQueueOptions::Validate() const {
   RETURN_IF_ERROR(InRange("depth", depth, 1, kDepthMax));
   RETURN_IF_ERROR(InRange("pread_threads", pread_threads, 1, kPreadThreadsMax));
+  RETURN_IF_ERROR(InRange("poll_batch", poll_batch, 1, kDepthMax));
   RETURN_IF_ERROR(InRange("retries_max", retries_max, 0, kRetriesMax));
   RETURN_IF_ERROR(InRange("number of slots", slots.size(), 0, kSlotsMax));
   if (stall_timeout <= absl::ZeroDuration()) {

@@ -55,6 +55,7 @@ UringReadQueue::UringReadQueue(const ReadQueueOptions& options, Uring uring,
   for (uint32_t i = options.depth; i > 0; --i) free_.push_back(i - 1);
   deferred_.reserve(options.depth);
   finished_.reserve(options.depth);
+  delivered_.reserve(options.depth);
   completions_.reserve(options.depth);
 }
 
@@ -72,16 +73,12 @@ absl::Status UringReadQueue::Submit(const ReadRequest& request) {
   free_.pop_back();
   ++in_flight_count_;
   entries_[index].progress = ReadProgress(request, options_.retries_max);
-  const absl::Time now = SteadyNow();
-  Start(index, now);
-  // Poll submits for its callbacks, many at once.
-  if (!polling_) Enter(now, now);
+  Start(index, SteadyNow());
   return absl::OkStatus();
 }
 
 absl::Status UringReadQueue::Poll(absl::Duration timeout,
                                   absl::FunctionRef<void(const ReadDone&)> done) {
-  assert(!polling_);
   RETURN_IF_ERROR(broken_);
   absl::Time now = SteadyNow();
   const absl::Time deadline = now + timeout;
@@ -96,10 +93,7 @@ absl::Status UringReadQueue::Poll(absl::Duration timeout,
     RETURN_IF_ERROR(broken_);
     if (now >= deadline) break;
   }
-  polling_ = true;
   Deliver(done);
-  polling_ = false;
-  if (in_kernel_count_ > 0 && io_uring_sq_ready(uring_.ring()) > 0) Enter(now, now);
   if (in_flight_count_ == 0) files_.ReleaseIdle();
   return absl::OkStatus();
 }
@@ -167,7 +161,8 @@ void UringReadQueue::Enter(absl::Time now, absl::Time until) {
   } else {
     __kernel_timespec timeout = ToKernelTimespec(std::min(until - now, kWaitMax));
     io_uring_cqe* ignored = nullptr;
-    result = io_uring_submit_and_wait_timeout(uring_.ring(), &ignored, 1, &timeout, nullptr);
+    const uint32_t count = std::clamp(in_kernel_count_ / 2, 1U, options_.poll_batch);
+    result = io_uring_submit_and_wait_timeout(uring_.ring(), &ignored, count, &timeout, nullptr);
   }
   if (result >= 0) return;
   if (!IsLater(-result)) {
@@ -226,13 +221,12 @@ absl::Status UringReadQueue::CheckStall(absl::Time now) const {
 }
 
 void UringReadQueue::Deliver(absl::FunctionRef<void(const ReadDone&)> done) {
-  std::vector<ReadDone> finished;
-  finished.reserve(options_.depth);
-  finished.swap(finished_);
-  for (const ReadDone& read : finished) {
+  delivered_.swap(finished_);
+  for (const ReadDone& read : delivered_) {
     --in_flight_count_;
     done(read);
   }
+  delivered_.clear();
 }
 
 void UringReadQueue::CancelAll() {

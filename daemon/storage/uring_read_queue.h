@@ -55,8 +55,8 @@ class UringReadQueue final : public ReadQueue {
   void Start(uint32_t index, absl::Time now);
   void PrepareRead(uint32_t index);
   void StartDeferred(absl::Time now);
-  // Enters the kernel: submits, and waits until `until` for one completion. A broken ring is kept
-  // in broken_.
+  // Enters the kernel: submits, and waits until `until` for completions (poll_batch). A broken ring
+  // is kept in broken_.
   void Enter(absl::Time now, absl::Time until);
   void Reap();
   void TakeResult(uint32_t index, int32_t result);
@@ -76,10 +76,10 @@ class UringReadQueue final : public ReadQueue {
   std::vector<uint32_t> free_;
   std::vector<uint32_t> deferred_;
   std::vector<ReadDone> finished_;
+  std::vector<ReadDone> delivered_;  // empty outside Deliver()
   std::vector<Completion> completions_;
   uint32_t in_flight_count_ = 0;
   uint32_t in_kernel_count_ = 0;
-  bool polling_ = false;
   absl::Status broken_;  // the first error of the queue itself; stops all that follows
 };
 

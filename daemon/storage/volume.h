@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "daemon/storage/file_system.h"
 
 // Files below one root, opened so that nothing outside the root can be reached.
 //
@@ -50,9 +51,7 @@ class File {
   // 4096 where the kernel does not tell); 0 where direct reads are not possible.
   virtual uint32_t direct_alignment() const = 0;
 
-  // Whether its bytes come over a network (NFS, Lustre, FUSE and the like): then more of them are
-  // worth asking for at once.
-  virtual bool is_remote() const = 0;
+  virtual FileSystemKind file_system() const = 0;
 
   // Descriptor for `mode`, owned by the file; -1 for a file that is not the kernel's (a double).
   virtual int descriptor(ReadMode mode) const = 0;
@@ -85,8 +84,7 @@ class Volume {
   // The root as the operator wrote it, for messages.
   virtual const std::string& root() const = 0;
 
-  // Whether it is on a network's file system.
-  virtual bool is_remote() const = 0;
+  virtual FileSystemKind file_system() const = 0;
 
   // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
   // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory;

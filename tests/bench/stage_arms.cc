@@ -29,7 +29,7 @@ class ForcedModeFile final : public File {
   const std::string& path() const override { return file_->path(); }
   const FileIdentity& identity() const override { return file_->identity(); }
   uint32_t direct_alignment() const override { return file_->direct_alignment(); }
-  bool is_remote() const override { return file_->is_remote(); }
+  FileSystemKind file_system() const override { return file_->file_system(); }
   int descriptor(ReadMode mode) const override { return file_->descriptor(mode); }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override {
     return file_->ReadAt(offset, buffer);

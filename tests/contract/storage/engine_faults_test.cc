@@ -12,10 +12,10 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "common/errors.h"
-#include "daemon/storage/pread_read_queue.h"
 #include "daemon/storage/uring_read_queue.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/contract/storage/one_engine.h"
 #include "tests/contract/storage/pipe_file.h"
 #include "tests/contract/storage/storage_world.h"
 #include "tests/contract/storage/uring_results.h"
@@ -42,31 +42,8 @@ absl::Status PollOne(ReadQueue& queue, ReadDone* result) {
   return queue.Poll(absl::InfiniteDuration(), [&](const ReadDone& done) { *result = done; });
 }
 
-// The engine alone: CreateReadQueue gives io_uring's buffered reads to threads.
-absl::StatusOr<std::unique_ptr<ReadQueue>> MakeEngine(const ReadQueueOptions& options) {
-  return options.engine == ReadEngine::kUring ? UringReadQueue::Create(options)
-                                              : PreadReadQueue::Create(options);
-}
-
-class EngineFaultTest : public ::testing::TestWithParam<ReadEngine> {
+class EngineFaultTest : public OneEngineTest {
  protected:
-  void SetUp() override {
-    if (GetParam() != ReadEngine::kUring) return;
-    if (const std::string reason = ProbeReadEngine().reason; !reason.empty()) {
-      GTEST_SKIP() << reason;
-    }
-  }
-  ReadDone ReadOne(const ReadRequest& request) {
-    ReadDone result;
-    auto queue = MakeEngine(
-        {.engine = GetParam(), .depth = 2, .stall_timeout = absl::Seconds(20), .retries_max = 2});
-    EXPECT_OK(queue);
-    if (!queue.ok()) return result;
-    EXPECT_EQ((*queue)->engine(), GetParam());
-    EXPECT_OK((*queue)->Submit(request));
-    EXPECT_OK(PollOne(**queue, &result));
-    return result;
-  }
   AlignedBuffer buffer_{1 << 20};
 };
 
@@ -107,18 +84,14 @@ TEST_P(EngineFaultTest, FailsWhenBufferedIsRefusedToo) {
 
 TEST_P(EngineFaultTest, RefusesAFileWithoutDescriptor) {
   const DescriptorFile file(UniqueFd(), UniqueFd(), 10'000);
-  ASSERT_OK_AND_ASSIGN(const auto queue, MakeEngine({.engine = GetParam()}));
+  ASSERT_OK_AND_ASSIGN(const auto queue, MakeEngine({}));
   EXPECT_THAT(
       queue->Submit(
           {.file = &file, .length = 1, .buffer = buffer_.span(), .mode = ReadMode::kBuffered}),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("descriptor")));
 }
 
-INSTANTIATE_TEST_SUITE_P(RealEngines, EngineFaultTest,
-                         ::testing::Values(ReadEngine::kUring, ReadEngine::kPread),
-                         [](const auto& param_info) {
-                           return param_info.param == ReadEngine::kUring ? "IoUring" : "Pread";
-                         });
+INSTANTIATE_TEST_SUITE_P(RealEngines, EngineFaultTest, RealEngines(), EngineTestName);
 
 class UringFaultTest : public ::testing::Test {
  protected:

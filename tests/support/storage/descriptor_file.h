@@ -32,7 +32,7 @@ class DescriptorFile final : public File {
   absl::Status ReadAt(uint64_t /*offset*/, absl::Span<std::byte> /*buffer*/) const override {
     return absl::UnimplementedError("read it with a queue");
   }
-  bool is_remote() const override { return false; }
+  FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
   CacheLook LookInCache(uint64_t /*offset*/, uint64_t /*length*/) const override { return {}; }
   absl::Status CheckUnchanged() const override { return absl::OkStatus(); }
 

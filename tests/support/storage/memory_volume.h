@@ -54,7 +54,7 @@ class MemoryFile final : public File {
   uint32_t direct_alignment() const override { return direct_alignment_; }
   int descriptor(ReadMode /*mode*/) const override { return -1; }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
-  bool is_remote() const override { return false; }
+  FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
   CacheLook LookInCache(uint64_t offset, uint64_t length) const override;
   absl::Status CheckUnchanged() const override;
 
@@ -80,7 +80,7 @@ class MemoryVolume final : public Volume {
   explicit MemoryVolume(uint32_t direct_alignment = 512, std::string root = "/memory");
 
   const std::string& root() const override { return root_; }
-  bool is_remote() const override { return false; }
+  FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 

@@ -17,7 +17,7 @@ class FaultyVolume final : public Volume {
   FaultyVolume(std::unique_ptr<Volume> volume, std::string faulty)
       : volume_(std::move(volume)), faulty_(std::move(faulty)) {}
   const std::string& root() const override { return volume_->root(); }
-  bool is_remote() const override { return volume_->is_remote(); }
+  FileSystemKind file_system() const override { return volume_->file_system(); }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override {
     if (directory == faulty_) return PosixError(EIO, "list");
     return volume_->List(directory);

@@ -1,17 +1,21 @@
 #include "daemon/staging/stager.h"
 
 #include <numeric>
+#include <utility>
 
 #include "common/align.h"
+#include "common/status_macros.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 #include "tests/support/device/memory_device.h"
+#include "tests/support/storage/faulty_disk.h"
 #include "tests/unit/staging/test_manifest.h"
 
 namespace weightd::testing {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -55,7 +59,7 @@ TEST(StagerTest, PinsItsBuffersForEachDeviceWhileItLives) {
     ASSERT_OK_AND_ASSIGN(const auto stager,
                          Stager::Create(SmallOptions(ReadEngine::kPread), {&one, &two}));
     EXPECT_EQ(stager->engine(), ReadEngine::kPread);
-    EXPECT_EQ(stager->pool_bytes(), 2 * 2 * 2 * kMiB);
+    EXPECT_EQ(stager->pool_bytes(), 8 * kMiB);  // two devices' two blocks
     EXPECT_EQ(one.registered_count(), 1);
     EXPECT_EQ(two.registered_count(), 1);
   }
@@ -73,48 +77,87 @@ TEST(StagerTest, QueueThatCannotBeMadeEndsCreateWithoutTraces) {
   EXPECT_EQ(device.registered_count(), 0);
 }
 
-// The whole path with the kernel's files: blocks of the smallest size that the product has.
-TEST(StagerTest, ReadsRealFiles) {
-  TempDir dir;
+// Of a shard whose data begins at kDataOffset.
+constexpr uint64_t kDataOffset = 1000;
+std::string ShardContent() {
   std::string content(5 * kMiB + 4711, '\0');
   std::iota(content.begin(), content.end(), 0);
   for (size_t i = 0; i < content.size(); i += 251) content[i] = static_cast<char>(i / 251);
+  return content;
+}
+
+// Stages the shard and gives back what arrived, and how.
+struct Staged {
+  std::string bytes;
+  StageOutcome outcome;
+};
+absl::StatusOr<Staged> Stage(Stager& stager, Device& device, std::shared_ptr<File> file) {
+  const uint64_t bytes = file->identity().size_bytes - kDataOffset;
+  Manifest manifest;
+  AddShard(manifest, kDataOffset, {{Dtype::kF32, 4 * kMiB}, {Dtype::kU8, bytes - 4 * kMiB}});
+  const bool is_host = device.info().kind == DeviceKind::kHost;
+  ASSIGN_OR_RETURN(
+      const Layout layout,
+      PlanLayout(manifest, is_host ? LayoutTarget::kHostMemory : LayoutTarget::kDeviceMemory));
+  ASSIGN_OR_RETURN(const auto allocation, device.Allocate(layout.allocation_bytes));
+  const std::vector<std::shared_ptr<File>> files = {std::move(file)};
+  const std::atomic<bool> cancelled = false;
+  StageInput input;
+  input.manifest = &manifest;
+  input.files = files;
+  input.layout = &layout;
+  input.device = &device;
+  input.destination = allocation.get();
+  input.cancelled = &cancelled;
+  Staged staged;
+  ASSIGN_OR_RETURN(staged.outcome, stager.Run(input));
+  RETURN_IF_ERROR(allocation->Seal());
+  staged.bytes.resize(bytes);
+  auto* const to = reinterpret_cast<std::byte*>(staged.bytes.data());
+  RETURN_IF_ERROR(allocation->CopyOut(layout.tensor_offsets[0], absl::MakeSpan(to, bytes)));
+  return staged;
+}
+
+// The whole path with the kernel's files: blocks of the smallest size that the product has.
+TEST(StagerTest, ReadsRealFiles) {
+  TempDir dir;
+  const std::string content = ShardContent();
   ASSERT_OK(WriteRawFile(dir.File("shard-0.safetensors"), content));
   ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume(dir.path()));
   ASSERT_OK_AND_ASSIGN(const auto file, volume->Open("shard-0.safetensors"));
-  Manifest manifest;
-  AddShard(manifest, 1000,
-           {{Dtype::kF32, 4 * kMiB}, {Dtype::kU8, content.size() - 4 * kMiB - 1000}});
-
   MemoryDevice gpu;
   const auto host = CreateHostDevice({});
   ASSERT_OK_AND_ASSIGN(const auto stager,
                        Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
   for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
-    const bool is_host = device == host.get();
-    ASSERT_OK_AND_ASSIGN(
-        const Layout layout,
-        PlanLayout(manifest, is_host ? LayoutTarget::kHostMemory : LayoutTarget::kDeviceMemory));
-    ASSERT_OK_AND_ASSIGN(const auto allocation, device->Allocate(layout.allocation_bytes));
-    const std::vector<std::shared_ptr<File>> files = {file};
-    StageInput input;
-    input.manifest = &manifest;
-    input.files = files;
-    input.layout = &layout;
-    input.device = device;
-    input.destination = allocation.get();
-    const std::atomic<bool> cancelled = false;
-    input.cancelled = &cancelled;
-    ASSERT_OK_AND_ASSIGN(const StageOutcome outcome, stager->Run(input));
-    EXPECT_EQ(outcome.bytes_read(), content.size() - 1000);
-    ASSERT_OK(allocation->Seal());
-    std::string read(content.size() - 1000, '\0');
-    ASSERT_OK(allocation->CopyOut(
-        layout.tensor_offsets[0],
-        absl::MakeSpan(reinterpret_cast<std::byte*>(read.data()), read.size())));
-    EXPECT_TRUE(read == content.substr(1000)) << device->info().id;
+    ASSERT_OK_AND_ASSIGN(const Staged staged, Stage(*stager, *device, file));
+    EXPECT_EQ(staged.outcome.bytes_read(), content.size() - kDataOffset);
+    EXPECT_TRUE(staged.bytes == content.substr(kDataOffset)) << device->info().id;
   }
   EXPECT_THAT(gpu.violations(), IsEmpty());
+}
+
+// What an object store's mount may do at any time: a ring would put bytes of another place there.
+TEST(StagerTest, ReadsFuseByThreadsThatKnowWhereTheyAre) {
+  const std::string content = ShardContent();
+  const auto disk = FaultyDisk::Create(content, [](const FaultyDisk::Read& read) {
+    return FaultyDisk::Answer{.bytes_max = read.bytes > 300'000 ? 300'000 : read.bytes};
+  });
+  if (!disk.ok()) GTEST_SKIP() << disk.status();
+  ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume((*disk)->root()));
+  EXPECT_EQ(volume->file_system(), FileSystemKind::kFuse);
+  MemoryDevice gpu;
+  const auto host = CreateHostDevice({});
+  ASSERT_OK_AND_ASSIGN(const auto stager,
+                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
+  for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
+    ASSERT_OK_AND_ASSIGN(auto file, volume->Open("file"));
+    ASSERT_OK_AND_ASSIGN(const Staged staged, Stage(*stager, *device, std::move(file)));
+    EXPECT_TRUE(staged.bytes == content.substr(kDataOffset)) << device->info().id;
+    if (stager->engine() == ReadEngine::kUring) {
+      EXPECT_THAT(staged.outcome.fallbacks, Contains(HasSubstr("pread instead of io_uring")));
+    }
+  }
 }
 
 }  // namespace

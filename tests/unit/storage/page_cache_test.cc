@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/unique_fd.h"
+#include "daemon/storage/file_system.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -41,28 +42,43 @@ TEST(PageCacheTest, SeesWhatTheKernelHas) {
   const UniqueFd fd(::open(dir.File("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   const std::string bytes(1 << 20, 'x');
   ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
-  const CacheLook written = LookInPageCache(fd.get(), 0, bytes.size());
+  const uint64_t number = FileSystemNumber(fd.get());
+  const CacheLook written = LookInPageCache(fd.get(), number, 0, bytes.size());
   if (!written.known) GTEST_SKIP() << "cachestat(2) does not tell here";
   EXPECT_TRUE(written.cached);
   ASSERT_EQ(::fdatasync(fd.get()), 0);
   ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
-  EXPECT_FALSE(LookInPageCache(fd.get(), 0, bytes.size()).cached);
+  EXPECT_FALSE(LookInPageCache(fd.get(), number, 0, bytes.size()).cached);
   char byte = 0;
   ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM), 0);  // no read-ahead
   ASSERT_EQ(::pread(fd.get(), &byte, 1, 8192), 1);
-  EXPECT_TRUE(LookInPageCache(fd.get(), 8192, 4096).cached);
-  EXPECT_FALSE(LookInPageCache(fd.get(), 0, bytes.size()).cached);
+  EXPECT_TRUE(LookInPageCache(fd.get(), number, 8192, 4096).cached);
+  EXPECT_FALSE(LookInPageCache(fd.get(), number, 0, bytes.size()).cached);
 }
 
 TEST(PageCacheTest, MemoryIsAlwaysCached) {
   const UniqueFd fd(::memfd_create("test", MFD_CLOEXEC));
-  EXPECT_TRUE(LookInPageCache(fd.get(), 0, 1 << 20).cached);
-  EXPECT_FALSE(IsRemoteFileSystem(fd.get()));
+  const uint64_t number = FileSystemNumber(fd.get());
+  EXPECT_TRUE(LookInPageCache(fd.get(), number, 0, 1 << 20).cached);
+}
+
+TEST(FileSystemTest, KnowsNetworksAndFuseByTheirNumbers) {
+  EXPECT_EQ(KindOfFileSystem(kExt4), FileSystemKind::kLocal);
+  EXPECT_EQ(KindOfFileSystem(OVERLAYFS_SUPER_MAGIC), FileSystemKind::kLocal);
+  EXPECT_EQ(KindOfFileSystem(0), FileSystemKind::kFuse);  // its server need not tell
+  EXPECT_EQ(KindOfFileSystem(NFS_SUPER_MAGIC), FileSystemKind::kNetwork);
+  EXPECT_EQ(KindOfFileSystem(CIFS_SUPER_MAGIC), FileSystemKind::kNetwork);  // has the highest bit
+  EXPECT_EQ(KindOfFileSystem(FUSE_SUPER_MAGIC), FileSystemKind::kFuse);
+}
+
+TEST(FileSystemTest, TheNumberIsTheKernels) {
+  const UniqueFd fd(::open("/proc", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(FileSystemNumber(fd.get()), uint64_t{PROC_SUPER_MAGIC});
+  EXPECT_EQ(FileSystemNumber(-1), 0U);
 }
 
 TEST(PageCacheTest, WhatIsNoFileIsNotCached) {
-  EXPECT_FALSE(LookInPageCache(-1, 0, 4096).cached);
-  EXPECT_FALSE(IsRemoteFileSystem(-1));
+  EXPECT_FALSE(LookInPageCache(-1, FileSystemNumber(-1), 0, 4096).cached);
 }
 
 }  // namespace

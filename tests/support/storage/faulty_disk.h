@@ -1,0 +1,84 @@
+#ifndef WEIGHTD_TESTS_SUPPORT_STORAGE_FAULTY_DISK_H_
+#define WEIGHTD_TESTS_SUPPORT_STORAGE_FAULTY_DISK_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/unique_fd.h"
+
+namespace weightd::testing {
+
+// A file system of one file whose reads are answered by a function of the test: FUSE, spoken by a
+// thread of this process over /dev/fuse (include/uapi/linux/fuse.h), so that short reads, errors
+// and silence come out of the kernel as they do from a disk. Its file is open twice, with O_DIRECT
+// and without; both go past the page cache. Needs root and /dev/fuse. Thread-safe.
+class FaultyDisk {
+ public:
+  // What the kernel asks for: at most 1 MiB at a time.
+  struct Read {
+    uint64_t number = 0;  // from 1, over both descriptors
+    uint64_t offset = 0;
+    uint32_t bytes = 0;
+    bool direct = false;  // through the descriptor with O_DIRECT
+  };
+  struct Answer {
+    int error = 0;             // an errno
+    uint32_t bytes_max = ~0U;  // of a short read
+    bool silence = false;      // no answer before Release(); an interrupted read gets EINTR
+  };
+  using Reads = std::function<Answer(const Read&)>;
+
+  // UNAVAILABLE with the reason where there is no FUSE for us. `reads` runs on the disk's thread.
+  static absl::StatusOr<std::unique_ptr<FaultyDisk>> Create(std::string content, Reads reads);
+  FaultyDisk(const FaultyDisk&) = delete;
+  FaultyDisk& operator=(const FaultyDisk&) = delete;
+  // Its files must be closed, and no read may be in flight.
+  ~FaultyDisk();
+
+  UniqueFd TakeDirect() { return std::move(direct_); }
+  UniqueFd TakeBuffered() { return std::move(buffered_); }
+  // Its only folder, for who opens "file" there himself.
+  std::string root() const;
+  // Answers what was met with silence, and all that comes.
+  void Release() ABSL_LOCKS_EXCLUDED(mu_);
+  std::vector<Read> reads() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct Request;
+
+  FaultyDisk(std::string content, Reads answer)
+      : content_(std::move(content)), answer_(std::move(answer)) {}
+  absl::Status Mount();
+  void Serve() ABSL_LOCKS_EXCLUDED(mu_);
+  void Handle(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
+  void HandleRead(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
+  void HandleInterrupt(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
+  void Reply(uint64_t unique, int error, const void* body, size_t bytes) const;
+  void ReplyData(uint64_t unique, const Read& read, uint32_t bytes_max) const;
+
+  const std::string content_;
+  const Reads answer_;
+  UniqueFd fuse_;
+  UniqueFd stop_;
+  UniqueFd root_;
+  UniqueFd direct_;
+  UniqueFd buffered_;
+  std::thread thread_;
+
+  mutable absl::Mutex mu_;
+  bool released_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Read> reads_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, Read> silent_ ABSL_GUARDED_BY(mu_);  // by the kernel's number of the request
+};
+
+}  // namespace weightd::testing
+
+#endif  // WEIGHTD_TESTS_SUPPORT_STORAGE_FAULTY_DISK_H_
