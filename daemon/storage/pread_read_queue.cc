@@ -103,10 +103,10 @@ absl::StatusOr<std::vector<ReadDone>> PreadReadQueue::Collect(absl::Duration tim
 }
 
 void PreadReadQueue::HandBack(ReadDone done) {
-  absl::MutexLock lock(&mu_);
   finished_.push_back(std::move(done));
+  if (finished_.size() > 1) return;
   const uint64_t one = 1;
-  // Cannot fail: the counter holds more than a depth of reads.
+  // Cannot fail: Collect() takes it back with what is finished.
   (void)::write(wake_.get(), &one, sizeof(one));
 }
 
@@ -130,15 +130,13 @@ void PreadReadQueue::RunWorker(Worker& worker) {
   if (const uint16_t priority = IoPriorityValue(options_.io_priority); priority != 0) {
     (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority);
   }
+  // One lock from read to read: waiting for it, a thread is slow to come back.
+  absl::MutexLock lock(&mu_);
   while (true) {
-    ReadProgress progress;
-    {
-      absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(this, &PreadReadQueue::HasWork));
-      if (stopping_) return;
-      progress = std::move(waiting_.front());
-      waiting_.pop_front();
-    }
+    mu_.Await(absl::Condition(this, &PreadReadQueue::HasWork));
+    if (stopping_) return;
+    ReadProgress progress = std::move(waiting_.front());
+    waiting_.pop_front();
     if (!RunRead(worker, progress)) return;
     HandBack(progress.TakeDone());
   }
@@ -146,17 +144,17 @@ void PreadReadQueue::RunWorker(Worker& worker) {
 
 bool PreadReadQueue::RunRead(Worker& worker, ReadProgress& progress) {
   while (!progress.finished()) {
-    {
-      absl::MutexLock lock(&mu_);
-      // Ends early when the queue does.
+    // Ends early when the queue does.
+    if (progress.part().pause > absl::ZeroDuration()) {
       mu_.AwaitWithTimeout(absl::Condition(&stopping_), progress.part().pause);
-      if (stopping_) return false;
-      worker.progress = &progress;
-      worker.offset = progress.part().offset;
-      worker.started = SteadyNow();
     }
+    if (stopping_) return false;
+    worker.progress = &progress;
+    worker.offset = progress.part().offset;
+    worker.started = SteadyNow();
+    mu_.Unlock();
     RunPart(progress, pread_);
-    absl::MutexLock lock(&mu_);
+    mu_.Lock();
     worker.progress = nullptr;
     worker.started = absl::InfiniteFuture();
   }

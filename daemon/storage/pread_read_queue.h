@@ -50,10 +50,10 @@ class PreadReadQueue final : public ReadQueue {
                  std::vector<std::string> fallbacks)
       : options_(options), pread_(std::move(pread)), fallbacks_(std::move(fallbacks)) {}
   absl::Status StartThreads();
-  void HandBack(ReadDone done) ABSL_LOCKS_EXCLUDED(mu_);
+  void HandBack(ReadDone done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunWorker(Worker& worker) ABSL_LOCKS_EXCLUDED(mu_);
-  // False when the queue ends before the read does.
-  bool RunRead(Worker& worker, ReadProgress& progress) ABSL_LOCKS_EXCLUDED(mu_);
+  // False when the queue ends before the read does. Without the lock while the kernel reads.
+  bool RunRead(Worker& worker, ReadProgress& progress) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_ || !waiting_.empty(); }
   bool HasFinished() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !finished_.empty(); }
   absl::Time StallDue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
