@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <cstdio>
 #include <fstream>
 #include <string>
 
@@ -29,12 +29,25 @@ absl::Span<std::byte> Map(uint64_t bytes, int flags) {
   return absl::MakeSpan(static_cast<std::byte*>(address), bytes);
 }
 
-// Whether the kernel gives transparent huge pages to who asks: "always [madvise] never".
-bool TransparentHugePagesGiven() {
-  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
-  std::string text;
-  std::getline(file, text);
-  return text.find("[always]") != std::string::npos || text.find("[madvise]") != std::string::npos;
+// How much of touched memory the kernel has made of transparent huge pages, as smaps (proc(5)) has
+// it for the mappings it lies in: to ask for them is never refused, and says nothing.
+uint64_t TransparentHugeBytes(absl::Span<const std::byte> memory) {
+  const auto begin = reinterpret_cast<uintptr_t>(memory.data());
+  std::ifstream file("/proc/self/smaps");
+  std::string line;
+  uint64_t bytes = 0;
+  bool inside = false;
+  while (std::getline(file, line)) {
+    unsigned long long from = 0;
+    unsigned long long to = 0;
+    unsigned long long kib = 0;
+    if (std::sscanf(line.c_str(), "%llx-%llx ", &from, &to) == 2) {
+      inside = from < begin + memory.size() && begin < to;
+    } else if (inside && std::sscanf(line.c_str(), "AnonHugePages: %llu kB", &kib) == 1) {
+      bytes += kib * kKiB;
+    }
+  }
+  return bytes;
 }
 
 // Touches every page, so that no fault comes while reading. The kernel may lack
@@ -95,13 +108,13 @@ absl::StatusOr<std::unique_ptr<StagingPool>> StagingPool::Create(uint32_t slot_c
     const uint64_t address = reinterpret_cast<uintptr_t>(mapping.data());
     memory = mapping.subspan(AlignUp(address, kHugePageBytes) - address, bytes);
     kind = PageKind::kSmall;
-    if (TransparentHugePagesGiven() &&
-        ::madvise(memory.data(), memory.size(), MADV_HUGEPAGE) == 0) {
-      kind = PageKind::kTransparent;
-    }
+    (void)::madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
   }
   PreferNode(memory, numa_node);
   Touch(memory);
+  if (kind == PageKind::kSmall && TransparentHugeBytes(memory) >= bytes / 2) {
+    kind = PageKind::kTransparent;
+  }
   // A fork must not make these copy-on-write under a running read.
   (void)::madvise(mapping.data(), mapping.size(), MADV_DONTFORK);
   return std::unique_ptr<StagingPool>(

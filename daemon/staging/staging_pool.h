@@ -21,7 +21,7 @@
 
 namespace weightd {
 
-// Best first; "hugetlb", "transparent", "small".
+// What the pages mostly are. Best first; "hugetlb", "transparent", "small".
 enum class PageKind { kHugetlb, kTransparent, kSmall };
 absl::string_view PageKindName(PageKind kind);
 

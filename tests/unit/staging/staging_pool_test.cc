@@ -1,5 +1,7 @@
 #include "daemon/staging/staging_pool.h"
 
+#include <sys/prctl.h>
+
 #include <algorithm>
 #include <set>
 
@@ -20,7 +22,7 @@ TEST(StagingPoolTest, CutsAlignedSlotsOutOfOneRegion) {
   const auto slots = pool->slots();
   ASSERT_THAT(slots, SizeIs(3));
   for (uint32_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(slots[i].data(), pool->memory().data() + i * 2 * kMiB);
+    EXPECT_EQ(slots[i].data(), pool->memory().data() + i * (2 * kMiB));
     EXPECT_EQ(slots[i].size(), 2 * kMiB);
     EXPECT_EQ(slots[i].data(), pool->slot(i).data());
     EXPECT_TRUE(IsAligned(reinterpret_cast<uintptr_t>(slots[i].data()), 2 * kMiB));
@@ -31,6 +33,14 @@ TEST(StagingPoolTest, CutsAlignedSlotsOutOfOneRegion) {
 TEST(StagingPoolTest, SaysWhatItsPagesAre) {
   ASSERT_OK_AND_ASSIGN(const auto pool, StagingPool::Create(1, 2 * kMiB));
   EXPECT_THAT(PageKindName(pool->page_kind()), ::testing::AnyOf("hugetlb", "transparent", "small"));
+}
+
+TEST(StagingPoolTest, DoesNotTakeARequestForHugePagesForThePages) {
+  ASSERT_EQ(::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+  const auto pool = StagingPool::Create(1, 2 * kMiB);
+  ASSERT_EQ(::prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+  ASSERT_OK(pool);
+  EXPECT_NE((*pool)->page_kind(), PageKind::kTransparent);
 }
 
 TEST(StagingPoolTest, SlotsAreTakenOnceAndSharedEqually) {
