@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
 #include "common/align.h"
 #include "common/status_macros.h"
 #include "tests/bench/arm_set.h"
@@ -266,6 +267,7 @@ std::string CheckFigure(const std::string& name) {
 
 int main(int argc, char** argv) {
   using namespace weightd::bench;  // NOLINT(google-build-using-namespace): main is its main
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as the daemon does
   CLI::App app(
       "How fast checkpoints are read, against fio and plain readers.\n"
       "Run it as root, on a quiet machine with a real disk and fio installed.\n"
