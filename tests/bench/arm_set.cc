@@ -1,6 +1,9 @@
 #include "tests/bench/arm_set.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <thread>
 #include <utility>
 
@@ -39,10 +42,12 @@ absl::StatusOr<Sample> SampleOf(absl::StatusOr<StageResult> result) {
 
 // Into an allocation of its own, all of it reserved huge pages.
 absl::StatusOr<Sample> TimeHugeHostStage(const FileSet& files, const StageSetup& setup) {
-  const uint64_t free_before = ReadHostMemory().free_huge_bytes;
   ASSIGN_OR_RETURN(const StageResult result, TimeStage(files, setup));
-  const uint64_t free_after = ReadHostMemory().free_huge_bytes;
-  if (free_after + result.allocation->bytes() <= free_before) return result.sample;
+  ASSIGN_OR_RETURN(const Export memory, result.allocation->CreateExport());
+  struct stat facts {};
+  if (::fstat(memory.fd.get(), &facts) != 0) return PosixError(errno, "look at a memfd");
+  // hugetlbfs gives its pages for blocks.
+  if (facts.st_blksize == static_cast<blksize_t>(kHugePageBytes)) return result.sample;
   return absl::UnavailableError("the destination is not made of reserved huge pages");
 }
 

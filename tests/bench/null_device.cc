@@ -35,8 +35,9 @@ class NullCopyQueue final : public CopyQueue {
   absl::Status Poll(absl::Duration /*timeout*/,
                     absl::FunctionRef<void(uint64_t tag)> done) override {
     // Taken first: `done` may submit again.
-    const std::vector<uint64_t> tags = std::exchange(done_, {});
-    for (const uint64_t tag : tags) done(tag);
+    told_.swap(done_);
+    for (const uint64_t tag : told_) done(tag);
+    told_.clear();
     return absl::OkStatus();
   }
   absl::Status Move(Allocation& /*allocation*/, uint64_t /*from*/, uint64_t /*to*/,
@@ -51,6 +52,7 @@ class NullCopyQueue final : public CopyQueue {
 
  private:
   std::vector<uint64_t> done_;
+  std::vector<uint64_t> told_;
 };
 
 class NullDevice final : public Device {

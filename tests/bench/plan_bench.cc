@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/storage/volume.h"
 #include "tests/bench/statistics.h"
@@ -80,8 +81,7 @@ absl::Status WriteModel(const std::string& dir, bool with_index) {
     const std::string path = absl::StrCat(dir, "/", testing::ShardName(i, shards.size()));
     const std::string prefix =
         testing::SafetensorsPrefix(testing::SafetensorsHeaderText(shards[i], {}));
-    const absl::Status status = testing::WriteRawFile(path, prefix);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(testing::WriteRawFile(path, prefix));
     std::filesystem::resize_file(path, prefix.size() + testing::SpecBytes(shards[i]));
   }
   if (!with_index) return absl::OkStatus();

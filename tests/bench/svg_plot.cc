@@ -73,15 +73,18 @@ std::string Text(double x, double y, const char* anchor, const std::string& text
 
 std::string Axes(const Plot& plot, const Scale& scale) {
   std::string svg;
-  for (double y = 0; y <= scale.y_max * 1.001; y += scale.y_step) {
+  const int lines = static_cast<int>(std::lround(scale.y_max / scale.y_step));
+  for (int i = 0; i <= lines; ++i) {
+    const double y = i * scale.y_step;
     absl::StrAppendFormat(&svg,
                           "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" "
                           "stroke=\"#bbb\" stroke-width=\"0.7\"/>\n",
                           kLeft, kRight, scale.Y(y), scale.Y(y));
     absl::StrAppend(&svg, Text(kLeft - 8, scale.Y(y) + 4, "end", absl::StrFormat("%g", y)));
   }
-  for (double power = scale.x_low; power <= scale.x_high + 1e-6; power += 1) {
-    const double x = std::exp2(power);
+  const int marks = static_cast<int>(std::lround(scale.x_high - scale.x_low));
+  for (int i = 0; i <= marks; ++i) {
+    const double x = std::exp2(scale.x_low + i);
     absl::StrAppend(&svg, Text(scale.X(x), kBottom + 20, "middle", absl::StrFormat("%g", x)));
   }
   absl::StrAppend(&svg, Text((kLeft + kRight) / 2, kBottom + 42, "middle", plot.x_label));
