@@ -41,11 +41,11 @@ void AddGenerations(const Residency& residency, std::map<std::string, v1::Model>
 
 // Where a model's tensors are told from.
 struct Described {
-  std::shared_ptr<const GenerationContent> resident;  // or, if null,
-  std::optional<OpenedCheckpoint> opened;             // its files
+  std::optional<OpenedCheckpoint> opened;             // its files, or else
+  std::shared_ptr<const GenerationContent> resident;  // what is staged
 
   const Manifest& manifest() const {
-    return resident != nullptr ? resident->manifest : opened.value().manifest;
+    return opened.has_value() ? opened->manifest : resident->manifest;
   }
 };
 

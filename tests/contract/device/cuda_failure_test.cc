@@ -161,7 +161,7 @@ absl::Status Scenario() {
   Device& device = *devices.devices[0];
   const StagingMemory staging(2 * kBlockBytes);
   RETURN_IF_ERROR(device.RegisterStaging(staging.span()));
-  const absl::Status result = [&] {
+  absl::Status result = [&] {
     ASSIGN_OR_RETURN(const auto allocation, device.Allocate(4 * kBlockBytes));
     ASSIGN_OR_RETURN(const auto queue, device.CreateCopyQueue());
     for (uint64_t i = 0; i < 2; ++i) {

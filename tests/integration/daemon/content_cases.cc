@@ -64,7 +64,7 @@ ContentCase Misaligned(const std::string& root) {
 }
 
 ContentCase ManyTensors(const std::string& root) {
-  return WriteOne(root, "many", SmallTensorSpecs(10'000, 10'000 * 300), {});
+  return WriteOne(root, "many", SmallTensorSpecs(10'000, uint64_t{10'000} * 300), {});
 }
 
 ContentCase AllDtypes(const std::string& root) {

@@ -37,7 +37,7 @@ DaemonProcess* DaemonTest::Start(std::vector<std::string> flags,
 void DaemonTest::StopCleanly() { EXPECT_EQ(daemon_->Stop(), std::optional(0)); }
 
 std::string DaemonTest::MakeModel(const std::string& name, uint64_t bytes, uint64_t seed) const {
-  const std::string path = InRoot(name + ".safetensors");
+  std::string path = InRoot(name + ".safetensors");
   EXPECT_OK(WriteSafetensors(path, SmallTensorSpecs(8, bytes), {.seed = seed}));
   return path;
 }

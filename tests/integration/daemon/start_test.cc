@@ -36,7 +36,7 @@ class StartTest : public DaemonTest {
     return {.exit_code = code, .log = daemon.log()};
   }
   std::string ConfigFile(const std::string& text) const {
-    const std::string path = dir_.File("weightd.textproto");
+    std::string path = dir_.File("weightd.textproto");
     EXPECT_OK(WriteRawFile(path, text));
     return path;
   }

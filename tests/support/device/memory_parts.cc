@@ -26,8 +26,8 @@ uint64_t StorageBytes(const MemoryDevice& device, uint64_t bytes) {
 
 std::byte* BaseOf(const MemoryDevice& device, std::vector<std::byte>& storage) {
   if (device.info().kind != DeviceKind::kHost) return storage.data();
-  return reinterpret_cast<std::byte*>(
-      AlignUp(reinterpret_cast<uintptr_t>(storage.data()), kAlignment));
+  const auto address = reinterpret_cast<uintptr_t>(storage.data());
+  return storage.data() + (AlignUp(address, kAlignment) - address);
 }
 
 // A descriptor of a copy: who maps it sees the bytes.

@@ -86,6 +86,7 @@ std::vector<CUcontext>& ContextStack();
 // A pointer-sized name that is no address: handles cannot be dereferenced.
 template <typename Handle>
 Handle NewHandle(Driver& driver) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a number that only looks like a pointer
   return reinterpret_cast<Handle>((uint64_t{0x00F1} << 48) + driver.next_handle++);
 }
 

@@ -12,6 +12,7 @@ bool IsMapped(const Range& range) {
   const uintptr_t begin = range.begin / page * page;
   const size_t pages = (range.end - begin + page - 1) / page;
   std::vector<unsigned char> residency(pages);
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the caller of a driver gives numbers
   return ::mincore(reinterpret_cast<void*>(begin), pages * page, residency.data()) == 0;
 }
 

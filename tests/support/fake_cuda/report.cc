@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <mutex>
 
@@ -54,8 +53,7 @@ size_t fake_cuda_take_reports(char* buffer, size_t size) {
   size_t used = 0;
   while (!reports.lines.empty() && used + reports.lines.front().size() <= size) {
     const std::string& line = reports.lines.front();
-    std::memcpy(buffer + used, line.data(), line.size());
-    used += line.size();
+    used += line.copy(buffer + used, line.size());
     reports.lines.pop_front();
   }
   return used;

@@ -33,6 +33,7 @@ Pipe MakePipe() {
 
 std::vector<char*> Pointers(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -143,7 +144,7 @@ void ChildProcess::WriteLine(absl::string_view line) {
 void ChildProcess::TakeOutput() {
   std::array<pollfd, 2> sources = {pollfd{output_.get(), POLLIN, 0},
                                    pollfd{errors_.get(), POLLIN, 0}};
-  std::vector<char> buffer(64 * 1024);
+  std::vector<char> buffer(size_t{64} * 1024);
   while (sources[0].fd >= 0 || sources[1].fd >= 0) {
     if (::poll(sources.data(), sources.size(), -1) < 0 && errno != EINTR) break;
     for (size_t i = 0; i < sources.size(); ++i) {

@@ -165,7 +165,7 @@ TEST_F(VerbsTest, StageWithoutWaitReturnsWhenTheJobIsAccepted) {
 TEST_F(VerbsTest, StageThatEndsBeforeTheModelIsResidentIsAnError) {
   service_.stage_model = [](const v1::StageModelRequest& request,
                             std::vector<v1::StageModelResponse>* answers) {
-    const grpc::Status status = StageSlowly(request, answers);
+    grpc::Status status = StageSlowly(request, answers);
     answers->pop_back();
     return status;
   };

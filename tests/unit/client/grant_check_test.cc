@@ -33,7 +33,7 @@ class GrantCheckTest : public ::testing::Test {
                   std::optional<grpc::Status> end = std::nullopt) {
     service_.SetAttach({.messages = messages, .end = std::move(end)});
     service_.SetHandles(std::move(handles));
-    const Status status = Attach("model", {.socket_dir = dir_.path()}).status();
+    Status status = Attach("model", {.socket_dir = dir_.path()}).status();
     EXPECT_TRUE(service_.WaitForStreams(0));
     return status;
   }

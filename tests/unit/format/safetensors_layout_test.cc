@@ -26,6 +26,7 @@ absl::StatusOr<uint64_t> Prefix(uint64_t header_bytes, uint64_t file_bytes) {
 // {"a":U8[..] [begin,end], "b":...}
 std::string Ranges(const std::vector<std::array<uint64_t, 2>>& ranges) {
   std::vector<std::string> entries;
+  entries.reserve(ranges.size());
   for (const auto& [begin, end] : ranges) {
     entries.push_back(absl::StrCat("\"", std::string(1, static_cast<char>('a' + entries.size())),
                                    R"(":{"dtype":"U8","shape":[)", end - begin,

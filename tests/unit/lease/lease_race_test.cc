@@ -59,6 +59,7 @@ TEST(LeaseRaceTest, GrantsEndsAndGenerationsInParallel) {
   LeaseWorld world(DeviceKind::kHost);
   world.Stage("a");
   std::vector<std::thread> clients;
+  clients.reserve(3);
   for (int i = 0; i < 3; ++i) {
     clients.emplace_back([&world, i] {
       for (int n = 0; n < 50; ++n) {

@@ -80,6 +80,7 @@ TEST(EventLogTest, SequenceHasNoGapsForAWatcherThatComesLate) {
   FakeClock clock;
   EventLog log(clock, nullptr, 4096);
   std::vector<std::thread> publishers;
+  publishers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     publishers.emplace_back([&] {
       for (int n = 0; n < 500; ++n) log.Publish(Named("m"));

@@ -217,7 +217,7 @@ TEST_F(ResidencyTableTest, AcquirePrefersTheGivenThenTheDefaultDevice) {
 TEST_F(ResidencyTableTest, UseFindsOnlyWhatIsUnchanged) {
   const GenerationId id = books_.Stage("a", "host", 20, {{.inode = 7}});
   books_.Stage("b", "host", 20);
-  const auto use = [&](std::vector<FileIdentity> identities, bool pin) {
+  const auto use = [&](const std::vector<FileIdentity>& identities, bool pin) {
     return table_.Use("a", "host", identities, pin, books_.now());
   };
   EXPECT_EQ(use({{.inode = 8}}, true), nullptr);

@@ -104,8 +104,8 @@ class Walk {
     return ids.empty() ? GenerationId() : ids[random_() % ids.size()];
   }
 
-  void TakeDoomed(std::vector<Doomed> doomed) {
-    for (Doomed& one : doomed) {
+  void TakeDoomed(const std::vector<Doomed>& doomed) {
+    for (const Doomed& one : doomed) {
       Known& known = known_.at(one.info.id);
       ASSERT_EQ(known.leases, 0);
       ASSERT_EQ(known.state, ResidencyState::kResident);

@@ -137,6 +137,7 @@ TEST_F(StageJobTest, FinishesOnlyWithEveryWishMet) {
 // cancelled, or it is over.
 TEST_F(StageJobTest, JoinersAndTheEndMayRace) {
   std::vector<std::thread> callers;
+  callers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     callers.emplace_back([this] {
       for (int n = 0; n < 1000; ++n) {
