@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -175,13 +176,16 @@ Json Report(const FigureSpec& figure, const Measured& measured) {
 }
 
 void PrintArms(const Measured& measured) {
-  std::map<std::string, std::vector<double>> throughput;
+  std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> arms;
   for (const Row& row : measured.rows) {
-    throughput[row.arm].push_back(row.sample.bytes_per_second() / 1e9);
+    arms[row.arm].first.push_back(row.sample.bytes_per_second() / 1e9);
+    arms[row.arm].second.push_back(row.sample.cpu_seconds_per_gb());
   }
-  std::printf("\n%-29s %12s  (the machine's; ratios are the figures)\n", "arm", "GB/s, median");
-  for (const auto& [arm, values] : throughput) {
-    std::printf("%-29s %12.3f\n", arm.c_str(), Quantile(values, 0.5));
+  std::printf("\n%-29s %12s %12s  (the machine's; ratios are the figures)\n", "arm, medians",
+              "GB/s", "CPU s/GB");
+  for (const auto& [arm, values] : arms) {
+    std::printf("%-29s %12.3f %12.4f\n", arm.c_str(), Quantile(values.first, 0.5),
+                Quantile(values.second, 0.5));
   }
 }
 
