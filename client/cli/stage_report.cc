@@ -33,7 +33,8 @@ std::string ModesText(const v1::StageReport& report) {
 std::string PhasesText(const v1::StageReport& report) {
   return absl::StrCat("plan ", TimeText(report.plan_time()), ", read ",
                       TimeText(report.read_time()), ", copy ", TimeText(report.copy_time()),
-                      ", publish ", TimeText(report.publish_time()));
+                      ", verify ", TimeText(report.verify_time()), ", publish ",
+                      TimeText(report.publish_time()));
 }
 
 }  // namespace weightd::cli

@@ -51,7 +51,8 @@ struct StageReport {
   absl::Duration plan_time;     // find, open, headers, layout
   absl::Duration read_time;     // from the first block asked for to the last that came
   absl::Duration copy_time;     // from then until everything was in its place
-  absl::Duration publish_time;  // are the files unchanged, seal
+  absl::Duration verify_time;   // are the files what they were when they were opened
+  absl::Duration publish_time;  // seal
 
   uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
 

@@ -208,9 +208,10 @@ absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
 
   job.EnterPhase(StagePhase::kReading, clock_.Now());
   ASSIGN_OR_RETURN(StageOutcome outcome, stager.Run(input));
-  const absl::Time publish_start = clock_.Now();
-  job.EnterPhase(StagePhase::kPublishing, publish_start);
+  const absl::Time verify_start = clock_.Now();
+  job.EnterPhase(StagePhase::kPublishing, verify_start);
   RETURN_IF_ERROR(opened.CheckUnchanged());
+  const absl::Time publish_start = clock_.Now();
   RETURN_IF_ERROR(allocation.Seal());
   RETURN_IF_ERROR(CheckNotCancelled(job));
 
@@ -225,7 +226,7 @@ absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
   content->tensor_bytes = opened.manifest.tensor_bytes();
   content->resident_time = clock_.Now();
   content->report = {.job = job.id(),
-                     .engine = std::string(ReadEngineName(stager.engine())),
+                     .engine = std::string(ReadEngineName(outcome.engine)),
                      .fallbacks = std::move(outcome.fallbacks),
                      .direct_bytes = outcome.direct_bytes,
                      .cached_bytes = outcome.cached_bytes,
@@ -234,6 +235,7 @@ absl::StatusOr<std::shared_ptr<const GenerationContent>> StageRunner::Fill(
                      .plan_time = plan.plan_time,
                      .read_time = outcome.read_time,
                      .copy_time = outcome.copy_time,
+                     .verify_time = publish_start - verify_start,
                      .publish_time = content->resident_time - publish_start};
   content->manifest = std::move(plan.opened.manifest);
   content->layout = std::move(plan.layout);

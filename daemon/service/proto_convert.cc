@@ -93,6 +93,7 @@ void ToProto(const StageReport& report, v1::StageReport& to) {
   ToProto(report.plan_time, *to.mutable_plan_time());
   ToProto(report.read_time, *to.mutable_read_time());
   ToProto(report.copy_time, *to.mutable_copy_time());
+  ToProto(report.verify_time, *to.mutable_verify_time());
   ToProto(report.publish_time, *to.mutable_publish_time());
 }
 

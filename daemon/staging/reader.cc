@@ -57,6 +57,7 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
   }
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
   if (!outcome.ok()) return outcome;
+  outcome->engine = engine_;
   outcome->fallbacks.insert(outcome->fallbacks.begin(), fallbacks_.begin(), fallbacks_.end());
   return outcome;
 }

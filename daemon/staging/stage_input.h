@@ -14,6 +14,7 @@
 #include "daemon/device/device.h"
 #include "daemon/format/manifest.h"
 #include "daemon/staging/layout.h"
+#include "daemon/storage/read_queue.h"
 #include "daemon/storage/volume.h"
 
 // What goes into one job's reading, and what comes out. Plain data: thread-compatible.
@@ -39,6 +40,7 @@ struct StageInput {
 };
 
 struct StageOutcome {
+  ReadEngine engine = ReadEngine::kPread;  // of what the page cache does not hold
   // Of data sections, by how they were read; the sum is all of them.
   uint64_t direct_bytes = 0;    // past the page cache
   uint64_t cached_bytes = 0;    // copied out of it

@@ -274,13 +274,15 @@ TEST_F(VerbsTest, StagesShowsHowEachWentAndWhatFailed) {
     good.set_cached_bytes(1'000'000);
     good.mutable_read_time()->set_seconds(2);
     good.mutable_plan_time()->set_nanos(12'000'000);
+    good.mutable_verify_time()->set_nanos(3'000'000);
     return grpc::Status::OK;
   };
   const Outcome outcome = Run({"stages"});
   EXPECT_EQ(outcome.code, 0);
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("read shard at 7"), HasSubstr("io_uring"),
-                                 HasSubstr("2.0 MB direct, 1.0 MB out of the page cache"),
-                                 HasSubstr("plan 12 ms, read 2.0 s, copy 0 ms, publish 0 ms")));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("read shard at 7"), HasSubstr("io_uring"),
+                    HasSubstr("2.0 MB direct, 1.0 MB out of the page cache"),
+                    HasSubstr("plan 12 ms, read 2.0 s, copy 0 ms, verify 3 ms, publish 0 ms")));
   EXPECT_EQ(nlohmann::json::parse(Run({"stages", "-o", "json"}).out)["reports"][1]["job_id"], 7);
 }
 

@@ -154,6 +154,7 @@ TEST(StagerTest, ReadsFuseByThreadsThatKnowWhereTheyAre) {
     ASSERT_OK_AND_ASSIGN(auto file, volume->Open("file"));
     ASSERT_OK_AND_ASSIGN(const Staged staged, Stage(*stager, *device, std::move(file)));
     EXPECT_TRUE(staged.bytes == content.substr(kDataOffset)) << device->info().id;
+    EXPECT_EQ(staged.outcome.engine, ReadEngine::kPread);
     if (stager->engine() == ReadEngine::kUring) {
       EXPECT_THAT(staged.outcome.fallbacks, Contains(HasSubstr("pread instead of io_uring")));
     }
