@@ -24,7 +24,7 @@ using ReadQueueFactory = std::function<absl::StatusOr<std::unique_ptr<ReadQueue>
 
 struct ReaderOptions {
   ReadLoopOptions loop;
-  uint64_t block_bytes = uint64_t{4} << 20;
+  uint64_t block_bytes = uint64_t{8} << 20;
   int numa_node = -1;  // whose processors the thread runs on; -1 for any
 };
 

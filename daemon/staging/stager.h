@@ -31,12 +31,12 @@
 namespace weightd {
 
 struct StagerOptions {
-  uint64_t block_bytes = uint64_t{4} << 20;  // one read, and one staging buffer; 2 MiB..64 MiB
+  uint64_t block_bytes = uint64_t{8} << 20;  // one read, and one staging buffer; 2 MiB..64 MiB
   // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
   // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
   uint32_t depth = 0;
-  uint32_t slot_count = 16;      // staging buffers of one GPU, 1..1024
-  uint32_t host_slot_count = 4;  // of host memory: few files need them (layout.h), 1..1024
+  uint32_t slot_count = 8;       // staging buffers of one GPU, 1..1024
+  uint32_t host_slot_count = 2;  // of host memory: few files need them (layout.h), 1..1024
   ReadQueueOptions read_queue;   // depth and slots are filled in from the above
   // Makes a read queue; for tests. Null is CreateReadQueue.
   std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>(const ReadQueueOptions&)> make_queue;

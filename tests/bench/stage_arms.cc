@@ -150,7 +150,7 @@ absl::StatusOr<Sample> TimeTensorReads(const FileSet& files) {
 
 absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, Device& device) {
   StagerOptions options;
-  options.block_bytes = setup.block_bytes;
+  if (setup.block_bytes > 0) options.block_bytes = setup.block_bytes;
   options.depth = setup.depth;
   if (setup.slot_count > 0) options.slot_count = setup.slot_count;
   options.read_queue.engine = setup.engine;

@@ -48,9 +48,10 @@ absl::StatusOr<Sample> TimeTensorReads(const FileSet& files);
 // A stager for one device. `engine` is not exchanged for another.
 struct StagerSetup {
   ReadEngine engine = ReadEngine::kUring;
-  uint64_t block_bytes = uint64_t{4} << 20;
-  uint32_t depth = 0;       // 0 is the product's
-  uint32_t slot_count = 0;  // likewise
+  // 0 is the product's.
+  uint64_t block_bytes = 0;
+  uint32_t depth = 0;
+  uint32_t slot_count = 0;
 };
 absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, Device& device);
 

@@ -23,7 +23,7 @@ using ::testing::IsSupersetOf;
 using NumberPair = std::pair<const std::string, std::string>;
 
 constexpr uint64_t kModelBytes = 24 << 20;
-// In the third block of 4 MiB.
+// In the second block of 8 MiB.
 constexpr uint64_t kHeldOffset = 9'000'000;
 
 class ChangingFileTest : public DaemonTest {
