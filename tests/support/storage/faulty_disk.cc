@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <optional>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -73,6 +72,7 @@ absl::Status FaultyDisk::Mount() {
   fuse_.reset(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!fuse_.valid()) return PosixError(errno, "open /dev/fuse");
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
+  release_.reset(::eventfd(0, EFD_CLOEXEC));
   const TempDir folder;
   const std::string options =
       absl::StrCat("fd=", fuse_.get(), ",rootmode=40000,user_id=0,group_id=0");
@@ -105,10 +105,13 @@ FaultyDisk::~FaultyDisk() {
 void FaultyDisk::Serve() {
   std::string buffer(kRequestBytesMax, '\0');
   while (true) {
-    std::array<pollfd, 2> sources = {pollfd{fuse_.get(), POLLIN, 0},
-                                     pollfd{stop_.get(), POLLIN, 0}};
+    std::array<pollfd, 3> sources = {pollfd{stop_.get(), POLLIN, 0},
+                                     pollfd{silent_ ? release_.get() : -1, POLLIN, 0},
+                                     pollfd{silent_ ? -1 : fuse_.get(), POLLIN, 0}};
     if (::poll(sources.data(), sources.size(), -1) < 0 && errno != EINTR) return;
-    if (sources[1].revents != 0) return;
+    if (sources[0].revents != 0) return;
+    if (sources[1].revents != 0) silent_ = false;
+    if (sources[2].revents == 0) continue;
     const ssize_t bytes = ::read(fuse_.get(), buffer.data(), buffer.size());
     if (bytes < 0 && errno == ENODEV) return;  // unmounted
     if (bytes < static_cast<ssize_t>(sizeof(fuse_in_header))) continue;
@@ -161,10 +164,9 @@ void FaultyDisk::Handle(const Request& request) {
     }
     case FUSE_READ:
       return HandleRead(request);
-    case FUSE_INTERRUPT:
-      return HandleInterrupt(request);
     case FUSE_RELEASE:
       return Reply(unique, 0, nullptr, 0);
+    case FUSE_INTERRUPT:
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:
       return;  // wants no answer
@@ -179,40 +181,20 @@ void FaultyDisk::HandleRead(const Request& request) {
   read.offset = in.offset;
   read.bytes = in.size;
   read.direct = in.fh == kDirectHandle;
-  bool released = false;
   {
     absl::MutexLock lock(&mu_);
     read.number = reads_.size() + 1;
     reads_.push_back(read);
-    released = released_;
   }
   const Answer answer = answer_(read);
-  if (answer.silence && !released) {
-    absl::MutexLock lock(&mu_);
-    silent_[request.header.unique] = read;
-    return;
-  }
+  silent_ = answer.silence_after;
   if (answer.error != 0) return Reply(request.header.unique, answer.error, nullptr, 0);
   ReplyData(request.header.unique, read, answer.bytes_max);
 }
 
-void FaultyDisk::HandleInterrupt(const Request& request) {
-  const uint64_t unique = request.As<fuse_interrupt_in>().unique;
-  {
-    absl::MutexLock lock(&mu_);
-    if (silent_.erase(unique) == 0) return;
-  }
-  Reply(unique, EINTR, nullptr, 0);
-}
-
 void FaultyDisk::Release() {
-  std::map<uint64_t, Read> silent;
-  {
-    absl::MutexLock lock(&mu_);
-    released_ = true;
-    silent.swap(silent_);
-  }
-  for (const auto& [unique, read] : silent) ReplyData(unique, read, read.bytes);
+  const uint64_t one = 1;
+  (void)!::write(release_.get(), &one, sizeof(one));
 }
 
 std::vector<FaultyDisk::Read> FaultyDisk::reads() const {

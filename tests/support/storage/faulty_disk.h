@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -32,7 +31,9 @@ class FaultyDisk {
   struct Answer {
     int error = 0;             // an errno
     uint32_t bytes_max = ~0U;  // of a short read
-    bool silence = false;      // no answer before Release(); an interrupted read gets EINTR
+    // After this answer nothing is heard until Release(). What the disk has not even taken from the
+    // kernel can be killed; a read that it took could not, and a test that ends early would hang.
+    bool silence_after = false;
   };
   using Reads = std::function<Answer(const Read&)>;
 
@@ -47,8 +48,8 @@ class FaultyDisk {
   UniqueFd TakeBuffered() { return std::move(buffered_); }
   // Its only folder, for who opens "file" there himself.
   std::string root() const;
-  // Answers what was met with silence, and all that comes.
-  void Release() ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends a silence, and lets none begin.
+  void Release();
   std::vector<Read> reads() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -60,7 +61,6 @@ class FaultyDisk {
   void Serve() ABSL_LOCKS_EXCLUDED(mu_);
   void Handle(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
   void HandleRead(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
-  void HandleInterrupt(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
   void Reply(uint64_t unique, int error, const void* body, size_t bytes) const;
   void ReplyData(uint64_t unique, const Read& read, uint32_t bytes_max) const;
 
@@ -68,15 +68,15 @@ class FaultyDisk {
   const Reads answer_;
   UniqueFd fuse_;
   UniqueFd stop_;
+  UniqueFd release_;
   UniqueFd root_;
   UniqueFd direct_;
   UniqueFd buffered_;
   std::thread thread_;
+  bool silent_ = false;  // of thread_ only
 
   mutable absl::Mutex mu_;
-  bool released_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Read> reads_ ABSL_GUARDED_BY(mu_);
-  std::map<uint64_t, Read> silent_ ABSL_GUARDED_BY(mu_);  // by the kernel's number of the request
 };
 
 }  // namespace weightd::testing
