@@ -178,14 +178,13 @@ absl::Status ArmSet::PrepareOurs(const std::string& name) {
 }
 
 absl::Status ArmSet::PrepareHost(const std::string& name) {
-  Device& device = name == "host" ? *host_device_ : *small_host_device_;
+  if (name != "host_small") RETURN_IF_ERROR(reserved_);
   if (name == "host_pages") {
-    RETURN_IF_ERROR(reserved_);
     Add(name, window_, CacheState::kIrrelevant,
         [this] { return TimePages(*host_device_, window_.bytes); });
     return absl::OkStatus();
   }
-  if (name == "host") RETURN_IF_ERROR(reserved_);
+  Device& device = name == "host" ? *host_device_ : *small_host_device_;
   ASSIGN_OR_RETURN(Stager * stager, StagerFor(ReadEngine::kUring, device));
   const StageSetup setup = {.stager = stager, .device = &device, .expected = ForcedMode::kDirect};
   const bool huge = name == "host";

@@ -19,8 +19,8 @@
 namespace weightd::testing {
 
 struct RigOptions {
-  uint64_t block_bytes = uint64_t{16}
-                         << 10;  // smaller than the product allows: more blocks per byte
+  // Smaller than the product allows: more blocks per byte.
+  uint64_t block_bytes = uint64_t{16} << 10;
   uint32_t depth = 4;
   uint32_t slot_count = 3;
   uint32_t direct_alignment = 512;

@@ -60,6 +60,7 @@ TEST(PageCacheTest, MemoryIsAlwaysCached) {
   const UniqueFd fd(::memfd_create("test", MFD_CLOEXEC));
   const uint64_t number = FileSystemNumber(fd.get());
   EXPECT_TRUE(LookInPageCache(fd.get(), number, 0, 1 << 20).cached);
+  EXPECT_EQ(KindOfFileSystem(number), FileSystemKind::kLocal);
 }
 
 TEST(FileSystemTest, KnowsNetworksAndFuseByTheirNumbers) {
