@@ -16,7 +16,7 @@ namespace {
 constexpr absl::string_view kReasonPayload = "weightd/reason";
 constexpr absl::string_view kMetadataPayload = "weightd/metadata";
 
-constexpr std::array<std::pair<Reason, absl::string_view>, 20> kReasonNames = {{
+constexpr std::array<std::pair<Reason, absl::string_view>, 22> kReasonNames = {{
     {Reason::kModelNotFound, "MODEL_NOT_FOUND"},
     {Reason::kModelNotResident, "MODEL_NOT_RESIDENT"},
     {Reason::kModelBusy, "MODEL_BUSY"},
@@ -37,6 +37,8 @@ constexpr std::array<std::pair<Reason, absl::string_view>, 20> kReasonNames = {{
     {Reason::kTicketInvalid, "TICKET_INVALID"},
     {Reason::kUnreachable, "UNREACHABLE"},
     {Reason::kIntegrityFailed, "INTEGRITY_FAILED"},
+    {Reason::kLeaseRevoked, "LEASE_REVOKED"},
+    {Reason::kWaitTimeout, "WAIT_TIMEOUT"},
 }};
 
 absl::StatusCode CodeFromErrno(int error) {

@@ -40,6 +40,8 @@ enum class Reason {
   kTicketInvalid,      // unknown, used or foreign ticket on the handle socket
   kUnreachable,        // client side: no daemon answers
   kIntegrityFailed,    // bytes differ from what they should be
+  kLeaseRevoked,       // an operator evicted by force what the lease was on
+  kWaitTimeout,        // what an attach waited for did not become resident in time
 };
 
 // "MODEL_NOT_FOUND" and so on: the word on the wire, in logs and in JSON.

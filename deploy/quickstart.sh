@@ -84,7 +84,8 @@ make_checkpoint() {
 start_daemon() {
   sockets="$(mktemp -d /tmp/weightd-quickstart.XXXXXX)"
   export WEIGHTD_SOCKET_DIR="$sockets"
-  "$bin/weightd" --root "$(dirname "$checkpoint")" --socket-dir "$sockets" 2>"$sockets/weightd.log" &
+  "$bin/weightd" --root "$(dirname "$checkpoint")" --socket-dir "$sockets" --state-file "$sockets/state.json" \
+    2>"$sockets/weightd.log" &
   daemon_pid=$!
   for _ in {1..300}; do
     kill -0 "$daemon_pid" 2>/dev/null || die "weightd ended while it started"

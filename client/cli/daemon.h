@@ -6,6 +6,7 @@
 #include <grpcpp/support/sync_stream.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/functional/function_ref.h"
@@ -27,14 +28,15 @@ class Daemon {
  public:
   static absl::StatusOr<Daemon> Connect(const GlobalOptions& options);
 
-  // A call with one answer, within --timeout.
+  // A call with one answer, within --timeout, or `timeout` where it is given.
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::WeightCache::Stub::*method)(grpc::ClientContext*,
                                                                               const Request&,
                                                                               Response*),
-                                const Request& request) const {
+                                const Request& request,
+                                std::optional<absl::Duration> timeout = std::nullopt) const {
     grpc::ClientContext context;
-    SetDeadline(context, timeout_);
+    SetDeadline(context, timeout.value_or(timeout_));
     Response response;
     const grpc::Status status = ((*stub_).*method)(&context, request, &response);
     if (!status.ok()) return Error(status);

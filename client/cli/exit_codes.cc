@@ -33,6 +33,8 @@ ExitCode OfReason(Reason reason) {
     case Reason::kModelBusy:
     case Reason::kModelLeased:
     case Reason::kDraining:
+    case Reason::kLeaseRevoked:
+    case Reason::kWaitTimeout:
       return ExitCode::kNotReady;
     case Reason::kCheckpointInvalid:
     case Reason::kCheckpointChanged:
@@ -108,7 +110,8 @@ std::string HintFor(const absl::Status& status) {
     case Reason::kModelNotResident:
       return "`weightctl stage MODEL --wait` brings it into memory";
     case Reason::kModelLeased:
-      return "`weightctl leases` shows who holds it";
+      return "`weightctl leases` shows who holds it; `weightctl evict --force` tells them and "
+             "evicts";
     case Reason::kModelBusy:
       return "`weightctl ps` shows its state; a pinned model needs `weightctl unpin` first";
     case Reason::kDeviceNotFound:

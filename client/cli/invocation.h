@@ -16,6 +16,7 @@ struct Io {
   std::ostream& err;
   int out_fd = -1;               // the descriptor of `out`, for raw bytes
   bool err_is_terminal = false;  // progress may be animated
+  bool out_is_terminal = false;  // a list may be drawn over
   bool color = false;            // `out` may be styled
 };
 

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
                       .err = std::cerr,
                       .out_fd = STDOUT_FILENO,
                       .err_is_terminal = ::isatty(STDERR_FILENO) == 1,
+                      .out_is_terminal = ::isatty(STDOUT_FILENO) == 1,
                       .color = out_is_terminal && (no_color == nullptr || *no_color == '\0')};
   const int code = weightd::cli::RunWeightctl(argc, argv, io);
   errno = 0;

@@ -19,9 +19,21 @@ namespace {
 
 constexpr uint32_t kPageTensors = 5000;
 constexpr size_t kShortRevision = 12;
+constexpr const char* kClearScreen = "\x1b[H\x1b[2J";
 
 std::string StateName(v1::ResidencyState state) {
   return absl::AsciiStrToLower(v1::ResidencyState_Name(state));
+}
+
+// "resident", "resident, superseded", "staging 48 %".
+std::string StateText(const v1::Generation& generation) {
+  std::string text = StateName(generation.state());
+  if (generation.bytes_total() > 0) {
+    absl::StrAppend(&text, " ", generation.bytes_done() * 100 / generation.bytes_total(), " %");
+  }
+  if (generation.superseded()) absl::StrAppend(&text, ", superseded");
+  if (generation.host_copy()) absl::StrAppend(&text, ", for the GPUs");
+  return text;
 }
 
 absl::StatusOr<v1::ListModelsResponse> ListModels(const Invocation& invocation, bool resident) {
@@ -54,7 +66,8 @@ absl::Status RunLs(const Invocation& invocation) {
       {{"MODEL"}, {"SIZE", true}, {"FILES", true}, {"REVISION"}, {"IN MEMORY"}, {"PROBLEM"}});
   for (const v1::Model& model : response.models()) {
     table.AddRow({model.name(), FormatBytes(model.file_bytes()), absl::StrCat(model.shard_count()),
-                  model.revision().substr(0, kShortRevision), InMemory(model), model.problem()});
+                  model.revision().substr(0, kShortRevision), InMemory(model),
+                  model.changed() ? "changed since it was staged" : model.problem()});
   }
   table.Print(io.out, io.color);
   return absl::OkStatus();
@@ -75,22 +88,48 @@ Table GenerationTable() {
 void AddGenerations(const v1::Model& model, Table& table) {
   for (const v1::Generation& generation : model.generations()) {
     table.AddRow({model.name(), absl::StrCat(generation.id()), generation.device(),
-                  StateName(generation.state()), FormatBytes(generation.allocated_bytes()),
+                  StateText(generation), FormatBytes(generation.allocated_bytes()),
                   absl::StrCat(generation.tensor_count()), absl::StrCat(generation.lease_count()),
                   generation.pinned() ? "yes" : "no", FormatTime(generation.resident_time())});
   }
 }
 
-absl::Status RunPs(const Invocation& invocation) {
-  ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, true));
-  const Io& io = invocation.io;
-  if (invocation.json()) {
-    io.out << JsonDocument(ToJson(response));
-    return absl::OkStatus();
-  }
+// Models or a message that has some.
+template <typename Response>
+void PrintResident(const Response& response, const Io& io) {
   Table table = GenerationTable();
   for (const v1::Model& model : response.models()) AddGenerations(model, table);
   table.Print(io.out, io.color);
+}
+
+// Each list on a cleared screen; elsewhere than on a terminal one below the other.
+absl::Status WatchPs(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  const Io& io = invocation.io;
+  const auto take = [&](const v1::WatchModelsResponse& response) {
+    if (invocation.json()) {
+      io.out << JsonLine(ToJson(response));
+    } else {
+      if (io.out_is_terminal) io.out << kClearScreen;
+      PrintResident(response, io);
+      if (!io.out_is_terminal) io.out << '\n';
+    }
+    io.out << std::flush;
+    return io.out.good() ? Next::kContinue : Next::kStop;
+  };
+  return daemon.Stream<v1::WatchModelsRequest, v1::WatchModelsResponse>(
+      &v1::WeightCache::Stub::WatchModels, v1::WatchModelsRequest(),
+      invocation.options.stream_timeout(), take);
+}
+
+absl::Status RunPs(const Invocation& invocation, bool watch) {
+  if (watch) return WatchPs(invocation);
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, true));
+  if (invocation.json()) {
+    invocation.io.out << JsonDocument(ToJson(response));
+  } else {
+    PrintResident(response, invocation.io);
+  }
   return absl::OkStatus();
 }
 
@@ -190,8 +229,10 @@ absl::Status RunTensors(Invocation& invocation, const std::string& model) {
 void AddModelVerbs(CLI::App& app, Invocation& invocation) {
   AddVerb(app, invocation, "ls", "Models on the volume, and where they are in memory",
           [&invocation] { return RunLs(invocation); });
-  AddVerb(app, invocation, "ps", "Models in memory, one row per copy",
-          [&invocation] { return RunPs(invocation); });
+  const auto watch = std::make_shared<bool>(false);
+  AddVerb(app, invocation, "ps", "Models in memory, one row per copy", [&invocation, watch] {
+    return RunPs(invocation, *watch);
+  })->add_flag("--watch", *watch, "again after each change, as the daemon tells it");
   const auto model = std::make_shared<std::string>();
   AddVerb(app, invocation, "describe",
           "One model: files, metadata, copies and how they were staged",

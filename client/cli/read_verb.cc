@@ -25,6 +25,7 @@ struct ReadArguments {
   std::string model;
   std::string tensor;
   std::string device;
+  bool wait = false;
 };
 
 enum class Written { kAll, kReaderLeft };
@@ -62,8 +63,9 @@ absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
       {.socket_dir = invocation.options.socket_dir,
        .device = arguments.device,
        .client_name = "weightctl read",
-       .timeout = absl::ToChronoMilliseconds(std::min(
-           std::max(invocation.options.timeout, absl::Milliseconds(1)), absl::Hours(24)))});
+       .timeout = absl::ToChronoMilliseconds(
+           std::min(std::max(invocation.options.timeout, absl::Milliseconds(1)), absl::Hours(24))),
+       .policy = arguments.wait ? client::AttachPolicy::kWait : client::AttachPolicy::kRequire});
   if (!mapping.ok()) return client::FromPublicStatus(mapping.status());
   const client::Tensor* tensor = mapping->Find(arguments.tensor);
   if (tensor == nullptr) {
@@ -85,8 +87,9 @@ void AddReadVerb(CLI::App& app, Invocation& invocation) {
   verb->add_option("MODEL", arguments->model)->required();
   verb->add_option("TENSOR", arguments->tensor)->required();
   verb->add_option("--device", arguments->device,
-                   "`host` or a GPU's UUID; default: where the model is resident")
+                   "`host` or a GPU's UUID; default: the daemon's default device")
       ->type_name("DEVICE");
+  verb->add_flag("--wait", arguments->wait, "have it staged where it is not resident, and wait");
 }
 
 }  // namespace weightd::cli

@@ -13,20 +13,31 @@
 namespace weightd::cli {
 namespace {
 
+// What the daemon gives where --grace does not say.
+constexpr absl::Duration kDefaultGrace = absl::Seconds(10);
+
 struct ModelArguments {
   std::string model;
   std::string device;
 };
 
-struct StageArguments : ModelArguments {
+struct StageArguments {
+  std::string model;
+  std::vector<std::string> devices;
+  bool host_copy = false;
   bool wait = false;
   bool pin = false;
   bool restage = false;
   uint64_t bytes_per_second_max = 0;
 };
 
-void PrintStaged(const std::string& model, const v1::StageModelResponse& last, std::ostream& out) {
-  const v1::Generation& generation = last.generation();
+struct EvictArguments : ModelArguments {
+  bool force = false;
+  std::string grace;
+};
+
+void PrintStaged(const std::string& model, const v1::StageModelResponse& last,
+                 const v1::Generation& generation, std::ostream& out) {
   out << Printable(model) << (last.already_resident() ? " is resident on " : " resident on ")
       << Printable(generation.device()) << ": " << FormatBytes(generation.tensor_bytes()) << ", "
       << Counted(generation.tensor_count(), "tensor") << ", generation " << generation.id();
@@ -41,11 +52,14 @@ void PrintStageResult(const Invocation& invocation, const std::string& model,
   if (invocation.json()) {
     out << JsonDocument(ToJson(last));
   } else if (last.phase() == v1::STAGED) {
-    PrintStaged(model, last, out);
+    for (const v1::Generation& generation : last.generations()) {
+      PrintStaged(model, last, generation, out);
+    }
   } else {
     out << Printable(model) << ": job " << last.job_id()
-        << (last.joined() ? " runs already" : " accepted") << ", " << PhaseName(last.phase())
-        << '\n';
+        << (last.joined() ? " runs already" : " accepted") << ", " << PhaseName(last.phase());
+    if (last.jobs_ahead() > 0) out << ", " << Counted(last.jobs_ahead(), "job") << " before it";
+    out << '\n';
   }
 }
 
@@ -56,7 +70,8 @@ absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   v1::StageModelRequest request;
   request.set_model(arguments.model);
-  request.set_device(arguments.device);
+  request.mutable_devices()->Assign(arguments.devices.begin(), arguments.devices.end());
+  if (arguments.host_copy) request.set_host_copy(true);
   request.set_pin(arguments.pin);
   request.set_restage(arguments.restage);
   request.set_bytes_per_second_max(arguments.bytes_per_second_max);
@@ -84,20 +99,45 @@ absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
   return absl::OkStatus();
 }
 
-absl::Status RunEvict(Invocation& invocation, const ModelArguments& arguments) {
+// With --force the daemon answers when the grace period is over.
+absl::Status RunEvict(Invocation& invocation, const EvictArguments& arguments) {
   invocation.what = absl::StrCat("evict ", arguments.model);
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   v1::EvictModelRequest request;
   request.set_model(arguments.model);
   request.set_device(arguments.device);
+  request.set_force(arguments.force);
+  absl::Duration timeout = invocation.options.timeout;
+  if (!arguments.grace.empty()) {
+    absl::Duration grace = absl::ZeroDuration();
+    if (arguments.grace != "0" && arguments.grace != "0s") {
+      ASSIGN_OR_RETURN(grace, ParseTimeout(arguments.grace));
+    }
+    request.mutable_grace()->set_seconds(absl::ToInt64Seconds(grace));
+    request.mutable_grace()->set_nanos(
+        static_cast<int32_t>(absl::ToInt64Nanoseconds(grace % absl::Seconds(1))));
+    timeout += grace;
+  } else if (arguments.force) {
+    timeout += kDefaultGrace;
+  }
   ASSIGN_OR_RETURN(const v1::EvictModelResponse response,
-                   daemon.Call(&v1::WeightCache::Stub::EvictModel, request));
+                   daemon.Call(&v1::WeightCache::Stub::EvictModel, request, timeout));
   if (invocation.json()) {
     invocation.io.out << JsonDocument(ToJson(response));
   } else {
     invocation.io.out << Printable(arguments.model) << ": "
-                      << Counted(response.generations(), "generation") << " evicted, "
-                      << FormatBytes(response.bytes_freed()) << " freed\n";
+                      << (response.generations() == 1
+                              ? std::string("1 copy")
+                              : absl::StrCat(response.generations(), " copies"))
+                      << " evicted, " << FormatBytes(response.bytes_freed()) << " freed";
+    if (response.bytes_demoted() > 0) {
+      invocation.io.out << ", " << FormatBytes(response.bytes_demoted())
+                        << " kept in the host tier";
+    }
+    if (response.leases_revoked() > 0) {
+      invocation.io.out << ", " << Counted(response.leases_revoked(), "lease") << " revoked";
+    }
+    invocation.io.out << '\n';
   }
   return absl::OkStatus();
 }
@@ -139,7 +179,15 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
   const auto stage = std::make_shared<StageArguments>();
   CLI::App* verb = AddVerb(app, invocation, "stage", "Bring a model into memory",
                            [&invocation, stage] { return RunStage(invocation, *stage); });
-  AddModelArguments(verb, *stage, "the daemon's default device");
+  verb->add_option("MODEL", stage->model)->required();
+  verb->add_option(
+          "--device", stage->devices,
+          "`host` or a GPU's UUID, or several: the volume is read once for all; default: the "
+          "daemon's default device")
+      ->type_name("DEVICE")
+      ->allow_extra_args(false);
+  verb->add_flag("--host-copy", stage->host_copy,
+                 "keep a copy in the host tier too, if it fits, for the GPUs to get it back");
   verb->add_flag("--wait", stage->wait,
                  "show progress until it is resident; leaving cancels the job");
   verb->add_flag("--pin", stage->pin, "pin it as soon as it is resident");
@@ -149,10 +197,17 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->type_name("BYTES");
 
-  const auto model = std::make_shared<ModelArguments>();
+  const auto evict = std::make_shared<EvictArguments>();
   verb = AddVerb(app, invocation, "evict", "Give a model's memory back",
-                 [&invocation, model] { return RunEvict(invocation, *model); });
-  AddModelArguments(verb, *model, "every device where it is");
+                 [&invocation, evict] { return RunEvict(invocation, *evict); });
+  AddModelArguments(verb, *evict, "every device where it is, and nothing is kept");
+  verb->add_flag("--force", evict->force,
+                 "also when it is pinned or leased: who holds it is told, and loses it");
+  verb->add_option("--grace", evict->grace,
+                   "what they get to leave by themselves: 10s (default), 0s")
+      ->type_name("TIME");
+
+  const auto model = std::make_shared<ModelArguments>();
   verb = AddVerb(app, invocation, "pin", "Keep a resident model in memory", [&invocation, model] {
     return RunPinning(invocation, *model, &v1::WeightCache::Stub::PinModel, "pin");
   });

@@ -97,10 +97,10 @@ absl::Status RunStages(const Invocation& invocation) {
                {"ERROR"}});
   for (const v1::StageReport& report : response.reports()) {
     const bool failed = !report.error().empty();
-    table.AddRow({absl::StrCat(report.job_id()), report.model(), report.device(),
-                  FormatTime(report.end_time()), FormatRate(report.bytes_per_second()),
-                  report.engine(), ModesText(report), failed ? "" : PhasesText(report),
-                  report.error()});
+    table.AddRow({absl::StrCat(report.job_id()), report.model(),
+                  absl::StrJoin(report.devices(), ", "), FormatTime(report.end_time()),
+                  FormatRate(report.bytes_per_second()), report.engine(), ModesText(report),
+                  failed ? "" : PhasesText(report), report.error()});
   }
   table.Print(io.out, io.color);
   return absl::OkStatus();

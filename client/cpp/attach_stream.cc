@@ -1,5 +1,6 @@
 #include "client/cpp/attach_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -96,8 +97,12 @@ void AttachStream::OnDone(const grpc::Status& status) {
 absl::Status AttachStream::Handle(v1::AttachResponse& message) {
   const State now = state();
   switch (message.message_case()) {
+    case v1::AttachResponse::kProgress:
+      if (now > State::kWaiting) return Unexpected("progress");
+      MoveTo(State::kWaiting);
+      return absl::OkStatus();
     case v1::AttachResponse::kGranted:
-      if (now != State::kStart) return Unexpected("granted");
+      if (now > State::kWaiting) return Unexpected("granted");
       return HandleGranted(*message.mutable_granted());
     case v1::AttachResponse::kTensors:
       if (now != State::kGranted) return Unexpected("tensors");
@@ -114,6 +119,11 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
       if (now != State::kReady) return Unexpected("draining");
       Notify({.kind = Notice::Kind::kDraining,
               .deadline = ToTimePoint(message.draining().deadline())});
+      return absl::OkStatus();
+    case v1::AttachResponse::kRevoking:
+      if (now != State::kReady) return Unexpected("revoking");
+      Notify({.kind = Notice::Kind::kRevoking,
+              .deadline = ToTimePoint(message.revoking().deadline())});
       return absl::OkStatus();
     case v1::AttachResponse::MESSAGE_NOT_SET:
       // A notice of a newer daemon; before `ready` nothing may be skipped.
@@ -172,8 +182,9 @@ absl::Status AttachStream::WaitFor(State wanted, absl::Time deadline, absl::stri
   return DiagnoseRpcStatus(*call_status, socket_dir_);
 }
 
-absl::Status AttachStream::WaitForGrant(absl::Time deadline) {
-  return WaitFor(State::kGranted, deadline, "the grant");
+absl::Status AttachStream::WaitForGrant(absl::Time deadline, absl::Time wait_deadline) {
+  RETURN_IF_ERROR(WaitFor(State::kWaiting, deadline, "the grant"));
+  return WaitFor(State::kGranted, std::max(deadline, wait_deadline), "the model");
 }
 
 absl::Status AttachStream::WaitForReady(absl::Time deadline) {

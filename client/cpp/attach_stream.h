@@ -24,8 +24,10 @@ namespace weightd::client {
 //
 // Messages are handled on gRPC's threads, one at a time:
 //
-//   kStart --granted--> kGranted --tensors*, ready--> kReady --notices*--> kEnded
+//   kStart --progress*--> kWaiting --granted--> kGranted --tensors*, ready--> kReady --notices*
+//   --> kEnded
 //
+// straight from kStart to kGranted where there is nothing to wait for,
 // and from every state to kEnded when the call ends or a message breaks the protocol. Thread-safe.
 class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
  public:
@@ -35,9 +37,10 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   // Ends the call, and with it the lease; waits until the last callback has returned.
   ~AttachStream() override;
 
-  // Waits for the grant, or for all tensors. DEADLINE_EXCEEDED, INTERNAL for a message that breaks
+  // Waits for the grant, or for all tensors. While the daemon stages or copies the model, the grant
+  // may come until `wait_deadline`. DEADLINE_EXCEEDED, INTERNAL for a message that breaks
   // the protocol, or the call's own error.
-  absl::Status WaitForGrant(absl::Time deadline);
+  absl::Status WaitForGrant(absl::Time deadline, absl::Time wait_deadline);
   absl::Status WaitForReady(absl::Time deadline);
 
   // Only after WaitForGrant.
@@ -50,7 +53,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   bool open() const;
 
  private:
-  enum class State { kStart, kGranted, kReady, kEnded };
+  enum class State { kStart, kWaiting, kGranted, kReady, kEnded };
 
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;

@@ -25,6 +25,10 @@ v1::AttachRequest ToRequest(absl::string_view model, const AttachOptions& option
   request.set_model(std::string(model));
   request.set_device(options.device);
   request.set_client_name(options.client_name);
+  request.set_policy(options.policy == AttachPolicy::kWait ? v1::WAIT : v1::REQUIRE);
+  const auto wait_ms = options.wait_timeout.count();
+  request.mutable_timeout()->set_seconds(wait_ms / 1000);
+  request.mutable_timeout()->set_nanos(static_cast<int32_t>(wait_ms % 1000) * 1'000'000);
   return request;
 }
 
@@ -37,12 +41,20 @@ absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::strin
         absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
         absl::StrCat("timeout is ", options.timeout.count(), " ms, must be above 0"));
   }
-  const absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
+  if (options.wait_timeout <= std::chrono::milliseconds::zero()) {
+    return ErrorWithReason(
+        absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+        absl::StrCat("wait_timeout is ", options.wait_timeout.count(), " ms, must be above 0"));
+  }
+  absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
   const std::string socket_dir = ResolveSocketDir(options.socket_dir);
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(socket_dir, deadline));
   auto stream = std::make_unique<AttachStream>(std::move(channel), ToRequest(model, options),
                                                socket_dir, options.on_notice);
-  RETURN_IF_ERROR(stream->WaitForGrant(deadline));
+  // The daemon ends the wait itself, and says why; this is for one that does not answer.
+  RETURN_IF_ERROR(stream->WaitForGrant(
+      deadline, absl::Now() + absl::FromChrono(options.wait_timeout + options.timeout)));
+  deadline = absl::Now() + absl::FromChrono(options.timeout);
   // Maps while the tensors arrive.
   ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Map(stream->granted(), socket_dir, deadline));
   RETURN_IF_ERROR(stream->WaitForReady(deadline));

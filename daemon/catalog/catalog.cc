@@ -19,8 +19,14 @@ namespace {
 
 // Fills in what needs the files: sizes, the index and its shards, what is wrong.
 void Describe(Checkpoint& checkpoint, const CatalogOptions& options) {
-  const absl::Status status = OpenShards(checkpoint, options).status();
-  checkpoint.problem = std::string(status.message());
+  const auto files = OpenShards(checkpoint, options);
+  if (!files.ok()) {
+    checkpoint.problem = std::string(files.status().message());
+    return;
+  }
+  for (const std::shared_ptr<File>& file : *files) {
+    checkpoint.identities.push_back(file->identity());
+  }
 }
 
 // The places where a model of this name would lie. A volume leaves links that lead out of it out
@@ -84,8 +90,28 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
   return all;
 }
 
-absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model) const {
+absl::StatusOr<Checkpoint> Catalog::FindRevision(absl::string_view model,
+                                                 absl::string_view revision) const {
+  for (const std::shared_ptr<Volume>& volume : volumes_) {
+    ASSIGN_OR_RETURN(std::vector<Checkpoint> found,
+                     Scan(volume, options_).OneRevision(model, revision));
+    if (found.empty()) continue;
+    Describe(found.front(), options_);
+    return std::move(found.front());
+  }
+  return ErrorWithReason(
+      absl::StatusCode::kNotFound, Reason::kModelNotFound,
+      absl::StrCat(
+          "model ", model, ": no revision ", revision,
+          " of it below the roots; only the snapshots of a hub cache have revisions, and a "
+          "short one must fit one of them alone"),
+      {{"model", std::string(model)}});
+}
+
+absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
+                                         absl::string_view revision) const {
   RETURN_IF_ERROR(ValidateModelName(model));
+  if (!revision.empty()) return FindRevision(model, revision);
   for (const std::shared_ptr<Volume>& volume : volumes_) {
     ASSIGN_OR_RETURN(std::vector<Checkpoint> found, Scan(volume, options_).One(model));
     if (found.empty()) continue;

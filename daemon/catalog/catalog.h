@@ -47,6 +47,7 @@ struct Checkpoint {
   std::vector<std::string> shard_paths;  // relative to the root, sorted
   std::string index_path;                // empty without an index
   uint64_t file_bytes = 0;               // sum of the shards' sizes
+  std::vector<FileIdentity> identities;  // of the shards; empty where they could not be opened
   // Why it cannot be opened, where that shows without reading headers (an index that is not valid,
   // or names a missing shard): the text that Open() would give. Empty is good.
   std::string problem;
@@ -75,7 +76,8 @@ struct CatalogOptions {
 };
 
 // INVALID_ARGUMENT/PATH_OUTSIDE_ROOT for "..", ".", an absolute path, an empty component, NUL and
-// other control characters or more than 512 bytes; OK for a name that a model could have.
+// other control characters or more than 512 bytes, INVALID_ARGUMENT/INVALID_REQUEST for '@'; OK for
+// a name that a model could have.
 absl::Status ValidateModelName(absl::string_view model);
 
 class Catalog {
@@ -87,9 +89,10 @@ class Catalog {
   // read is passed over.
   absl::StatusOr<std::vector<Checkpoint>> List() const;
 
+  // With a revision, that snapshot of a hub cache's model: see Scan::OneRevision().
   // NOT_FOUND/MODEL_NOT_FOUND (the text names near misses, if any) or the errors of
   // ValidateModelName.
-  absl::StatusOr<Checkpoint> Find(absl::string_view model) const;
+  absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "") const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past
@@ -97,6 +100,9 @@ class Catalog {
   absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint) const;
 
  private:
+  absl::StatusOr<Checkpoint> FindRevision(absl::string_view model,
+                                          absl::string_view revision) const;
+
   std::vector<std::shared_ptr<Volume>> volumes_;
   CatalogOptions options_;
 };

@@ -80,6 +80,11 @@ absl::Status ValidateModelName(absl::string_view model) {
   if (model[0] == '/') return invalid("it is an absolute path, wanted one below a root");
   if (HasControlCharacter(model)) return invalid("it contains a control character");
   if (FindInvalidUtf8(model) != absl::string_view::npos) return invalid("it is not valid UTF-8");
+  if (model.find('@') != absl::string_view::npos) {
+    return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                           absl::StrCat("model name ", Quoted(model),
+                                        ": '@' separates a name from its generation or revision"));
+  }
   for (const absl::string_view component : absl::StrSplit(model, '/')) {
     if (component.empty()) return invalid("it has an empty component");
     if (component == "." || component == "..") {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -21,6 +22,8 @@ namespace {
 
 constexpr absl::string_view kUsualIndex = "model.safetensors.index.json";
 constexpr size_t kRevisionBytesMax = 255;
+// A commit is named by this much of it, or more.
+constexpr size_t kShortRevision = 7;
 
 std::string WithoutSuffix(absl::string_view name, absl::string_view suffix) {
   return std::string(absl::StripSuffix(name, suffix));
@@ -84,12 +87,14 @@ absl::StatusOr<std::vector<Checkpoint>> Scan::One(absl::string_view model) {
                           .depth = static_cast<uint32_t>(parts.size())}));
   }
   RETURN_IF_ERROR(LookInHub(model));
-  std::vector<Checkpoint> best = TakeBest();
-  best.erase(
-      std::remove_if(best.begin(), best.end(),
-                     [&](const Checkpoint& checkpoint) { return checkpoint.model != model; }),
-      best.end());
-  return best;
+  return TakeBestOf(model);
+}
+
+absl::StatusOr<std::vector<Checkpoint>> Scan::OneRevision(absl::string_view model,
+                                                          absl::string_view revision) {
+  wanted_revision_ = std::string(revision);
+  RETURN_IF_ERROR(LookInHub(model));
+  return TakeBestOf(model);
 }
 
 // A model a/b/c may be the directory c of the repository a/b, the repository b/c in the directory
@@ -217,8 +222,9 @@ absl::StatusOr<std::string> Scan::ChooseRevision(const std::string& repository) 
       revisions.push_back(entry.name);
     }
   }
+  if (!wanted_revision_.empty()) return NamedRevision(repository, revisions);
   if (revisions.size() > 1) {
-    const std::string main = RevisionOfMain(repository);
+    const std::string main = RevisionOfRef(repository, "main");
     if (std::count(revisions.begin(), revisions.end(), main) != 0) return main;
   }
   std::string newest;
@@ -234,8 +240,24 @@ absl::StatusOr<std::string> Scan::ChooseRevision(const std::string& repository) 
   return newest;
 }
 
-std::string Scan::RevisionOfMain(const std::string& repository) {
-  const auto file = volume_->Open(absl::StrCat(repository, "/refs/main"));
+std::string Scan::NamedRevision(const std::string& repository,
+                                const std::vector<std::string>& revisions) {
+  const std::string of_ref = RevisionOfRef(repository, wanted_revision_);
+  std::string named;
+  for (const std::string& revision : revisions) {
+    if (revision == of_ref || revision == wanted_revision_) return revision;
+    if (wanted_revision_.size() < kShortRevision || !absl::StartsWith(revision, wanted_revision_)) {
+      continue;
+    }
+    if (!named.empty()) return "";  // it fits two
+    named = revision;
+  }
+  return named;
+}
+
+std::string Scan::RevisionOfRef(const std::string& repository, absl::string_view ref) {
+  const auto file =
+      volume_->Open(absl::StrCat(repository, "/refs/", absl::StripPrefix(ref, "refs/")));
   if (!file.ok() || (*file)->identity().size_bytes > kRevisionBytesMax) return "";
   std::string text((*file)->identity().size_bytes, '\0');
   const absl::Span<std::byte> bytes(reinterpret_cast<std::byte*>(text.data()), text.size());
@@ -254,6 +276,12 @@ int64_t Scan::NewestWeights(const std::string& snapshot) {
     if (file.ok()) newest_ns = std::max(newest_ns, (*file)->identity().mtime_ns);
   }
   return newest_ns;
+}
+
+std::vector<Checkpoint> Scan::TakeBestOf(absl::string_view model) {
+  std::vector<Checkpoint> best = TakeBest();
+  std::erase_if(best, [&](const Checkpoint& checkpoint) { return checkpoint.model != model; });
+  return best;
 }
 
 std::vector<Checkpoint> Scan::TakeBest() {

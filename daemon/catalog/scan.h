@@ -33,6 +33,11 @@ class Scan {
   // can be; empty if there is none.
   absl::StatusOr<std::vector<Checkpoint>> One(absl::string_view model);
 
+  // Likewise, the snapshot of a hub cache's model that `revision` names: a commit, 7 characters of
+  // it or more that fit one snapshot, or a name below refs/.
+  absl::StatusOr<std::vector<Checkpoint>> OneRevision(absl::string_view model,
+                                                      absl::string_view revision);
+
  private:
   struct Directory {
     std::string path;
@@ -47,16 +52,22 @@ class Scan {
   void FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries);
   // The snapshot of a hub cache's repository that counts, or "" if it has none.
   absl::StatusOr<std::string> ChooseRevision(const std::string& repository);
-  std::string RevisionOfMain(const std::string& repository);
+  // The one of `revisions` that `wanted_revision_` names, or "".
+  std::string NamedRevision(const std::string& repository,
+                            const std::vector<std::string>& revisions);
+  // The commit that a file below refs/ holds, or "".
+  std::string RevisionOfRef(const std::string& repository, absl::string_view ref);
   int64_t NewestWeights(const std::string& snapshot);
   absl::Status VisitHub(const Directory& repository, std::vector<Directory>& pending);
   absl::Status LookInHub(absl::string_view model);
   absl::Status Look(const Directory& directory);
   std::vector<Checkpoint> TakeBest();
+  std::vector<Checkpoint> TakeBestOf(absl::string_view model);
 
   const std::shared_ptr<Volume> volume_;
   const CatalogOptions options_;
   uint64_t entries_left_;
+  std::string wanted_revision_;  // empty: the one that counts
   std::vector<Checkpoint> found_;
 };
 

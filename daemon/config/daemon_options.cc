@@ -1,5 +1,9 @@
 #include "daemon/config/daemon_options.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "absl/strings/str_cat.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
@@ -8,6 +12,22 @@ namespace weightd {
 namespace {
 
 constexpr uint32_t kDrainGraceMsMax = 600'000;
+
+std::string DefaultStateFile() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (const std::string directory = variable("STATE_DIRECTORY"); !directory.empty()) {
+    return directory.substr(0, directory.find(':')) + "/state.json";
+  }
+  if (::geteuid() == 0) return "/var/lib/weightd/state.json";
+  if (const std::string state = variable("XDG_STATE_HOME"); !state.empty()) {
+    return state + "/weightd/state.json";
+  }
+  const std::string home = variable("HOME");
+  return home.empty() ? "" : home + "/.local/state/weightd/state.json";
+}
 
 template <typename Repeated>
 void Replace(const Repeated& given, std::vector<uint32_t>& list) {
@@ -69,7 +89,7 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   options.slot_count_given = staging.has_slot_count();
   if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
   if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
-  if (staging.has_queue_max()) options.residency.queue_max = staging.queue_max();
+  if (staging.has_queue_max()) options.residency.queue.queue_max = staging.queue_max();
   options.residency.bytes_per_second_max = staging.bytes_per_second_max();
 }
 
@@ -79,9 +99,13 @@ void SetMemory(const config::Config& config, DaemonOptions& options) {
   if (host.has_huge_pages() && !host.huge_pages()) {
     options.host.huge_pages = HostDeviceOptions::HugePages::kOff;
   }
+  if (host.has_demote()) options.residency.table.demote = host.demote();
+  options.residency.host_copy = host.host_copies();
+  options.host_reserve_bytes = host.reserve_bytes();
   const config::Cuda& cuda = config.cuda();
   options.cuda = CudaUseFrom(cuda.enabled());
   if (cuda.has_budget_bytes()) options.gpu_budget_bytes = cuda.budget_bytes();
+  options.gpu_reserve_bytes = cuda.reserve_bytes();
   for (const config::Gpu& gpu : cuda.gpu()) {
     options.gpu_budgets_bytes[gpu.uuid()] = gpu.budget_bytes();
   }
@@ -90,6 +114,9 @@ void SetMemory(const config::Config& config, DaemonOptions& options) {
 void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   if (limits.has_leases_per_uid_max()) {
     options.leases.leases_per_uid_max = limits.leases_per_uid_max();
+  }
+  if (limits.has_jobs_per_uid_max()) {
+    options.residency.queue.jobs_per_uid_max = limits.jobs_per_uid_max();
   }
   if (limits.has_leases_max()) options.leases.leases_max = limits.leases_max();
   if (limits.has_catalog_depth_max()) options.catalog.depth_max = limits.catalog_depth_max();
@@ -109,6 +136,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   options.socket_dir = ResolveSocketDir(config.socket_dir());
   options.preload.assign(config.preload().begin(), config.preload().end());
   options.preload_pin = config.preload_pin();
+  options.state_file = config.has_state_file() ? config.state_file() : DefaultStateFile();
   options.default_device = config.default_device();
   if (config.has_drain_grace_ms()) {
     if (config.drain_grace_ms() > kDrainGraceMsMax) {

@@ -41,9 +41,13 @@ struct DaemonOptions {
   HostDeviceOptions host;
   bool slot_count_given = false;  // else it depends on the volumes: main
 
+  std::string state_file;  // empty: nothing is kept
+
   std::optional<uint64_t> host_budget_bytes;
+  uint64_t host_reserve_bytes = 0;
   CudaUse cuda = CudaUse::kAuto;
   std::optional<uint64_t> gpu_budget_bytes;
+  uint64_t gpu_reserve_bytes = 0;
   std::map<std::string, uint64_t> gpu_budgets_bytes;  // by UUID
 };
 

@@ -12,6 +12,11 @@
 namespace weightd {
 namespace {
 
+bool IsOn(const LeaseInfo& info, const std::vector<CopyInfo>& copies) {
+  return std::any_of(copies.begin(), copies.end(),
+                     [&](const CopyInfo& copy) { return copy.copy == info.content->copy; });
+}
+
 absl::Status TicketInvalid() {
   return ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kTicketInvalid,
                          "the ticket is unknown, used, or another process's; attach again");
@@ -34,17 +39,22 @@ absl::Status LeaseOptions::Validate() const {
 LeaseTable::LeaseTable(const LeaseOptions& options, Residency& residency, EventLog& events,
                        const Clock& clock)
     : options_(options), residency_(residency), events_(events), clock_(clock) {
-  residency_.set_publish_listener(
-      [this](const GenerationContent& newer) { NotifySuperseded(newer); });
+  residency_.set_supersede_listener(
+      [this](CopyId old, GenerationId newer) { NotifySuperseded(old, newer); });
 }
 
 LeaseTable::~LeaseTable() {
-  residency_.set_publish_listener(nullptr);
+  residency_.set_supersede_listener(nullptr);
   absl::MutexLock lock(&mu_);
   WEIGHTD_CHECK(leases_.empty());
 }
 
 absl::Status LeaseTable::CheckMayGrant(uint32_t uid) const {
+  absl::MutexLock lock(&mu_);
+  return CheckLimits(uid);
+}
+
+absl::Status LeaseTable::CheckLimits(uint32_t uid) const {
   if (draining_) {
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
                            "the daemon is shutting down");
@@ -62,8 +72,7 @@ absl::Status LeaseTable::CheckMayGrant(uint32_t uid) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> LeaseTable::ExportHandle(const HeldGeneration& held,
-                                                     const Peer& peer) const {
+absl::StatusOr<std::string> LeaseTable::ExportHandle(const HeldCopy& held, const Peer& peer) const {
   if (held.content->device.kind == DeviceKind::kHost) return std::string();
   if (!peer.same_pid_namespace) {
     return ErrorWithReason(
@@ -77,15 +86,20 @@ absl::StatusOr<std::string> LeaseTable::ExportHandle(const HeldGeneration& held,
 }
 
 absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
-  {
-    absl::MutexLock lock(&mu_);
-    RETURN_IF_ERROR(CheckMayGrant(request.peer.uid));
-  }
-  ASSIGN_OR_RETURN(HeldGeneration held, residency_.Acquire(request.model, request.device));
-  const GenerationId generation = held.content->id;
+  RETURN_IF_ERROR(CheckMayGrant(request.peer.uid));
+  ASSIGN_OR_RETURN(HeldCopy held, residency_.Acquire(request.model, request.device));
+  return GrantOn(std::move(request), std::move(held));
+}
+
+absl::StatusOr<Grant> LeaseTable::GrantHeld(LeaseRequest request, const CopyHold& hold) {
+  return GrantOn(std::move(request), residency_.AcquireHeld(hold));
+}
+
+absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
+  const CopyId copy = held.content->copy;
   const auto give_back = [&] {
     held.allocation.reset();
-    residency_.Release(generation);
+    residency_.Release(copy);
   };
   absl::StatusOr<std::string> handle = ExportHandle(held, request.peer);
   absl::StatusOr<std::string> ticket =
@@ -99,7 +113,7 @@ absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
   LeaseInfo info;
   {
     absl::MutexLock lock(&mu_);
-    if (absl::Status refused = CheckMayGrant(request.peer.uid); !refused.ok()) {
+    if (absl::Status refused = CheckLimits(request.peer.uid); !refused.ok()) {
       give_back();
       return refused;
     }
@@ -107,13 +121,13 @@ absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
     Lease& lease = leases_.at(grant.lease);
     info = lease.info;
     // A generation that was published since Acquire() found no lease to tell.
-    Supersede(lease, residency_.SupersededBy(generation));
+    Supersede(lease, residency_.SupersededBy(copy));
   }
   PublishEvent(EventType::kLeaseGranted, info, info.client_name);
   return grant;
 }
 
-Grant LeaseTable::AddLease(LeaseRequest request, HeldGeneration held, std::string handle,
+Grant LeaseTable::AddLease(LeaseRequest request, HeldCopy held, std::string handle,
                            std::string ticket) {
   Grant grant;
   grant.lease = LeaseId(next_id_++);
@@ -134,21 +148,55 @@ Grant LeaseTable::AddLease(LeaseRequest request, HeldGeneration held, std::strin
   return grant;
 }
 
-void LeaseTable::End(LeaseId id, absl::string_view why) {
+absl::StatusOr<LeaseInfo> LeaseTable::TakeOut(LeaseId id, bool tell) {
   LeaseInfo info;
   {
     absl::MutexLock lock(&mu_);
     const auto found = leases_.find(id);
-    if (found == leases_.end()) return;
+    if (found == leases_.end()) return absl::NotFoundError("no such lease");
     Lease& lease = found->second;
     if (!lease.ticket.empty()) tickets_.erase(lease.ticket);
     const auto held = leases_per_uid_.find(lease.info.peer.uid);
     if (--held->second == 0) leases_per_uid_.erase(held);
     info = std::move(lease.info);
+    if (tell && lease.on_notice) {
+      lease.on_notice({.kind = LeaseNotice::Kind::kRevoked});
+    }
     leases_.erase(found);  // and with it its reference to the allocation
   }
-  residency_.Release(info.content->id);
-  PublishEvent(EventType::kLeaseEnded, info, why);
+  residency_.Release(info.content->copy);
+  return info;
+}
+
+void LeaseTable::End(LeaseId id, absl::string_view why) {
+  const absl::StatusOr<LeaseInfo> info = TakeOut(id, /*tell=*/false);
+  if (info.ok()) PublishEvent(EventType::kLeaseEnded, *info, why);
+}
+
+void LeaseTable::NotifyRevoking(const std::vector<CopyInfo>& copies, absl::Time deadline) {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [id, lease] : leases_) {
+    if (!IsOn(lease.info, copies) || !lease.on_notice) continue;
+    lease.on_notice({.kind = LeaseNotice::Kind::kRevoking, .deadline = deadline});
+  }
+}
+
+uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
+  std::vector<LeaseId> ids;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, lease] : leases_) {
+      if (IsOn(lease.info, copies)) ids.push_back(id);
+    }
+  }
+  uint32_t revoked = 0;
+  for (const LeaseId id : ids) {
+    const absl::StatusOr<LeaseInfo> info = TakeOut(id, /*tell=*/true);
+    if (!info.ok()) continue;
+    ++revoked;
+    PublishEvent(EventType::kLeaseRevoked, *info, "evicted by force");
+  }
+  return revoked;
 }
 
 absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view ticket,
@@ -171,14 +219,14 @@ absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view
 void LeaseTable::Supersede(Lease& lease, GenerationId newer) {
   if (newer <= std::max(lease.info.content->id, lease.newest_told)) return;
   lease.newest_told = newer;
-  if (lease.on_notice) lease.on_notice(LeaseNotice::kSuperseded, newer);
+  if (!lease.on_notice) return;
+  lease.on_notice({.kind = LeaseNotice::Kind::kSuperseded, .generation = newer});
 }
 
-void LeaseTable::NotifySuperseded(const GenerationContent& newer) {
+void LeaseTable::NotifySuperseded(CopyId old, GenerationId newer) {
   absl::MutexLock lock(&mu_);
   for (auto& [id, lease] : leases_) {
-    const GenerationContent& held = *lease.info.content;
-    if (held.model == newer.model && held.device.id == newer.device.id) Supersede(lease, newer.id);
+    if (lease.info.content->copy == old) Supersede(lease, newer);
   }
 }
 
@@ -186,7 +234,7 @@ void LeaseTable::NotifyDraining() {
   absl::MutexLock lock(&mu_);
   draining_ = true;
   for (const auto& [id, lease] : leases_) {
-    if (lease.on_notice) lease.on_notice(LeaseNotice::kDraining, GenerationId());
+    if (lease.on_notice) lease.on_notice({.kind = LeaseNotice::Kind::kDraining});
   }
 }
 

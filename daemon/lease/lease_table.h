@@ -19,6 +19,7 @@
 #include "common/strong_id.h"
 #include "common/unique_fd.h"
 #include "daemon/lease/peer.h"
+#include "daemon/residency/copy_hold.h"
 #include "daemon/residency/residency.h"
 
 // Who holds what.
@@ -39,22 +40,32 @@ struct LeaseOptions {
 };
 
 // What a lease holder is told later.
-enum class LeaseNotice { kSuperseded, kDraining };
+struct LeaseNotice {
+  enum class Kind {
+    kSuperseded,  // a newer generation is there
+    kDraining,    // the daemon ends
+    kRevoking,    // an operator evicts by force: the lease ends at `deadline`
+    kRevoked,     // it has ended
+  };
+  Kind kind = Kind::kSuperseded;
+  GenerationId generation = {};  // the newer one, with kSuperseded
+  absl::Time deadline = {};      // with kRevoking
+};
 
 struct LeaseRequest {
   Peer peer;
   std::string model;
-  std::string device;       // empty: wherever it is resident
+  std::string device;       // empty: see Residency::Acquire
   std::string client_name;  // at most 64 bytes
-  // Called with each notice, on any thread: it must be quick and must not call back. `generation`
-  // is the newer one, with kSuperseded. Not called after End() has returned.
-  std::function<void(LeaseNotice notice, GenerationId generation)> on_notice;
+  // Called with each notice, on any thread: it must be quick and must not call back. Not called
+  // after End() has returned.
+  std::function<void(const LeaseNotice&)> on_notice;
 };
 
 // What a granted lease hands to its client.
 struct Grant {
   LeaseId lease;
-  std::shared_ptr<const GenerationContent> content;
+  std::shared_ptr<const CopyContent> content;
   // CUDA: 64 bytes, and no ticket. Host: empty, and a ticket for the handle socket.
   std::string cuda_ipc_handle;
   std::string ticket;
@@ -64,13 +75,13 @@ struct LeaseInfo {
   LeaseId id;
   Peer peer;
   std::string client_name;
-  std::shared_ptr<const GenerationContent> content;
+  std::shared_ptr<const CopyContent> content;
   absl::Time since;
 };
 
 class LeaseTable {
  public:
-  // `residency` must outlive the table; its publish listener is set here.
+  // `residency` must outlive the table; its supersede listener is set here.
   LeaseTable(const LeaseOptions& options, Residency& residency, EventLog& events,
              const Clock& clock);
   // No lease may be left.
@@ -80,6 +91,10 @@ class LeaseTable {
   // LIMIT_EXCEEDED, DRAINING after NotifyDraining(), or DEVICE_FAILED when the driver does not
   // export.
   absl::StatusOr<Grant> GrantLease(LeaseRequest request);
+  // Likewise, of a copy that is held since a job staged it for this caller.
+  absl::StatusOr<Grant> GrantHeld(LeaseRequest request, const CopyHold& hold);
+  // Whether a lease would be refused for `uid` whatever the model: before somebody waits for it.
+  absl::Status CheckMayGrant(uint32_t uid) const;
 
   // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored:
   // the stream's end and a drain may both come.
@@ -89,6 +104,11 @@ class LeaseTable {
   // PERMISSION_DENIED/TICKET_INVALID for any other ticket or process. After any other error the
   // ticket is still good.
   absl::StatusOr<std::vector<UniqueFd>> RedeemTicket(absl::string_view ticket, const Peer& peer);
+
+  // For copies that are evicted by force. First tells their holders; then, at the deadline, ends
+  // the leases that are left and tells whose they were. How many it ended.
+  void NotifyRevoking(const std::vector<CopyInfo>& copies, absl::Time deadline);
+  uint32_t Revoke(const std::vector<CopyInfo>& copies);
 
   // Tells every holder, and grants no lease any more: one that came after would not be told.
   void NotifyDraining();
@@ -103,17 +123,21 @@ class LeaseTable {
   struct Lease {
     LeaseInfo info;
     std::shared_ptr<Allocation> allocation;
-    std::function<void(LeaseNotice, GenerationId)> on_notice;
+    std::function<void(const LeaseNotice&)> on_notice;
     std::string ticket;        // empty when there is none, or it was used
     GenerationId newest_told;  // of the notices that it is superseded
   };
 
   static void Supersede(Lease& lease, GenerationId newer);
-  Grant AddLease(LeaseRequest request, HeldGeneration held, std::string handle, std::string ticket)
+  absl::StatusOr<Grant> GrantOn(LeaseRequest request, HeldCopy held);
+  Grant AddLease(LeaseRequest request, HeldCopy held, std::string handle, std::string ticket)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CheckMayGrant(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  absl::StatusOr<std::string> ExportHandle(const HeldGeneration& held, const Peer& peer) const;
-  void NotifySuperseded(const GenerationContent& newer);
+  absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<std::string> ExportHandle(const HeldCopy& held, const Peer& peer) const;
+  void NotifySuperseded(CopyId old, GenerationId newer);
+  // Takes it out of the books and gives the copy back; `tell` tells its holder that it was revoked.
+  // NOT_FOUND for an unknown one.
+  absl::StatusOr<LeaseInfo> TakeOut(LeaseId id, bool tell);
   void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
 
   const LeaseOptions options_;

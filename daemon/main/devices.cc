@@ -1,14 +1,34 @@
 #include "daemon/main/devices.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/format_units.h"
 #include "common/status_macros.h"
 
 namespace weightd {
 namespace {
+
+// `wanted`, or what the reserve leaves, or `usual` where there is neither.
+absl::StatusOr<DeviceBudget> BudgetFor(const DeviceInfo& info, std::optional<uint64_t> wanted,
+                                       uint64_t usual, uint64_t reserve,
+                                       absl::string_view section) {
+  if (reserve > 0 && wanted.value_or(0) + reserve > info.total_bytes) {
+    return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                           absl::StrCat(section, ".reserve_bytes: ", FormatBytes(reserve),
+                                        " of the ", FormatBytes(info.total_bytes), " of ", info.id,
+                                        " are reserved, and the budget is ",
+                                        FormatBytes(wanted.value_or(0)), "; lower one of them"));
+  }
+  const uint64_t rest = info.total_bytes - reserve;
+  const bool is_gpu = info.kind == DeviceKind::kCuda;
+  const uint64_t bytes = wanted.value_or(is_gpu && reserve > 0 ? rest : std::min(usual, rest));
+  return DeviceBudget{
+      .device = info.id, .kind = info.kind, .bytes = bytes, .reserve_bytes = reserve};
+}
 
 absl::Status AddCuda(const DaemonOptions& options, DeviceSet& set) {
   if (options.cuda == CudaUse::kOff) return absl::OkStatus();
@@ -25,11 +45,13 @@ absl::Status AddCuda(const DaemonOptions& options, DeviceSet& set) {
   }
   for (std::unique_ptr<Device>& device : cuda->devices) {
     const auto given = options.gpu_budgets_bytes.find(device->info().id);
-    const uint64_t budget = given != options.gpu_budgets_bytes.end()
-                                ? given->second
-                                : options.gpu_budget_bytes.value_or(device->info().total_bytes / 2);
-    set.budgets.push_back(
-        {.device = device->info().id, .kind = DeviceKind::kCuda, .bytes = budget});
+    const std::optional<uint64_t> wanted = given != options.gpu_budgets_bytes.end()
+                                               ? std::optional<uint64_t>(given->second)
+                                               : options.gpu_budget_bytes;
+    ASSIGN_OR_RETURN(DeviceBudget budget,
+                     BudgetFor(device->info(), wanted, device->info().total_bytes / 2,
+                               options.gpu_reserve_bytes, "cuda"));
+    set.budgets.push_back(std::move(budget));
     set.devices.push_back(std::move(device));
   }
   return absl::OkStatus();
@@ -68,9 +90,10 @@ absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options) {
   DeviceSet set;
   set.devices.push_back(CreateHostDevice(options.host));
   const DeviceInfo& host = set.devices.back()->info();
-  set.budgets.push_back({.device = host.id,
-                         .kind = DeviceKind::kHost,
-                         .bytes = options.host_budget_bytes.value_or(host.free_bytes / 2)});
+  ASSIGN_OR_RETURN(DeviceBudget budget,
+                   BudgetFor(host, options.host_budget_bytes, host.free_bytes / 2,
+                             options.host_reserve_bytes, "host"));
+  set.budgets.push_back(std::move(budget));
   RETURN_IF_ERROR(AddCuda(options, set));
   set.default_device = options.default_device.empty() ? DefaultDevice(set) : options.default_device;
   RETURN_IF_ERROR(CheckNames(options, set));

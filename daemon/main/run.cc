@@ -14,6 +14,8 @@
 #include "daemon/main/devices.h"
 #include "daemon/main/version.h"
 #include "daemon/residency/residency.h"
+#include "daemon/residency/saved_state.h"
+#include "daemon/residency/state_keeper.h"
 #include "daemon/service/handle_server.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
@@ -47,10 +49,22 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
   return volumes;
 }
 
+// What is lost is an operator's wish: said, and no reason not to start.
+SavedState LoadState(const DaemonOptions& options, std::vector<std::string>& warnings) {
+  if (options.state_file.empty()) return {};
+  absl::StatusOr<SavedState> state = LoadSavedState(options.state_file);
+  if (state.ok()) return *std::move(state);
+  warnings.push_back(absl::StrCat("pins and last uses are lost: ", state.status().message(),
+                                  "; it is written anew when they change"));
+  return {};
+}
+
 ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const DeviceSet& set,
-                                      const EngineProbe& probe, bool any_remote) {
+                                      const EngineProbe& probe, SavedState state, bool any_remote) {
   ResidencyOptions residency = options.residency;
-  residency.budgets = set.budgets;
+  residency.pins = std::move(state.pins);
+  residency.last_uses = std::move(state.last_uses);
+  residency.table.budgets = set.budgets;
   residency.default_device = set.default_device;
   if (!options.slot_count_given) {
     residency.stager.slot_count = DefaultDepth(residency.stager.block_bytes, any_remote);
@@ -69,10 +83,13 @@ struct Daemon {
   std::unique_ptr<EventLog> events;
   std::unique_ptr<Catalog> catalog;
   std::unique_ptr<Residency> residency;
+  std::unique_ptr<StateKeeper> state;
+  uint64_t state_watch = 0;
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<PeerRegistry> peers;
   DaemonInfo info;
   std::unique_ptr<BlockingPool> unary_pool;
+  std::unique_ptr<BlockingPool> eviction_pool;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;
@@ -112,24 +129,27 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
   daemon->catalog = std::make_unique<Catalog>(std::move(volumes), options.catalog);
   ASSIGN_OR_RETURN(
       daemon->residency,
-      Residency::Create(MakeResidencyOptions(options, daemon->devices, daemon->probe, any_remote),
-                        *daemon->catalog, daemon->devices.devices, *daemon->events,
-                        dependencies.clock));
+      Residency::Create(
+          MakeResidencyOptions(options, daemon->devices, daemon->probe,
+                               LoadState(options, daemon->devices.warnings), any_remote),
+          *daemon->catalog, daemon->devices.devices, *daemon->events, dependencies.clock));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
   daemon->info = MakeInfo(options, dependencies, *daemon);
   daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
-  daemon->service =
-      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
-                                                               .residency = *daemon->residency,
-                                                               .leases = *daemon->leases,
-                                                               .events = *daemon->events,
-                                                               .access = options.access,
-                                                               .peers = *daemon->peers,
-                                                               .pool = *daemon->unary_pool,
-                                                               .info = daemon->info,
-                                                               .drain_grace = options.drain_grace});
+  daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
+  daemon->service = std::make_unique<WeightCacheService>(
+      ServiceDependencies{.catalog = *daemon->catalog,
+                          .residency = *daemon->residency,
+                          .leases = *daemon->leases,
+                          .events = *daemon->events,
+                          .access = options.access,
+                          .peers = *daemon->peers,
+                          .pool = *daemon->unary_pool,
+                          .eviction_pool = *daemon->eviction_pool,
+                          .info = daemon->info,
+                          .drain_grace = options.drain_grace});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), options.access,
                                                  *daemon->peers, *daemon->service));
   daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
@@ -158,14 +178,48 @@ void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger
   }
 }
 
+// Pins matter to an operator; the order of uses may be some seconds old.
+void KeepState(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
+  if (options.state_file.empty()) return;
+  Residency& residency = *daemon.residency;
+  daemon.state = std::make_unique<StateKeeper>(
+      options.state_file,
+      [&residency] {
+        return SavedState{.pins = residency.pins(), .last_uses = residency.last_uses()};
+      },
+      [&logger](const absl::Status& status) {
+        logger.Log(LogLevel::kWarning, "state_not_saved",
+                   {{"detail", std::string(status.message())}});
+      });
+  daemon.state_watch = daemon.events->Watch(0, [state = daemon.state.get()](const Event& event) {
+    const bool is_pin = event.type == EventType::kPinned || event.type == EventType::kUnpinned;
+    state->Changed(is_pin);
+  });
+}
+
+// Pinned models are as wanted as those that the configuration names.
+void StagePinned(Daemon& daemon, Logger& logger) {
+  for (const Pin& pin : daemon.residency->pins()) {
+    const auto ticket = daemon.residency->Stage(
+        {.model = ToString(ModelRef{.model = pin.model, .revision = pin.asked_revision}),
+         .devices = {pin.device},
+         .pin = true,
+         .detached = true,
+         .priority = JobPriority::kPreload});
+    if (ticket.ok()) continue;
+    logger.Log(LogLevel::kError, "pin_refused",
+               {{"model", pin.model}, {"detail", std::string(ticket.status().message())}});
+  }
+}
+
 // A model that cannot be staged is an event and a line in the log, not the end of the daemon.
 void Preload(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
   for (const std::string& model : options.preload) {
-    const absl::StatusOr<StageTicket> ticket = daemon.residency->Stage({.model = model,
-                                                                        .device = "",
-                                                                        .pin = options.preload_pin,
-                                                                        .detached = true,
-                                                                        .restage = false});
+    const absl::StatusOr<StageTicket> ticket =
+        daemon.residency->Stage({.model = model,
+                                 .pin = options.preload_pin,
+                                 .detached = true,
+                                 .priority = JobPriority::kPreload});
     if (ticket.ok()) continue;
     logger.Log(LogLevel::kError, "preload_refused",
                {{"model", model}, {"detail", std::string(ticket.status().message())}});
@@ -189,6 +243,9 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   // A client that does not answer gRPC's farewell would hold it up for long.
   daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
   daemon.handles->Stop();
+  if (daemon.state != nullptr) daemon.events->Unwatch(daemon.state_watch);
+  daemon.state.reset();
+  daemon.eviction_pool.reset();
   daemon.unary_pool.reset();
 }
 
@@ -199,6 +256,8 @@ absl::Status Run(const DaemonOptions& options, const RunDependencies& dependenci
   ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, Start(options, dependencies));
   daemon->rpc->SetServing(true);
   LogStart(options, *daemon, dependencies.logger);
+  KeepState(options, *daemon, dependencies.logger);
+  StagePinned(*daemon, dependencies.logger);
   Preload(options, *daemon, dependencies.logger);
   dependencies.signals.WaitForStop();
   Drain(options, dependencies, *daemon);

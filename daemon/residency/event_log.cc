@@ -38,6 +38,20 @@ absl::string_view EventTypeName(EventType type) {
       return "attach_refused";
     case EventType::kDrainStarted:
       return "drain_started";
+    case EventType::kStageRefused:
+      return "stage_refused";
+    case EventType::kDemoted:
+      return "demoted";
+    case EventType::kLeaseRevoked:
+      return "lease_revoked";
+    case EventType::kSuperseded:
+      return "superseded";
+    case EventType::kModelAdded:
+      return "model_added";
+    case EventType::kModelChanged:
+      return "model_changed";
+    case EventType::kModelRemoved:
+      return "model_removed";
   }
   return "unknown";
 }

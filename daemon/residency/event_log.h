@@ -32,6 +32,13 @@ enum class EventType {
   kLeaseEnded,
   kAttachRefused,
   kDrainStarted,
+  kStageRefused,
+  kDemoted,
+  kLeaseRevoked,
+  kSuperseded,
+  kModelAdded,
+  kModelChanged,
+  kModelRemoved,
 };
 // "stage_started" and so on.
 absl::string_view EventTypeName(EventType type);

@@ -7,6 +7,10 @@ bool CanMove(ResidencyState from, ResidencyState to) {
     case ResidencyState::kStaging:
       return to == ResidencyState::kResident || to == ResidencyState::kFailed;
     case ResidencyState::kResident:
+      return to == ResidencyState::kRevoking || to == ResidencyState::kDemoting ||
+             to == ResidencyState::kEvicting;
+    case ResidencyState::kRevoking:
+    case ResidencyState::kDemoting:
       return to == ResidencyState::kEvicting;
     case ResidencyState::kEvicting:
     case ResidencyState::kFailed:
@@ -23,6 +27,10 @@ absl::string_view ResidencyStateName(ResidencyState state) {
       return "STAGING";
     case ResidencyState::kResident:
       return "RESIDENT";
+    case ResidencyState::kRevoking:
+      return "REVOKING";
+    case ResidencyState::kDemoting:
+      return "DEMOTING";
     case ResidencyState::kEvicting:
       return "EVICTING";
     case ResidencyState::kFailed:
@@ -36,7 +44,7 @@ absl::string_view ResidencyStateName(ResidencyState state) {
 uint64_t StageReport::bytes_per_second() const {
   const double seconds = absl::ToDoubleSeconds(read_time + copy_time);
   if (seconds <= 0) return 0;
-  return static_cast<uint64_t>(static_cast<double>(bytes_read()) / seconds);
+  return static_cast<uint64_t>(static_cast<double>(bytes_read() + copied_bytes) / seconds);
 }
 
 }  // namespace weightd

@@ -14,26 +14,34 @@
 #include "daemon/staging/layout.h"
 #include "daemon/storage/volume.h"
 
-// What a generation is, and the states it can be in.
+// What a generation and a copy of it are, and the states that a copy can be in.
+//
+// A generation is one content of a checkpoint, read from the volume once. It is in memory as one or
+// several copies, at most one on each device, which have the same bytes at the same offsets.
 
 namespace weightd {
 
 using GenerationId = StrongId<struct GenerationTag>;
+using CopyId = StrongId<struct CopyTag>;
 using JobId = StrongId<struct JobTag>;
 
-// The states of a generation, and every move between them:
+// The states of a copy, and every move between them:
 //
 //   from       to         when
-//   (none)     kStaging   a job took its bytes from the budget
-//   kStaging   kResident  every byte is in place and the files did not change
+//   (none)     kStaging   a job or a demotion took its bytes from the budget
+//   kStaging   kResident  every byte is in place, and the files did not change
 //   kStaging   kFailed    an error or a cancel; its memory is given back
-//   kResident  kEvicting  nobody leases it, and room is needed or an operator asked
-//   kResident  kEvicting  a newer one took its place, and its last lease ended
+//   kResident  kRevoking  an operator evicts by force what is held: its holders are told
+//   kRevoking  kEvicting  its last holder is gone, by itself or by force
+//   kResident  kDemoting  nobody holds it, room is needed on its GPU: the host tier may keep it
+//   kDemoting  kEvicting  the host tier has it now, or has no room for it
+//   kResident  kEvicting  nobody holds it, and room is needed, an operator asked, or a newer one
+//                         took its place
 //   kEvicting  kGone      its memory is given back
 //   kFailed    kGone      likewise
 //
 // Published memory is never written again: there is no way back to kStaging.
-enum class ResidencyState { kStaging, kResident, kEvicting, kFailed, kGone };
+enum class ResidencyState { kStaging, kResident, kRevoking, kDemoting, kEvicting, kFailed, kGone };
 
 bool CanMove(ResidencyState from, ResidencyState to);
 absl::string_view ResidencyStateName(ResidencyState state);
@@ -41,12 +49,14 @@ absl::string_view ResidencyStateName(ResidencyState state);
 // How one stage went.
 struct StageReport {
   JobId job;
-  std::string engine;  // "io_uring", "pread"
+  std::string source;  // kVolumeSource, or the device that it was copied from
+  std::string engine;  // "io_uring", "pread"; empty where nothing was read
   std::vector<std::string> fallbacks;
   // Of data sections, by how they were read; see StageOutcome.
   uint64_t direct_bytes = 0;
   uint64_t cached_bytes = 0;
   uint64_t buffered_bytes = 0;
+  uint64_t copied_bytes = 0;  // from another device's copy
   uint64_t tensors_moved = 0;
   absl::Duration plan_time;     // find, open, headers, layout
   absl::Duration read_time;     // from the first block asked for to the last that came
@@ -56,41 +66,55 @@ struct StageReport {
 
   uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
 
-  // Bytes in their place per second of read_time and copy_time; 0 where nothing was read.
+  // Bytes in their place per second of read_time and copy_time; 0 where nothing was moved.
   uint64_t bytes_per_second() const;
 };
+inline constexpr absl::string_view kVolumeSource = "volume";
 
-// What a resident generation holds. Immutable from publish to eviction, so it is shared without a
-// lock.
-struct GenerationContent {
+// What a resident copy holds. Immutable from publish to eviction, so it is shared without a lock.
+// Copies of a generation share manifest and layout.
+struct CopyContent {
   GenerationId id;
+  CopyId copy;
   std::string model;
   std::string root;
   std::string revision;
   DeviceInfo device;
   uint64_t file_bytes = 0;
-  Manifest manifest;
-  Layout layout;
-  std::vector<FileIdentity> identities;  // of the files it was read from, like manifest.shards
+  std::shared_ptr<const Manifest> manifest;
+  std::shared_ptr<const Layout> layout;
+  std::vector<FileIdentity> identities;  // of the files it was read from, like manifest->shards
   uint64_t allocated_bytes = 0;
   uint64_t tensor_bytes = 0;
   absl::Time resident_time;
   StageReport report;
 };
 
-// A generation as a list shows it.
-struct GenerationInfo {
-  std::shared_ptr<const GenerationContent> content;  // null while it is being staged
+// A copy as a list shows it.
+struct CopyInfo {
+  std::shared_ptr<const CopyContent> content;  // null while it is being staged
+  CopyId copy;
   GenerationId id;
   std::string model;
+  // Commit of a hub cache's snapshot, else empty.
+  std::string revision;
+  // The name it was staged under, of `model@name`: it stands beside the copy that follows the
+  // volume. Empty for that one.
+  std::string asked_revision;
   std::string device;
   DeviceKind device_kind = DeviceKind::kHost;
   ResidencyState state = ResidencyState::kStaging;
   uint64_t allocated_bytes = 0;
+  JobId job;  // that stages it
   bool pinned = false;
-  bool superseded = false;  // a newer generation took its place; it goes with its last lease
+  bool superseded = false;     // a newer generation took its place; it goes with its last holder
+  GenerationId superseded_by;  // that one, the newest
+  bool host_copy = false;      // kept for the GPUs: nobody asked for it on the host
   uint32_t lease_count = 0;
+  uint32_t hold_count = 0;  // of the daemon itself: it is copied, or about to be leased
   absl::Time last_use;
+
+  bool is_held() const { return lease_count > 0 || hold_count > 0; }
 };
 
 }  // namespace weightd

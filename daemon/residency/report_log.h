@@ -19,7 +19,7 @@ inline constexpr size_t kReportsKept = 32;
 // One stage that has ended, well or not.
 struct StageRecord {
   std::string model;
-  std::string device;
+  std::vector<std::string> devices;
   absl::Time end_time;
   absl::Status status;
   GenerationId generation;  // valid when status is OK

@@ -6,9 +6,12 @@
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/residency/stage_run.h"
 
 namespace weightd {
 namespace {
+
+constexpr absl::Duration kEndingWait = absl::Seconds(1);
 
 absl::Status DrainingError() {
   return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
@@ -21,10 +24,7 @@ absl::Status ResidencyOptions::Validate() const {
   if (jobs_max < 1 || jobs_max > 16) {
     return absl::InvalidArgumentError(absl::StrCat("jobs_max is ", jobs_max, ", wanted 1 to 16"));
   }
-  if (queue_max < 1 || queue_max > 4096) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("queue_max is ", queue_max, ", wanted 1 to 4096"));
-  }
+  RETURN_IF_ERROR(queue.Validate());
   return stager.Validate();
 }
 
@@ -45,13 +45,28 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
       devices_(std::move(devices)),
       clock_(clock),
       events_(events),
-      table_(options.budgets),
-      runner_(catalog, table_, events, reports_, clock) {}
+      table_(options.table),
+      evictor_(table_, devices_, events, clock),
+      context_{.catalog = catalog,
+               .table = table_,
+               .evictor = evictor_,
+               .devices = devices_,
+               .events = events,
+               .reports = reports_,
+               .clock = clock,
+               .last_uses = options_.last_uses,
+               .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
+               .on_superseded = [this](const CopyInfo& old,
+                                       GenerationId newer) { OnSuperseded(old, newer); }},
+      queue_(options.queue) {
+  table_.RestorePins(options.pins);
+}
 
 absl::Status Residency::Start() {
   std::vector<Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
   ASSIGN_OR_RETURN(stager_, Stager::Create(options_.stager, std::move(devices)));
+  evictor_.set_stager(stager_.get());
   reaper_ = std::thread([this] { Reap(); });
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
     workers_.emplace_back([this] { Work(); });
@@ -66,7 +81,7 @@ Residency::~Residency() {
     reaper_stops_ = true;
   }
   if (reaper_.joinable()) reaper_.join();
-  FreeDoomed(table_.EvictAll(), table_, events_);
+  evictor_.Free(table_.EvictAll());
 }
 
 absl::StatusOr<Device*> Residency::FindDevice(const std::string& id) const {
@@ -80,80 +95,110 @@ absl::StatusOr<Device*> Residency::FindDevice(const std::string& id) const {
                                     : absl::StrCat("no device ", id, "; there are ", known));
 }
 
-absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
-  RETURN_IF_ERROR(ValidateModelName(request.model));
-  ASSIGN_OR_RETURN(Device * device,
-                   FindDevice(request.device.empty() ? options_.default_device : request.device));
-  DropCancelled();
-  const StageCaller caller = {
-      .detached = request.detached, .pin = request.pin, .restage = request.restage};
-  absl::MutexLock lock(&mu_);
-  if (shutdown_) return DrainingError();
-  for (const std::shared_ptr<StageJob>& job : JobsFor(request.model, device->info().id)) {
-    if (job->Join(caller)) return StageTicket{.job = job, .joined = true};
+absl::StatusOr<std::vector<std::string>> Residency::DevicesFor(const StageRequest& request) const {
+  if (request.devices.size() > kStageDevicesMax) {
+    return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                           absl::StrCat("stage ", request.model, ": ", request.devices.size(),
+                                        " devices, at most ", kStageDevicesMax));
   }
-  if (queue_.size() >= options_.queue_max) {
-    return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-                           absl::StrCat("stage ", request.model, ": ", queue_.size(),
-                                        " jobs wait already, queue_max"));
+  std::vector<std::string> devices = request.devices;
+  if (devices.empty()) devices.push_back(options_.default_device);
+  std::vector<std::string> once;
+  for (std::string& id : devices) {
+    if (id.empty()) id = options_.default_device;
+    RETURN_IF_ERROR(FindDevice(id).status());
+    if (std::find(once.begin(), once.end(), id) == once.end()) once.push_back(id);
   }
-  const uint64_t rate = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
-                                                         : options_.bytes_per_second_max;
-  auto job = std::make_shared<StageJob>(JobId(next_job_++), request.model, device->info().id, rate);
-  job->Join(caller);
-  queue_.push_back({.job = job, .device = device});
-  return StageTicket{.job = std::move(job), .joined = false};
+  return once;
 }
 
-std::vector<std::shared_ptr<StageJob>> Residency::JobsFor(const std::string& model,
-                                                          const std::string& device) const {
-  std::vector<std::shared_ptr<StageJob>> jobs;
-  const auto add = [&](const std::shared_ptr<StageJob>& job) {
-    if (job->model() == model && (device.empty() || job->device() == device)) jobs.push_back(job);
-  };
-  for (const std::shared_ptr<StageJob>& job : running_) add(job);
-  for (const QueuedJob& queued : queue_) add(queued.job);
-  return jobs;
+absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
+  StageTask task;
+  ASSIGN_OR_RETURN(task.ref, ParseModelRef(request.model));
+  ASSIGN_OR_RETURN(task.devices, DevicesFor(request));
+  task.source = request.source;
+  task.host_copy = request.host_copy.value_or(options_.host_copy);
+  task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
+                                                               : options_.bytes_per_second_max;
+  task.uid = request.uid;
+  DropCancelled();
+  absl::MutexLock lock(&mu_);
+  if (shutdown_) return DrainingError();
+  return queue_.Submit(std::move(task), {.detached = request.detached,
+                                         .pin = request.pin,
+                                         .restage = request.restage,
+                                         .priority = request.priority});
+}
+
+absl::StatusOr<StageTicket> Residency::StageForAttach(const std::string& model,
+                                                      const std::string& device, bool wait,
+                                                      uint32_t uid) {
+  ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
+  StageRequest request;
+  request.model = model;
+  request.devices = {device};
+  request.source = wait ? StageSource::kAny : StageSource::kResident;
+  request.priority = JobPriority::kClient;
+  request.uid = uid;
+  if (!wait && table_.DevicesOf(ref).empty()) {
+    // The books say why: not there, or on its way out.
+    ASSIGN_OR_RETURN(const HeldCopy held, table_.HoldAny(ref));
+    ReapLater(table_.Unhold(held.content->copy));
+  }
+  return Stage(request);
+}
+
+std::vector<std::shared_ptr<StageJob>> Residency::JobsFor(const std::string& model) const {
+  absl::MutexLock lock(&mu_);
+  return queue_.JobsFor(model, "");
 }
 
 void Residency::DropCancelled() {
   std::vector<std::shared_ptr<StageJob>> cancelled;
   {
     absl::MutexLock lock(&mu_);
-    std::erase_if(queue_, [&](const QueuedJob& queued) {
-      if (!queued.job->cancelled()) return false;
-      cancelled.push_back(queued.job);
-      return true;
-    });
+    cancelled = queue_.TakeCancelled();
   }
-  for (const std::shared_ptr<StageJob>& job : cancelled) runner_.FailCancelled(*job);
+  for (const std::shared_ptr<StageJob>& job : cancelled) StageRun::FailCancelled(context_, *job);
 }
 
 absl::StatusOr<Residency::Evicted> Residency::Evict(const std::string& model,
-                                                    const std::string& device) {
+                                                    const std::string& device, bool force) {
+  ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
+  if (!device.empty()) RETURN_IF_ERROR(FindDevice(device).status());
   DropCancelled();
   {
     absl::MutexLock lock(&mu_);
-    for (const std::shared_ptr<StageJob>& job : JobsFor(model, device)) {
-      if (job->snapshot().final()) continue;
-      return ErrorWithReason(
-          absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
-          absl::StrCat(model, " is being staged on ", job->device(), ", job ", job->id().value()));
+    // Whoever saw its job's end may evict at once. One that hangs has told its end long ago.
+    const auto ended = [&]()
+                           ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !queue_.IsEnding(ref.model); };
+    mu_.AwaitWithTimeout(absl::Condition(&ended), kEndingWait);
+    for (const std::shared_ptr<StageJob>& job : queue_.JobsFor(ref.model, device)) {
+      return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                             absl::StrCat(model, " is being staged on ", job->devices_text(),
+                                          ", job ", job->id().value()));
     }
   }
-  ASSIGN_OR_RETURN(std::vector<Doomed> doomed, table_.Evict(model, device));
+  ASSIGN_OR_RETURN(EvictPlan plan, table_.Evict(ref, device, force));
   Evicted evicted;
-  for (const Doomed& one : doomed) evicted.bytes += one.info.allocated_bytes;
-  evicted.generations = static_cast<uint32_t>(doomed.size());
-  FreeDoomed(std::move(doomed), table_, events_);
+  for (const Doomed& one : plan.doomed) evicted.bytes += one.info.allocated_bytes;
+  evicted.copies = static_cast<uint32_t>(plan.doomed.size());
+  evicted.demoted_bytes = evictor_.FreeAndTell(std::move(plan.doomed));
+  evicted.revoking = std::move(plan.revoking);
   return evicted;
 }
 
-absl::StatusOr<std::vector<GenerationInfo>> Residency::SetPinned(const std::string& model,
-                                                                 const std::string& device,
-                                                                 bool pinned) {
-  ASSIGN_OR_RETURN(std::vector<GenerationInfo> changed, table_.SetPinned(model, device, pinned));
-  for (const GenerationInfo& info : changed) {
+absl::StatusOr<std::vector<CopyInfo>> Residency::SetPinned(const std::string& model,
+                                                           const std::string& device, bool pinned) {
+  ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
+  if (!device.empty()) RETURN_IF_ERROR(FindDevice(device).status());
+  ASSIGN_OR_RETURN(std::vector<CopyInfo> changed, table_.SetPinned(ref, device, pinned));
+  PublishPinEvents(changed, pinned);
+  return changed;
+}
+
+void Residency::PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned) {
+  for (const CopyInfo& info : copies) {
     Event event;
     event.type = pinned ? EventType::kPinned : EventType::kUnpinned;
     event.model = info.model;
@@ -162,27 +207,38 @@ absl::StatusOr<std::vector<GenerationInfo>> Residency::SetPinned(const std::stri
     event.bytes = info.allocated_bytes;
     events_.Publish(std::move(event));
   }
-  return changed;
 }
 
-absl::StatusOr<HeldGeneration> Residency::Acquire(const std::string& model,
-                                                  const std::string& device) {
-  return table_.Acquire(model, device, options_.default_device, clock_.Now());
+absl::StatusOr<HeldCopy> Residency::Acquire(const std::string& model, const std::string& device) {
+  ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
+  if (!device.empty()) RETURN_IF_ERROR(FindDevice(device).status());
+  return table_.Acquire(ref, device.empty() ? options_.default_device : device, clock_.Now());
 }
 
-void Residency::Release(GenerationId id) {
-  std::vector<Doomed> doomed = table_.Release(id, clock_.Now());
-  if (doomed.empty()) return;
-  absl::MutexLock lock(&mu_);
-  for (Doomed& one : doomed) doomed_.push_back(std::move(one));
+HeldCopy Residency::AcquireHeld(const CopyHold& hold) {
+  return table_.AcquireHeld(hold.content().copy, clock_.Now());
 }
 
-void Residency::set_publish_listener(StageRunner::PublishListener listener) {
-  runner_.set_publish_listener(std::move(listener));
+void Residency::Release(CopyId id) { ReapLater(table_.Release(id, clock_.Now())); }
+
+void Residency::set_supersede_listener(SupersedeListener listener) {
+  absl::MutexLock lock(&listener_mu_);
+  listener_ = std::move(listener);
 }
 
-std::vector<GenerationInfo> Residency::List(const std::string& model) const {
-  return table_.List(model);
+void Residency::OnSuperseded(const CopyInfo& old, GenerationId newer) {
+  absl::MutexLock lock(&listener_mu_);
+  if (listener_) listener_(old.copy, newer);
+}
+
+LastUses Residency::last_uses() const {
+  LastUses uses = options_.last_uses;
+  for (const CopyInfo& info : table_.List()) {
+    if (info.content == nullptr) continue;
+    absl::Time& use = uses.try_emplace({info.model, info.device}, info.last_use).first->second;
+    use = std::max(use, info.last_use);
+  }
+  return uses;
 }
 
 ReadPathInfo Residency::read_path() const {
@@ -195,16 +251,14 @@ ReadPathInfo Residency::read_path() const {
 
 Residency::JobCounts Residency::job_counts() const {
   absl::MutexLock lock(&mu_);
-  return {.running = static_cast<uint32_t>(running_.size()),
-          .queued = static_cast<uint32_t>(queue_.size())};
+  return {.running = queue_.running(), .queued = queue_.queued()};
 }
 
 void Residency::Shutdown() {
   {
     absl::MutexLock lock(&mu_);
     shutdown_ = true;
-    for (const QueuedJob& queued : queue_) queued.job->Cancel();
-    for (const auto& job : running_) job->Cancel();
+    queue_.CancelAll();
   }
   for (std::thread& worker : workers_) {
     if (worker.joinable()) worker.join();

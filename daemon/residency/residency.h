@@ -2,8 +2,9 @@
 #define WEIGHTD_DAEMON_RESIDENCY_RESIDENCY_H_
 
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,12 +17,17 @@
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/device.h"
 #include "daemon/residency/event_log.h"
+#include "daemon/residency/evictor.h"
+#include "daemon/residency/job_queue.h"
 #include "daemon/residency/residency_table.h"
+#include "daemon/residency/stage_context.h"
 #include "daemon/residency/stage_job.h"
-#include "daemon/residency/stage_runner.h"
 #include "daemon/staging/stager.h"
 
 // Which models are in memory, and the jobs that bring them there.
+//
+// Models are named as on the wire: `name`, `name@generation`, `name@revision`; INVALID_ARGUMENT/
+// INVALID_REQUEST or PATH_OUTSIDE_ROOT for what is no such name.
 //
 // Thread-safe. Stage(), Acquire(), Release() and the lists never block on I/O; Evict() takes as
 // long as giving memory back does.
@@ -29,29 +35,34 @@
 namespace weightd {
 
 struct ResidencyOptions {
-  std::vector<DeviceBudget> budgets;  // one per device
-  std::string default_device;         // what a request without a device means; "" for none
-  uint32_t jobs_max = 2;              // run at once, sharing readers and staging buffers, 1..16
-  uint32_t queue_max = 256;           // jobs waiting, 1..4096
+  TableOptions table;
+  std::string default_device;  // what a request without a device means; "" for none
+  uint32_t jobs_max = 2;       // run at once, sharing readers and staging buffers, 1..16
+  JobQueueOptions queue;
   uint64_t bytes_per_second_max = 0;  // of a job that does not say; 0 is no limit
+  bool host_copy = false;             // of a stage to a GPU that does not say
   StagerOptions stager;
+  // What the daemon before this one left.
+  std::vector<Pin> pins;
+  LastUses last_uses;
 
   absl::Status Validate() const;
 };
 
+// Devices of one stage.
+inline constexpr size_t kStageDevicesMax = 64;
+
 struct StageRequest {
   std::string model;
-  std::string device = {};  // empty: the default device
+  std::vector<std::string> devices = {};  // none: the default device
   bool pin = false;
-  bool detached = false;              // the job goes on although the caller leaves
-  bool restage = false;               // also when a resident copy is unchanged
-  uint64_t bytes_per_second_max = 0;  // of the volume; 0 takes the options'
-};
-
-// A caller's share in a job: call Leave() on the job when not interested any more.
-struct StageTicket {
-  std::shared_ptr<StageJob> job;
-  bool joined = false;  // the job was there already
+  bool detached = false;               // the job goes on although the caller leaves
+  bool restage = false;                // also when a resident copy is unchanged
+  uint64_t bytes_per_second_max = 0;   // of the volume; 0 takes the options'
+  std::optional<bool> host_copy = {};  // keep a copy in the host tier too; none takes the options'
+  StageSource source = StageSource::kVolume;
+  JobPriority priority = JobPriority::kOperator;
+  uint32_t uid = 0;
 };
 
 // What the read path runs on.
@@ -65,6 +76,9 @@ struct ReadPathInfo {
 
 class Residency {
  public:
+  // A held copy was superseded by generation `newer`.
+  using SupersedeListener = std::function<void(CopyId old, GenerationId newer)>;
+
   // Starts the workers; their rings and staging buffers are made before this returns, or it fails.
   // Everything referenced must outlive it; `devices` have budgets in `options`.
   static absl::StatusOr<std::unique_ptr<Residency>> Create(
@@ -72,41 +86,61 @@ class Residency {
       std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
-  // Shutdown(), then frees everything; no lease may be left.
+  // Shutdown(), then frees everything; no lease and no hold may be left.
   ~Residency();
 
-  // Starts or joins a job. INVALID_ARGUMENT for a name that no model can have, NOT_FOUND/
-  // DEVICE_NOT_FOUND, RESOURCE_EXHAUSTED/LIMIT_EXCEEDED when the queue is full,
-  // UNAVAILABLE/DRAINING after Shutdown(). Everything else is the job's outcome.
+  // Starts or joins a job. NOT_FOUND/DEVICE_NOT_FOUND, RESOURCE_EXHAUSTED/LIMIT_EXCEEDED at the
+  // jobs of the queue or of the uid, UNAVAILABLE/DRAINING after Shutdown(). Everything else is the
+  // job's outcome.
   absl::StatusOr<StageTicket> Stage(const StageRequest& request);
 
-  // Bytes freed and generations. Errors as ResidencyTable::Evict.
+  // Likewise, for an attach that found nothing on the device that it means. What is resident on
+  // another one is copied from there; what is not resident anywhere is staged if `wait` says so,
+  // and else refused with MODEL_NOT_RESIDENT.
+  absl::StatusOr<StageTicket> StageForAttach(const std::string& model, const std::string& device,
+                                             bool wait, uint32_t uid);
+
   struct Evicted {
     uint64_t bytes = 0;
-    uint32_t generations = 0;
+    uint64_t demoted_bytes = 0;  // of them, kept in the host tier
+    uint32_t copies = 0;
+    std::vector<CopyInfo> revoking;  // by force: they go with their last holder
   };
-  absl::StatusOr<Evicted> Evict(const std::string& model, const std::string& device);
+  // Errors as ResidencyTable::Evict, and MODEL_BUSY while a job stages it there.
+  absl::StatusOr<Evicted> Evict(const std::string& model, const std::string& device, bool force);
+  // Waits until none of these copies is in memory any more, or the deadline.
+  bool AwaitGone(const std::vector<CopyInfo>& copies, absl::Time deadline) const {
+    return table_.AwaitGone(copies, deadline);
+  }
 
-  absl::StatusOr<std::vector<GenerationInfo>> SetPinned(const std::string& model,
-                                                        const std::string& device, bool pinned);
+  absl::StatusOr<std::vector<CopyInfo>> SetPinned(const std::string& model,
+                                                  const std::string& device, bool pinned);
 
-  // Counts a lease; see ResidencyTable. The caller gives it back with Release().
-  absl::StatusOr<HeldGeneration> Acquire(const std::string& model, const std::string& device);
-  void Release(GenerationId id);
-  // What took the place of a generation that the caller holds; not valid if nothing did.
-  GenerationId SupersededBy(GenerationId id) const { return table_.SupersededBy(id); }
+  // Counts a lease on what is resident on `device`; if empty, on the default device, or anywhere
+  // where there is none. The caller gives it back with Release().
+  absl::StatusOr<HeldCopy> Acquire(const std::string& model, const std::string& device);
+  // Likewise, of a copy on which the caller has a hold.
+  HeldCopy AcquireHeld(const CopyHold& hold);
+  void Release(CopyId id);
+  // What took the place of a copy that the caller holds; not valid if nothing did.
+  GenerationId SupersededBy(CopyId id) const { return table_.SupersededBy(id); }
 
-  // Told of each generation that became resident, on a worker's thread. When this returns, the
-  // listener before is not called any more; null is none.
-  void set_publish_listener(StageRunner::PublishListener listener);
+  // Called on a worker's thread. When this returns, the listener before is not called any more;
+  // null is none. It must not block.
+  void set_supersede_listener(SupersedeListener listener);
 
-  std::vector<GenerationInfo> List(const std::string& model = "") const;
+  std::vector<CopyInfo> List(const std::string& model = "") const { return table_.List(model); }
   std::vector<DeviceUsage> Usage() const { return table_.Usage(); }
+  std::vector<Pin> pins() const { return table_.pins(); }
+  // Of every model and device that was used, resident or not.
+  LastUses last_uses() const;
   const std::vector<std::shared_ptr<Device>>& devices() const { return devices_; }
   const std::string& default_device() const { return options_.default_device; }
   ReadPathInfo read_path() const;
   // The last stages, the newest first.
   std::vector<StageRecord> reports() const { return reports_.List(); }
+  // Those that wait or run for `model`.
+  std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model) const;
 
   struct JobCounts {
     uint32_t running = 0;
@@ -118,27 +152,20 @@ class Residency {
   void Shutdown();
 
  private:
-  struct QueuedJob {
-    std::shared_ptr<StageJob> job;
-    Device* device;
-  };
-
   Residency(const ResidencyOptions& options, const Catalog& catalog,
             std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
+  absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
   void Work();
-  bool NextJob(QueuedJob& next);
-  // Of those that wait, the first that may run beside those that run.
-  std::deque<QueuedJob>::iterator FirstRunnable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool HasWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The jobs for `model` on `device`, or on any if empty: queued or running.
-  std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model,
-                                                 const std::string& device) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<StageJob> NextJob();
+  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // Ends the queued jobs that nobody waits for any more.
   void DropCancelled();
   void Reap();
+  void ReapLater(std::vector<Doomed> doomed);
+  void OnSuperseded(const CopyInfo& old, GenerationId newer);
+  void PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned);
 
   const ResidencyOptions options_;
   const std::vector<std::shared_ptr<Device>> devices_;
@@ -146,15 +173,16 @@ class Residency {
   EventLog& events_;
   ResidencyTable table_;
   ReportLog reports_;
-  StageRunner runner_;
+  Evictor evictor_;
+  const StageContext context_;
+
+  absl::Mutex listener_mu_;  // held while the listener runs: it does not block
+  SupersedeListener listener_ ABSL_GUARDED_BY(listener_mu_);
 
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
   bool reaper_stops_ ABSL_GUARDED_BY(mu_) = false;
-  uint64_t next_job_ ABSL_GUARDED_BY(mu_) = 1;
-  std::deque<QueuedJob> queue_ ABSL_GUARDED_BY(mu_);
-  // At most one for a model and device: the next one starts when it has given back all it took.
-  std::vector<std::shared_ptr<StageJob>> running_ ABSL_GUARDED_BY(mu_);
+  JobQueue queue_ ABSL_GUARDED_BY(mu_);
   std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
 
   std::unique_ptr<Stager> stager_;  // fixed once Create() returns; outlives the workers

@@ -3,51 +3,49 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/errors.h"
-#include "common/format_units.h"
 
 namespace weightd {
 namespace {
 
-absl::Status NotResident(const std::string& model, const std::string& device) {
-  return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
-                         absl::StrCat(model, " is not resident", device.empty() ? "" : " on ",
-                                      device, "; stage it first"));
+// A commit is named by this much of it, or more.
+constexpr size_t kShortRevision = 7;
+
+bool NamesRevision(const std::string& asked, const CopyInfo& info) {
+  if (asked == info.asked_revision) return true;
+  return asked.size() >= kShortRevision && absl::StartsWith(info.revision, asked);
 }
 
-absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceUsage& usage) {
-  return ErrorWithReason(
-      absl::StatusCode::kResourceExhausted, Reason::kBudgetExceeded,
-      absl::StrCat(model, " does not fit on ", usage.budget.device, ": needs ", FormatBytes(needed),
-                   ", budget ", FormatBytes(usage.budget.bytes), ", leased ",
-                   FormatBytes(usage.leased_bytes), ", pinned ", FormatBytes(usage.pinned_bytes),
-                   ", staging ", FormatBytes(usage.staging_bytes)),
-      {{"neededBytes", absl::StrCat(needed)},
-       {"budgetBytes", absl::StrCat(usage.budget.bytes)},
-       {"leasedBytes", absl::StrCat(usage.leased_bytes)},
-       {"pinnedBytes", absl::StrCat(usage.pinned_bytes)},
-       {"stagingBytes", absl::StrCat(usage.staging_bytes)}});
+bool Names(const ModelRef& ref, const CopyInfo& info) {
+  if (info.model != ref.model) return false;
+  if (ref.generation.has_value()) return info.id.value() == *ref.generation;
+  if (info.superseded) return false;
+  return NamesRevision(ref.revision, info);
 }
 
-// Its memory is on its way back, and nobody can stop that.
-bool IsGoing(const GenerationInfo& info) {
-  return info.state == ResidencyState::kEvicting || info.state == ResidencyState::kFailed;
-}
-
-bool MayGo(const GenerationInfo& info) {
-  return info.state == ResidencyState::kResident && info.lease_count == 0 && !info.pinned;
+std::string OnDevice(const std::string& device) {
+  return device.empty() ? "" : absl::StrCat(" on ", device);
 }
 
 }  // namespace
 
-ResidencyTable::ResidencyTable(const std::vector<DeviceBudget>& budgets) : budgets_(budgets) {}
+ResidencyTable::ResidencyTable(TableOptions options) : options_(std::move(options)) {}
 
-ResidencyTable::Record& ResidencyTable::At(GenerationId id) {
+ResidencyTable::Record& ResidencyTable::At(CopyId id) {
   const auto found = records_.find(id);
   WEIGHTD_CHECK(found != records_.end());
   return found->second;
+}
+
+const DeviceBudget& ResidencyTable::BudgetOf(const std::string& device) const {
+  const auto budget =
+      std::find_if(options_.budgets.begin(), options_.budgets.end(),
+                   [&](const DeviceBudget& candidate) { return candidate.device == device; });
+  WEIGHTD_CHECK(budget != options_.budgets.end());
+  return *budget;
 }
 
 void ResidencyTable::Move(Record& record, ResidencyState to) {
@@ -55,252 +53,227 @@ void ResidencyTable::Move(Record& record, ResidencyState to) {
   record.info.state = to;
 }
 
-Doomed ResidencyTable::Doom(Record& record, std::string why) {
-  WEIGHTD_CHECK(record.info.lease_count == 0);
-  Move(record, ResidencyState::kEvicting);
-  return {.info = record.info,
-          .allocation = std::exchange(record.allocation, nullptr),
-          .why = std::move(why)};
+bool ResidencyTable::IsPinned(const CopyInfo& info) const {
+  return !info.superseded && !info.host_copy &&
+         pins_.contains({info.model, info.asked_revision, info.device});
+}
+
+CopyInfo ResidencyTable::Told(const Record& record) const {
+  CopyInfo info = record.info;
+  info.pinned = IsPinned(info);
+  return info;
 }
 
 DeviceUsage ResidencyTable::UsageOf(const DeviceBudget& budget) const {
   DeviceUsage usage{.budget = budget};
   for (const auto& [id, record] : records_) {
-    const GenerationInfo& info = record.info;
+    const CopyInfo& info = record.info;
     if (info.device != budget.device) continue;
     usage.used_bytes += info.allocated_bytes;
     if (info.state == ResidencyState::kStaging) usage.staging_bytes += info.allocated_bytes;
     if (info.lease_count > 0) usage.leased_bytes += info.allocated_bytes;
-    if (info.pinned) usage.pinned_bytes += info.allocated_bytes;
+    if (info.state == ResidencyState::kResident && IsPinned(info)) {
+      usage.pinned_bytes += info.allocated_bytes;
+    }
   }
   return usage;
 }
 
-std::vector<ResidencyTable::Record*> ResidencyTable::Resident(absl::string_view model,
-                                                              absl::string_view device) {
+std::vector<ResidencyTable::Record*> ResidencyTable::Find(const ModelRef& ref,
+                                                          const std::string& device,
+                                                          ResidencyState state) {
   std::vector<Record*> found;
   for (auto& [id, record] : records_) {
-    const GenerationInfo& info = record.info;
-    if (info.state != ResidencyState::kResident || info.superseded) continue;
-    if (info.model != model) continue;
-    if (!device.empty() && info.device != device) continue;
+    if (record.info.state != state || !Names(ref, record.info)) continue;
+    if (!device.empty() && record.info.device != device) continue;
     found.push_back(&record);
   }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Record* a, const Record* b) { return a->info.id > b->info.id; });
   return found;
 }
 
-uint64_t ResidencyTable::GoingBytes(const std::string& device) const {
-  uint64_t bytes = 0;
-  for (const auto& [id, record] : records_) {
-    if (record.info.device == device && IsGoing(record.info)) bytes += record.info.allocated_bytes;
+absl::Status ResidencyTable::NotFound(const ModelRef& ref, const std::string& device) {
+  if (!Find(ref, device, ResidencyState::kRevoking).empty()) {
+    return ErrorWithReason(
+        absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+        absl::StrCat(ToString(ref), " is being evicted by force", OnDevice(device)));
   }
-  return bytes;
+  return ErrorWithReason(
+      absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
+      absl::StrCat(ToString(ref), " is not resident", OnDevice(device), "; stage it first"));
 }
 
-std::vector<ResidencyTable::Record*> ResidencyTable::EvictionOrder(const std::string& device) {
-  std::vector<Record*> order;
-  for (auto& [id, record] : records_) {
-    if (record.info.device == device && MayGo(record.info)) order.push_back(&record);
-  }
-  std::stable_sort(order.begin(), order.end(), [](const Record* a, const Record* b) {
-    return a->info.last_use < b->info.last_use;
-  });
-  return order;
+HeldCopy ResidencyTable::Hold(Record& record) {
+  ++record.info.hold_count;
+  return {.content = record.info.content, .allocation = record.allocation};
 }
 
-absl::StatusOr<Admission> ResidencyTable::Admit(const std::string& model, const std::string& device,
-                                                uint64_t bytes) {
-  const auto budget =
-      std::find_if(budgets_.begin(), budgets_.end(),
-                   [&](const DeviceBudget& candidate) { return candidate.device == device; });
-  WEIGHTD_CHECK(budget != budgets_.end());
-
+absl::StatusOr<HeldCopy> ResidencyTable::Acquire(const ModelRef& ref, const std::string& device,
+                                                 absl::Time now) {
   absl::MutexLock lock(&mu_);
-  const DeviceUsage usage = UsageOf(*budget);
-  const uint64_t free = budget->bytes - usage.used_bytes;
-  Admission admission;
-  admission.freed_count = freed_count_;
-  if (bytes <= free) {
-    admission.id = GenerationId(next_id_++);
-    GenerationInfo& info = records_[admission.id].info;
-    info.id = admission.id;
-    info.model = model;
-    info.device = device;
-    info.device_kind = budget->kind;
-    info.allocated_bytes = bytes;
-    return admission;
-  }
-  std::vector<Record*> victims;
-  uint64_t found = free + GoingBytes(device);
-  for (Record* record : EvictionOrder(device)) {
-    if (found >= bytes) break;
-    found += record->info.allocated_bytes;
-    victims.push_back(record);
-  }
-  if (found < bytes) return DoesNotFit(model, bytes, usage);
-  for (Record* record : victims) {
-    admission.victims.push_back(Doom(*record, absl::StrCat("room for ", model)));
-  }
-  return admission;
-}
-
-void ResidencyTable::AwaitFreed(const Admission& admission, absl::Duration timeout) const {
-  absl::MutexLock lock(&mu_);
-  const auto freed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return freed_count_ != admission.freed_count;
-  };
-  mu_.AwaitWithTimeout(absl::Condition(&freed), timeout);
-}
-
-std::vector<Doomed> ResidencyTable::Publish(GenerationId id,
-                                            std::shared_ptr<const GenerationContent> content,
-                                            std::shared_ptr<Allocation> allocation, bool pin,
-                                            absl::Time now) {
-  absl::MutexLock lock(&mu_);
-  Record& record = At(id);
-  std::vector<Doomed> doomed;
-  for (Record* old : Resident(record.info.model, record.info.device)) {
-    pin = pin || old->info.pinned;
-    old->info.pinned = false;
-    old->info.superseded = true;
-    old->superseded_by = id;
-    if (old->info.lease_count == 0) doomed.push_back(Doom(*old, "superseded"));
-  }
-  Move(record, ResidencyState::kResident);
-  record.info.content = std::move(content);
-  record.info.pinned = pin;
-  record.info.last_use = now;
-  record.allocation = std::move(allocation);
-  return doomed;
-}
-
-void ResidencyTable::Fail(GenerationId id) {
-  absl::MutexLock lock(&mu_);
-  Move(At(id), ResidencyState::kFailed);
-}
-
-void ResidencyTable::Freed(GenerationId id) {
-  absl::MutexLock lock(&mu_);
-  Move(At(id), ResidencyState::kGone);
-  records_.erase(id);
-  ++freed_count_;
-}
-
-absl::StatusOr<std::vector<Doomed>> ResidencyTable::Evict(const std::string& model,
-                                                          const std::string& device) {
-  absl::MutexLock lock(&mu_);
-  const std::vector<Record*> resident = Resident(model, device);
-  if (resident.empty()) return NotResident(model, device);
-  for (const Record* record : resident) {
-    if (record->info.lease_count > 0) {
-      return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelLeased,
-                             absl::StrCat(model, " is held by ", record->info.lease_count,
-                                          " leases on ", record->info.device),
-                             {{"leases", absl::StrCat(record->info.lease_count)}});
-    }
-    if (record->info.pinned) {
-      return ErrorWithReason(
-          absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
-          absl::StrCat(model, " is pinned on ", record->info.device, "; unpin it first"));
-    }
-  }
-  std::vector<Doomed> doomed;
-  doomed.reserve(resident.size());
-  for (Record* record : resident) doomed.push_back(Doom(*record, "requested"));
-  return doomed;
-}
-
-std::vector<Doomed> ResidencyTable::EvictAll() {
-  absl::MutexLock lock(&mu_);
-  std::vector<Doomed> doomed;
-  for (auto& [id, record] : records_) {
-    if (record.info.state == ResidencyState::kResident && record.info.lease_count == 0) {
-      doomed.push_back(Doom(record, "shutdown"));
-    }
-  }
-  return doomed;
-}
-
-absl::StatusOr<std::vector<GenerationInfo>> ResidencyTable::SetPinned(const std::string& model,
-                                                                      const std::string& device,
-                                                                      bool pinned) {
-  absl::MutexLock lock(&mu_);
-  const std::vector<Record*> resident = Resident(model, device);
-  if (resident.empty()) return NotResident(model, device);
-  std::vector<GenerationInfo> changed;
-  for (Record* record : resident) {
-    record->info.pinned = pinned;
-    changed.push_back(record->info);
-  }
-  return changed;
-}
-
-absl::StatusOr<HeldGeneration> ResidencyTable::Acquire(const std::string& model,
-                                                       const std::string& device,
-                                                       const std::string& preferred_device,
-                                                       absl::Time now) {
-  absl::MutexLock lock(&mu_);
-  const std::vector<Record*> resident = Resident(model, device);
-  if (resident.empty()) return NotResident(model, device);
-  const auto preferred = std::find_if(resident.begin(), resident.end(), [&](const Record* record) {
-    return record->info.device == preferred_device;
-  });
-  Record& record = preferred != resident.end() ? **preferred : *resident.front();
+  const std::vector<Record*> found = Find(ref, device);
+  if (found.empty()) return NotFound(ref, device);
+  Record& record = *found.front();
   ++record.info.lease_count;
   record.info.last_use = now;
-  return HeldGeneration{.content = record.info.content, .allocation = record.allocation};
+  return HeldCopy{.content = record.info.content, .allocation = record.allocation};
 }
 
-std::vector<Doomed> ResidencyTable::Release(GenerationId id, absl::Time now) {
+HeldCopy ResidencyTable::AcquireHeld(CopyId id, absl::Time now) {
+  absl::MutexLock lock(&mu_);
+  Record& record = At(id);
+  WEIGHTD_CHECK(record.info.hold_count > 0);
+  ++record.info.lease_count;
+  record.info.last_use = now;
+  return {.content = record.info.content, .allocation = record.allocation};
+}
+
+std::vector<Doomed> ResidencyTable::Release(CopyId id, absl::Time now) {
   absl::MutexLock lock(&mu_);
   Record& record = At(id);
   WEIGHTD_CHECK(record.info.lease_count > 0);
   --record.info.lease_count;
   record.info.last_use = now;
-  std::vector<Doomed> doomed;
-  if (record.info.lease_count == 0 && record.info.superseded) {
-    doomed.push_back(Doom(record, "superseded"));
-  }
-  return doomed;
+  return DoomIfDone(record);
 }
 
-std::shared_ptr<const GenerationContent> ResidencyTable::Use(
-    const std::string& model, const std::string& device,
-    const std::vector<FileIdentity>& identities, bool pin, absl::Time now) {
+absl::StatusOr<HeldCopy> ResidencyTable::HoldAny(const ModelRef& ref) {
   absl::MutexLock lock(&mu_);
-  for (Record* record : Resident(model, device)) {
-    GenerationInfo& info = record->info;
-    if (info.content->identities != identities) continue;
-    info.last_use = now;
-    info.pinned = info.pinned || pin;
-    return info.content;
-  }
-  return nullptr;
+  const std::vector<Record*> found = Find(ref, "");
+  if (found.empty()) return NotFound(ref, "");
+  const GenerationId newest = found.front()->info.id;
+  const auto on_host = std::find_if(found.begin(), found.end(), [&](const Record* record) {
+    return record->info.id == newest && record->info.device_kind == DeviceKind::kHost;
+  });
+  return Hold(on_host != found.end() ? **on_host : *found.front());
 }
 
-GenerationId ResidencyTable::SupersededBy(GenerationId id) const {
+HeldCopy ResidencyTable::HoldIdentical(const std::string& model,
+                                       const std::vector<FileIdentity>& identities) {
+  absl::MutexLock lock(&mu_);
+  Record* best = nullptr;
+  for (auto& [id, record] : records_) {
+    const CopyInfo& info = record.info;
+    if (info.state != ResidencyState::kResident || info.model != model) continue;
+    if (info.content->identities != identities) continue;
+    if (best == nullptr || info.device_kind == DeviceKind::kHost) best = &record;
+  }
+  return best == nullptr ? HeldCopy{} : Hold(*best);
+}
+
+std::vector<Doomed> ResidencyTable::Unhold(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  Record& record = At(id);
+  WEIGHTD_CHECK(record.info.hold_count > 0);
+  --record.info.hold_count;
+  return DoomIfDone(record);
+}
+
+UseResult ResidencyTable::Use(const UseWish& wish, absl::Time now) {
+  absl::MutexLock lock(&mu_);
+  UseResult result;
+  for (auto& [id, record] : records_) {
+    CopyInfo& info = record.info;
+    if (info.state != ResidencyState::kResident || info.superseded) continue;
+    if (info.model != wish.model || info.device != wish.device) continue;
+    if (info.content->identities != wish.identities) continue;
+    info.last_use = now;
+    info.host_copy = info.host_copy && wish.host_copy;
+    if (wish.asked_revision.empty() && !info.asked_revision.empty()) {
+      info.asked_revision.clear();
+      Supersede(info, result.published);
+    }
+    if (wish.pin && !info.host_copy) pins_.insert({info.model, info.asked_revision, info.device});
+    ++info.hold_count;
+    result.content = info.content;
+    return result;
+  }
+  return result;
+}
+
+absl::StatusOr<std::vector<CopyInfo>> ResidencyTable::SetPinned(const ModelRef& ref,
+                                                                const std::string& device,
+                                                                bool pinned) {
+  absl::MutexLock lock(&mu_);
+  const std::vector<Record*> found = Find(ref, device);
+  bool any = false;
+  for (const Record* record : found) {
+    if (record->info.host_copy) continue;
+    any = true;
+    const Pin pin = {record->info.model, record->info.asked_revision, record->info.device};
+    pinned ? (void)pins_.insert(pin) : (void)pins_.erase(pin);
+  }
+  if (!pinned && !ref.generation.has_value()) {
+    any = std::erase_if(pins_,
+                        [&](const Pin& pin) {
+                          return pin.model == ref.model && pin.asked_revision == ref.revision &&
+                                 (device.empty() || pin.device == device);
+                        }) > 0 ||
+          any;
+  }
+  if (!any) return NotFound(ref, device);
+  std::vector<CopyInfo> changed;
+  for (const Record* record : found) {
+    if (!record->info.host_copy) changed.push_back(Told(*record));
+  }
+  return changed;
+}
+
+std::vector<Pin> ResidencyTable::pins() const {
+  absl::MutexLock lock(&mu_);
+  return {pins_.begin(), pins_.end()};
+}
+
+void ResidencyTable::RestorePins(const std::vector<Pin>& pins) {
+  absl::MutexLock lock(&mu_);
+  pins_.insert(pins.begin(), pins.end());
+}
+
+std::vector<std::string> ResidencyTable::DevicesOf(const ModelRef& ref) const {
+  absl::MutexLock lock(&mu_);
+  std::vector<std::string> devices;
+  for (const auto& [id, record] : records_) {
+    if (record.info.state == ResidencyState::kResident && Names(ref, record.info)) {
+      devices.push_back(record.info.device);
+    }
+  }
+  return devices;
+}
+
+GenerationId ResidencyTable::SupersededBy(CopyId id) const {
   absl::MutexLock lock(&mu_);
   const auto found = records_.find(id);
   WEIGHTD_CHECK(found != records_.end());
-  return found->second.superseded_by;
+  return found->second.info.superseded_by;
 }
 
-std::vector<GenerationInfo> ResidencyTable::List(const std::string& model) const {
+bool ResidencyTable::AwaitGone(const std::vector<CopyInfo>& copies, absl::Time deadline) const {
   absl::MutexLock lock(&mu_);
-  std::vector<GenerationInfo> all;
+  const auto gone = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return std::none_of(copies.begin(), copies.end(),
+                        [&](const CopyInfo& info) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                          return records_.contains(info.copy);
+                        });
+  };
+  return mu_.AwaitWithDeadline(absl::Condition(&gone), deadline);
+}
+
+std::vector<CopyInfo> ResidencyTable::List(const std::string& model) const {
+  absl::MutexLock lock(&mu_);
+  std::vector<CopyInfo> all;
   for (const auto& [id, record] : records_) {
-    if (model.empty() || record.info.model == model) all.push_back(record.info);
+    if (model.empty() || record.info.model == model) all.push_back(Told(record));
   }
-  std::stable_sort(all.begin(), all.end(), [](const GenerationInfo& a, const GenerationInfo& b) {
-    return a.model < b.model;
-  });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const CopyInfo& a, const CopyInfo& b) { return a.model < b.model; });
   return all;
 }
 
 std::vector<DeviceUsage> ResidencyTable::Usage() const {
   absl::MutexLock lock(&mu_);
   std::vector<DeviceUsage> all;
-  for (const DeviceBudget& budget : budgets_) all.push_back(UsageOf(budget));
+  for (const DeviceBudget& budget : options_.budgets) all.push_back(UsageOf(budget));
   return all;
 }
 

@@ -4,143 +4,150 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "daemon/catalog/model_ref.h"
 #include "daemon/residency/generation.h"
+#include "daemon/residency/table_types.h"
 
-// The books: which generations there are, in which state, who may go, and what each device's budget
-// still has. Decides and records; reads nothing, frees nothing.
+namespace weightd {
+
+// The books: which copies there are, in which state, who may go, who is pinned, and what each
+// device's budget still has. Decides and records; reads nothing, copies nothing, frees nothing.
 //
 // What must be freed is handed to the caller as Doomed: the caller destroys the allocation, outside
 // any lock, and then calls Freed(), which gives the bytes back to the budget. So the sum of
 // allocations never exceeds a budget, not even for the time that freeing takes.
 //
-// Thread-safe. No call but AwaitFreed() blocks on anything but the lock.
-
-namespace weightd {
-
-struct DeviceBudget {
-  std::string device;
-  DeviceKind kind = DeviceKind::kHost;
-  uint64_t bytes = 0;
-};
-
-struct DeviceUsage {
-  DeviceBudget budget;
-  uint64_t used_bytes = 0;     // everything below, and what is unleased and unpinned
-  uint64_t staging_bytes = 0;  // being staged
-  uint64_t leased_bytes = 0;
-  uint64_t pinned_bytes = 0;
-};
-
-// A generation whose memory must go now.
-struct Doomed {
-  GenerationInfo info;
-  std::shared_ptr<Allocation> allocation;  // the last reference outside the caller
-  std::string why;                         // "room for org/name", "superseded", "requested"
-};
-
-// What Admit() decided. `id` is valid and the bytes are taken; or Admit() must be called again,
-// when the `victims` are freed or, if there are none, when AwaitFreed() returned: then others are
-// giving back bytes that will do.
-struct Admission {
-  GenerationId id;
-  std::vector<Doomed> victims;
-  uint64_t freed_count = 0;  // for AwaitFreed()
-};
-
-// What a lease stands on.
-struct HeldGeneration {
-  std::shared_ptr<const GenerationContent> content;
-  std::shared_ptr<Allocation> allocation;  // drop before Release()
-};
-
+// Where a ModelRef names neither a generation nor a revision, the copy that follows the volume is
+// meant; superseded ones only where their generation is named. "On any device" is an empty name.
+//
+// Thread-safe. No call but AwaitChange() blocks on anything but the lock.
 class ResidencyTable {
  public:
-  explicit ResidencyTable(const std::vector<DeviceBudget>& budgets);
+  explicit ResidencyTable(TableOptions options);
 
-  // Takes `bytes` of `device` for a new generation in kStaging. RESOURCE_EXHAUSTED/BUDGET_EXCEEDED
-  // with the numbers when it does not fit even after evicting everything that may go, least
-  // recently used first: then nothing is evicted.
-  absl::StatusOr<Admission> Admit(const std::string& model, const std::string& device,
-                                  uint64_t bytes);
-  // Waits until memory was given back since `admission` was decided, or for `timeout`.
-  void AwaitFreed(const Admission& admission, absl::Duration timeout) const;
+  // Takes the bytes of all places for copies in kStaging, or of none: see Admission.
+  // RESOURCE_EXHAUSTED/BUDGET_EXCEEDED with the numbers of the first device on which it does not
+  // fit even after evicting everything there that may go, least recently used first: then nothing
+  // is evicted.
+  absl::StatusOr<Admission> Admit(const StageClaim& claim);
+  // Waits until something changed since `admission` was decided, or for `timeout`.
+  void AwaitChange(const Admission& admission, absl::Duration timeout) const;
 
-  // kStaging -> kResident; from here on it can be leased. An older generation of the same model on
-  // the same device is superseded: it goes now (returned) or with its last lease; its pin moves
-  // over.
-  std::vector<Doomed> Publish(GenerationId id, std::shared_ptr<const GenerationContent> content,
-                              std::shared_ptr<Allocation> allocation, bool pin, absl::Time now);
+  // kStaging -> kResident, all at once; from here on they can be leased. An older copy that follows
+  // the volume on the same device is superseded, and so are the host copies of older generations:
+  // those go now (returned) or with their last holder. Each copy gets a hold, which the caller
+  // gives back with Unhold(). `pin` pins them.
+  PublishResult Publish(std::vector<StagedCopy> copies, bool pin, absl::Time last_use);
 
   // kStaging -> kFailed. The caller frees what it allocated and calls Freed().
-  void Fail(GenerationId id);
+  void Fail(CopyId id);
+  // kDemoting -> kEvicting: the host tier has a copy now, or will not.
+  void DemotionEnded(CopyId id);
+  // The memory of a doomed or failed copy is back with the driver or the system.
+  void Freed(CopyId id);
 
-  // The memory of a doomed or failed generation is back with the driver or the system.
-  void Freed(GenerationId id);
-
-  // kResident -> kEvicting on `device`, or everywhere if empty. MODEL_NOT_RESIDENT, MODEL_LEASED
-  // or, for a pinned one, MODEL_BUSY: then nothing moves.
-  absl::StatusOr<std::vector<Doomed>> Evict(const std::string& model, const std::string& device);
-
-  // All unleased generations, pinned or not: for shutting down.
+  // kResident -> kEvicting, kDemoting or, with `force` and while it is held, kRevoking.
+  // MODEL_NOT_RESIDENT; without `force` MODEL_LEASED or, for what is pinned or held by the daemon,
+  // MODEL_BUSY: then nothing moves.
+  absl::StatusOr<EvictPlan> Evict(const ModelRef& ref, const std::string& device, bool force);
+  // All that nobody holds, pinned or not: for shutting down.
   std::vector<Doomed> EvictAll();
 
-  // On `device`, or everywhere if empty. Returns what is resident, after the change.
-  absl::StatusOr<std::vector<GenerationInfo>> SetPinned(const std::string& model,
-                                                        const std::string& device, bool pinned);
+  // Pins or unpins what is resident, and returns it after the change. Unpinning also takes back the
+  // pin of what is not resident. MODEL_NOT_RESIDENT when there is neither copy nor pin.
+  absl::StatusOr<std::vector<CopyInfo>> SetPinned(const ModelRef& ref, const std::string& device,
+                                                  bool pinned);
+  std::vector<Pin> pins() const;
+  // Pins of a daemon that ended, before anything is resident.
+  void RestorePins(const std::vector<Pin>& pins);
 
-  // Counts one lease on the resident generation of `model` on `device`; if empty, on
-  // `preferred_device` or else on any. FAILED_PRECONDITION/MODEL_NOT_RESIDENT.
-  absl::StatusOr<HeldGeneration> Acquire(const std::string& model, const std::string& device,
-                                         const std::string& preferred_device, absl::Time now);
-  // Ends one lease, which is a use too. Returns the generation if it was superseded and this was
-  // its last.
-  std::vector<Doomed> Release(GenerationId id, absl::Time now);
+  // Counts one lease on the resident copy on `device`; if empty, on the newest generation's.
+  // FAILED_PRECONDITION/MODEL_NOT_RESIDENT, or MODEL_BUSY while it is evicted by force.
+  absl::StatusOr<HeldCopy> Acquire(const ModelRef& ref, const std::string& device, absl::Time now);
+  // Likewise, of a copy that the caller has a hold on.
+  HeldCopy AcquireHeld(CopyId id, absl::Time now);
+  // Ends one lease, which is a use too. Returns the copy if it is to go and this was its last
+  // holder.
+  std::vector<Doomed> Release(CopyId id, absl::Time now);
 
-  // The resident generation of `model` on `device` if it was read from these very files, else null.
-  // It counts as used, and `pin` pins it.
-  std::shared_ptr<const GenerationContent> Use(const std::string& model, const std::string& device,
-                                               const std::vector<FileIdentity>& identities,
-                                               bool pin, absl::Time now);
+  // Takes a hold on a copy to make others from: the newest generation's that `ref` names, on the
+  // host if it is there. MODEL_NOT_RESIDENT.
+  absl::StatusOr<HeldCopy> HoldAny(const ModelRef& ref);
+  // Likewise, of one that was read from these very files; null content if there is none.
+  HeldCopy HoldIdentical(const std::string& model, const std::vector<FileIdentity>& identities);
+  std::vector<Doomed> Unhold(CopyId id);
 
-  // What took the place of a generation that is leased, if anything did.
-  GenerationId SupersededBy(GenerationId id) const;
+  // The resident copy on `wish.device` that was read from `wish.identities`, which counts as used;
+  // null content if there is none. It has a hold.
+  UseResult Use(const UseWish& wish, absl::Time now);
 
-  // By model, then id; of one model if not empty.
-  std::vector<GenerationInfo> List(const std::string& model = "") const;
+  // The devices with a resident copy that `ref` names.
+  std::vector<std::string> DevicesOf(const ModelRef& ref) const;
+  // What took the place of a copy that is held, if anything did.
+  GenerationId SupersededBy(CopyId id) const;
+  // Waits until none of these is in the books any more; false at the deadline.
+  bool AwaitGone(const std::vector<CopyInfo>& copies, absl::Time deadline) const;
+
+  // By model, then copy; of one model if not empty.
+  std::vector<CopyInfo> List(const std::string& model = "") const;
   std::vector<DeviceUsage> Usage() const;
 
  private:
   struct Record {
-    GenerationInfo info;
+    CopyInfo info;
     std::shared_ptr<Allocation> allocation;
-    GenerationId superseded_by;
+  };
+  // What a place of a claim comes to.
+  struct Fit {
+    uint64_t free_bytes = 0;
+    std::vector<Record*> victims;
+    bool fits = false;  // once the victims are gone, and what goes already
   };
 
-  Record& At(GenerationId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Record& At(CopyId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  const DeviceBudget& BudgetOf(const std::string& device) const;
   void Move(Record& record, ResidencyState to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Doomed Doom(Record& record, std::string why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  DeviceUsage UsageOf(const DeviceBudget& budget) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  // Resident, not superseded; an empty device matches all.
-  std::vector<Record*> Resident(absl::string_view model, absl::string_view device)
+  // -> kEvicting, or kDemoting where that may be and `demote` says so.
+  Doomed Doom(Record& record, std::string why, bool demote = false)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  uint64_t GoingBytes(const std::string& device) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  std::vector<Record*> EvictionOrder(const std::string& device) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Doomed, if nobody holds it any more and it is not to stay.
+  std::vector<Doomed> DoomIfDone(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MayDemote(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  bool IsPinned(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  bool MayGo(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  CopyInfo Told(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  DeviceUsage UsageOf(const DeviceBudget& budget) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // In `state`, the newest generation first.
+  std::vector<Record*> Find(const ModelRef& ref, const std::string& device,
+                            ResidencyState state = ResidencyState::kResident)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status NotFound(const ModelRef& ref, const std::string& device)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  HeldCopy Hold(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Fit FitOf(const ClaimedPlace& place, absl::Time used_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  CopyId AddRecord(const StageClaim& claim, const ClaimedPlace& place, GenerationId generation)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Supersede(const CopyInfo& newer, PublishResult& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkIfReplaced(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static absl::Status CheckMayEvict(const std::string& model, const CopyInfo& info);
 
-  std::vector<DeviceBudget> budgets_;  // fixed at construction
-  mutable absl::Mutex mu_;             // never held across I/O, a CUDA call or an RPC reply
-  std::map<GenerationId, Record> records_ ABSL_GUARDED_BY(mu_);
-  uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
-  uint64_t freed_count_ ABSL_GUARDED_BY(mu_) = 0;  // calls of Freed()
+  const TableOptions options_;
+  mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
+  std::map<CopyId, Record> records_ ABSL_GUARDED_BY(mu_);
+  std::set<Pin> pins_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_generation_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t next_copy_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t change_count_ ABSL_GUARDED_BY(mu_) = 0;  // of memory given back
 };
 
 }  // namespace weightd

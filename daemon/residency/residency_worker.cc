@@ -1,44 +1,34 @@
 // The threads of Residency: workers that run jobs, and the reaper.
 
-#include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "daemon/residency/residency.h"
+#include "daemon/residency/stage_run.h"
 
 namespace weightd {
 
 void Residency::Work() {
-  QueuedJob next;
-  while (NextJob(next)) {
-    runner_.Run(*next.job, *next.device, *stager_);
+  while (std::shared_ptr<StageJob> job = NextJob()) {
+    StageRun(context_, *job).Run(*stager_);
     absl::MutexLock lock(&mu_);
-    std::erase(running_, next.job);
-    next.job.reset();
+    queue_.Ended(job);
   }
 }
 
-std::deque<Residency::QueuedJob>::iterator Residency::FirstRunnable() {
-  return std::find_if(queue_.begin(), queue_.end(), [this](const QueuedJob& queued) {
-    mu_.AssertHeld();
-    return std::none_of(running_.begin(), running_.end(), [&](const auto& job) {
-      return job->model() == queued.job->model() && job->device() == queued.job->device();
-    });
-  });
-}
+bool Residency::HasWork() const { return (shutdown_ && queue_.empty()) || queue_.HasNext(); }
 
-bool Residency::HasWork() {
-  return (shutdown_ && queue_.empty()) || FirstRunnable() != queue_.end();
-}
-
-bool Residency::NextJob(QueuedJob& next) {
+// Cancelled jobs run too, to their quick end: whoever waits for them is told.
+std::shared_ptr<StageJob> Residency::NextJob() {
   absl::MutexLock lock(&mu_);
   mu_.Await(absl::Condition(this, &Residency::HasWork));
-  const auto found = FirstRunnable();
-  if (found == queue_.end()) return false;
-  // Cancelled jobs run too, to their quick end: whoever waits for them is told.
-  next = std::move(*found);
-  queue_.erase(found);
-  running_.push_back(next.job);
-  return true;
+  return queue_.TakeNext();
+}
+
+void Residency::ReapLater(std::vector<Doomed> doomed) {
+  if (doomed.empty()) return;
+  absl::MutexLock lock(&mu_);
+  std::move(doomed.begin(), doomed.end(), std::back_inserter(doomed_));
 }
 
 void Residency::Reap() {
@@ -54,7 +44,7 @@ void Residency::Reap() {
       if (doomed_.empty()) return;
       doomed.swap(doomed_);
     }
-    FreeDoomed(std::move(doomed), table_, events_);
+    evictor_.Free(std::move(doomed));
   }
 }
 

@@ -1,7 +1,9 @@
 #include "daemon/residency/stage_job.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "common/check.h"
 
 namespace weightd {
@@ -11,15 +13,13 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 
 }  // namespace
 
-StageJob::StageJob(JobId id, std::string model, std::string device, uint64_t bytes_per_second_max)
-    : id_(id),
-      model_(std::move(model)),
-      device_(std::move(device)),
-      bytes_per_second_max_(bytes_per_second_max) {
+StageJob::StageJob(JobId id, StageTask task) : id_(id), task_(std::move(task)) {
   snapshot_.job = id_;
-  snapshot_.model = model_;
-  snapshot_.device = device_;
+  snapshot_.model = task_.ref.model;
+  snapshot_.devices = task_.devices;
 }
+
+std::string StageJob::devices_text() const { return absl::StrJoin(task_.devices, ", "); }
 
 bool StageJob::Join(const StageCaller& caller) {
   absl::MutexLock lock(&mu_);
@@ -28,6 +28,7 @@ bool StageJob::Join(const StageCaller& caller) {
   detached_ = detached_ || caller.detached;
   wishes_.pin = wishes_.pin || caller.pin;
   wishes_.restage = wishes_.restage || caller.restage;
+  priority_ = std::max(priority_, caller.priority);
   return true;
 }
 
@@ -35,12 +36,17 @@ void StageJob::Leave() {
   absl::MutexLock lock(&mu_);
   WEIGHTD_CHECK(interested_ > 0);
   --interested_;
-  if (interested_ == 0 && !detached_ && !snapshot_.final()) Cancel();
+  if (interested_ == 0 && !detached_ && !wishes_.pin && !snapshot_.final()) Cancel();
 }
 
 StageWishes StageJob::wishes() const {
   absl::MutexLock lock(&mu_);
   return wishes_;
+}
+
+JobPriority StageJob::priority() const {
+  absl::MutexLock lock(&mu_);
+  return priority_;
 }
 
 uint64_t StageJob::Observe(Observer observer) {
@@ -61,10 +67,18 @@ StageSnapshot StageJob::snapshot() const {
   return snapshot_;
 }
 
+void StageJob::SetJobsAhead(uint32_t jobs) {
+  absl::MutexLock lock(&mu_);
+  if (snapshot_.phase != StagePhase::kQueued || snapshot_.jobs_ahead == jobs) return;
+  snapshot_.jobs_ahead = jobs;
+  Notify();
+}
+
 void StageJob::EnterPhase(StagePhase phase, absl::Time now) {
   absl::MutexLock lock(&mu_);
   WEIGHTD_CHECK(phase > snapshot_.phase);
   snapshot_.phase = phase;
+  snapshot_.jobs_ahead = 0;
   if (phase == StagePhase::kReading) reading_since_ = now;
   Notify();
 }
@@ -86,14 +100,16 @@ void StageJob::SetBytesDone(uint64_t bytes_done, absl::Time now) {
   Notify();
 }
 
-bool StageJob::Finish(std::shared_ptr<const GenerationContent> content, bool already_resident,
-                      const StageWishes& met) {
+bool StageJob::Finish(const std::vector<std::shared_ptr<const CopyHold>>& holds,
+                      bool already_resident, const StageWishes& met) {
   absl::MutexLock lock(&mu_);
   if ((wishes_.pin && !met.pin) || (wishes_.restage && !met.restage)) return false;
   snapshot_.phase = StagePhase::kDone;
-  snapshot_.content = std::move(content);
+  for (const auto& hold : holds) snapshot_.contents.push_back(hold->held().content);
   snapshot_.already_resident = already_resident;
+  snapshot_.holds = holds;
   Notify();
+  snapshot_.holds.clear();  // the caller has them still: nothing is given back under the lock
   return true;
 }
 

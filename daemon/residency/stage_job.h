@@ -7,12 +7,15 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "daemon/catalog/model_ref.h"
+#include "daemon/residency/copy_hold.h"
 #include "daemon/residency/generation.h"
 
 // One stage, as those see it who wait for it.
@@ -22,17 +25,34 @@ namespace weightd {
 // In order; kDone and kFailed are final.
 enum class StagePhase { kQueued, kPlanning, kReading, kPublishing, kDone, kFailed };
 
+// Who is served first. Nobody waits for what the daemon does by itself.
+enum class JobPriority {
+  kRefresh,   // a changed checkpoint (KEEP_FRESH)
+  kPreload,   // what the configuration or a pin wants at the start
+  kOperator,  // `weightctl stage`
+  kClient,    // an attach waits
+};
+
+// What a job may make its copies from.
+enum class StageSource {
+  kVolume,    // the volume decides what is current; an identical resident copy spares the reading
+  kResident,  // a resident copy, whatever the volume has
+  kAny,       // a resident copy, or else the volume
+};
+
 struct StageSnapshot {
   JobId job;
   std::string model;
-  std::string device;
+  std::vector<std::string> devices;
   StagePhase phase = StagePhase::kQueued;
+  uint32_t jobs_ahead = 0;  // with kQueued
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t bytes_per_second = 0;
-  absl::Status status;                               // why, with kFailed
-  std::shared_ptr<const GenerationContent> content;  // with kDone
-  bool already_resident = false;                     // with kDone: nothing was read
+  absl::Status status;                                       // why, with kFailed
+  std::vector<std::shared_ptr<const CopyContent>> contents;  // with kDone, like devices
+  std::vector<std::shared_ptr<const CopyHold>> holds;        // of them; only while it is told
+  bool already_resident = false;                             // with kDone: nothing was done
 
   bool final() const { return phase == StagePhase::kDone || phase == StagePhase::kFailed; }
 };
@@ -42,6 +62,7 @@ struct StageCaller {
   bool detached = false;  // never leaves
   bool pin = false;       // wants it pinned as soon as it is resident
   bool restage = false;   // wants it read, also when a resident copy is unchanged
+  JobPriority priority = JobPriority::kOperator;
 };
 
 // What the callers of a job want, together.
@@ -51,27 +72,40 @@ struct StageWishes {
   friend bool operator==(const StageWishes&, const StageWishes&) = default;
 };
 
+// What a job is to do; fixed.
+struct StageTask {
+  ModelRef ref;
+  std::vector<std::string> devices;  // at least one, each once
+  StageSource source = StageSource::kVolume;
+  bool host_copy = false;             // keep a copy in the host tier too, if it fits
+  uint64_t bytes_per_second_max = 0;  // of the volume; 0 is no limit
+  uint32_t uid = 0;                   // who began it
+};
+
 // Thread-safe. The worker moves it forward, callers observe, join and leave.
 class StageJob {
  public:
   using Observer = std::function<void(const StageSnapshot&)>;
 
-  // `bytes_per_second_max` bounds its reading; 0 is no limit.
-  StageJob(JobId id, std::string model, std::string device, uint64_t bytes_per_second_max = 0);
+  StageJob(JobId id, StageTask task);
 
   JobId id() const { return id_; }
-  const std::string& model() const { return model_; }
-  const std::string& device() const { return device_; }
-  uint64_t bytes_per_second_max() const { return bytes_per_second_max_; }
+  const StageTask& task() const { return task_; }
+  const std::string& model() const { return task_.ref.model; }
+  // "host" or "GPU-1, GPU-2".
+  std::string devices_text() const;
 
   // Adds an interested caller; false when the job is final or cancelled, so that there is nothing
   // to join.
   bool Join(const StageCaller& caller);
-  // A caller is not interested any more: the last one that leaves cancels the job.
+  // A caller is not interested any more: the last one that leaves cancels the job, unless somebody
+  // detached it or wants it pinned.
   void Leave();
   void Cancel() { cancelled_.store(true); }
   const std::atomic<bool>& cancelled() const { return cancelled_; }
   StageWishes wishes() const;
+  // The highest of its callers'.
+  JobPriority priority() const;
 
   // Calls `observer` with the state now, and then with each change, on the thread that makes it: it
   // must be quick and must not call back. After Unobserve() it is not called any more.
@@ -79,13 +113,14 @@ class StageJob {
   void Unobserve(uint64_t id);
   StageSnapshot snapshot() const;
 
-  // For the worker. Reading progress is passed on at most every 100 ms.
+  // For the queue and the worker. Reading progress is passed on at most every 100 ms.
+  void SetJobsAhead(uint32_t jobs);
   void EnterPhase(StagePhase phase, absl::Time now);
   void SetTotal(uint64_t bytes_total);
   void SetBytesDone(uint64_t bytes_done, absl::Time now);
   // Done, unless somebody who joined meanwhile wishes more than `met`: then it returns false and
-  // nothing changes.
-  bool Finish(std::shared_ptr<const GenerationContent> content, bool already_resident,
+  // nothing changes. Observers are told with the holds, and may keep them.
+  bool Finish(const std::vector<std::shared_ptr<const CopyHold>>& holds, bool already_resident,
               const StageWishes& met);
   void Fail(absl::Status status);
 
@@ -93,9 +128,7 @@ class StageJob {
   void Notify() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const JobId id_;
-  const std::string model_;
-  const std::string device_;
-  const uint64_t bytes_per_second_max_;
+  const StageTask task_;
   std::atomic<bool> cancelled_ = false;
 
   mutable absl::Mutex mu_;  // held while observers run: they only enqueue
@@ -103,6 +136,7 @@ class StageJob {
   uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
   bool detached_ ABSL_GUARDED_BY(mu_) = false;
   StageWishes wishes_ ABSL_GUARDED_BY(mu_);
+  JobPriority priority_ ABSL_GUARDED_BY(mu_) = JobPriority::kRefresh;
   absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
   absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   uint64_t next_observer_ ABSL_GUARDED_BY(mu_) = 1;

@@ -1,3 +1,6 @@
+#include <grpcpp/alarm.h>
+
+#include <atomic>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -5,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/streams.h"
@@ -18,49 +22,146 @@ constexpr size_t kBatchBytesMax = 768 * kKiB;
 constexpr size_t kTensorOverheadBytes = 64;
 constexpr size_t kClientNameBytesMax = 64;
 
+constexpr absl::Duration kDefaultTimeout = absl::Minutes(10);
+constexpr absl::Duration kTimeoutMax = absl::Hours(24);
+
+absl::StatusOr<absl::Duration> TimeoutOf(const v1::AttachRequest& request) {
+  if (!request.has_timeout()) return kDefaultTimeout;
+  const absl::Duration timeout = FromProto(request.timeout());
+  if (timeout > absl::ZeroDuration() && timeout <= kTimeoutMax) return timeout;
+  return ErrorWithReason(
+      absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+      absl::StrCat("timeout is ", absl::FormatDuration(timeout), ", wanted above 0 and at most ",
+                   absl::FormatDuration(kTimeoutMax)));
+}
+
+absl::Status CheckRequest(const v1::AttachRequest& request) {
+  RETURN_IF_ERROR(TimeoutOf(request).status());
+  if (request.client_name().size() <= kClientNameBytesMax) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                         absl::StrCat("client_name has ", request.client_name().size(),
+                                      " bytes, at most ", kClientNameBytesMax));
+}
+
+// From the call to its end. Where something must be staged or copied first, it waits:
+//
+//   kWaiting --job done--> kGranting --> kGranted
+//      |                      |
+//      +--error, deadline, client gone--> kOver
 class AttachStream final : public OutgoingStream<v1::AttachResponse> {
  public:
-  AttachStream(LeaseTable& leases, EventLog& events, absl::Duration drain_grace)
-      : leases_(leases), events_(events), drain_grace_(drain_grace) {}
+  explicit AttachStream(const AttachDependencies& with) : with_(with) {}
 
   void Begin(const absl::StatusOr<Peer>& peer, const v1::AttachRequest& request) {
-    if (!peer.ok()) return Refuse(peer.status(), Peer{}, request);
-    if (request.client_name().size() > kClientNameBytesMax) {
-      return Refuse(ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-                                    absl::StrCat("client_name has ", request.client_name().size(),
-                                                 " bytes, at most ", kClientNameBytesMax)),
-                    *peer, request);
-    }
-    LeaseRequest lease;
-    lease.peer = *peer;
-    lease.model = request.model();
-    lease.device = request.device();
-    lease.client_name = request.client_name();
-    lease.on_notice = [this](LeaseNotice notice, GenerationId generation) {
-      OnNotice(notice, generation);
-    };
-    absl::StatusOr<Grant> grant = leases_.GrantLease(std::move(lease));
-    if (!grant.ok()) return Refuse(grant.status(), *peer, request);
-    grant_ = *std::move(grant);
-    Enqueue(GrantedMessage());
+    request_ = request;
+    if (!peer.ok()) return Refuse(peer.status());
+    peer_ = *peer;
+    if (absl::Status invalid = CheckRequest(request); !invalid.ok()) return Refuse(invalid);
+    const absl::StatusOr<Grant> grant = with_.leases.GrantLease(LeaseRequestFor());
+    if (grant.ok()) return Granted(*grant);
+    if (GetReason(grant.status()) != Reason::kModelNotResident) return Refuse(grant.status());
+    Wait();
   }
 
  private:
-  void Refuse(const absl::Status& status, const Peer& peer, const v1::AttachRequest& request) {
+  enum class Phase { kWaiting, kGranting, kGranted, kOver };
+
+  LeaseRequest LeaseRequestFor() {
+    LeaseRequest lease;
+    lease.peer = peer_;
+    lease.model = request_.model();
+    lease.device = request_.device();
+    lease.client_name = request_.client_name();
+    lease.on_notice = [this](const LeaseNotice& notice) { OnNotice(notice); };
+    return lease;
+  }
+
+  // True for the one that may take it from `from` to `to`.
+  bool Enter(Phase from, Phase to) { return phase_.compare_exchange_strong(from, to); }
+
+  void Wait() {
+    absl::StatusOr<StageTicket> ticket = with_.residency.StageForAttach(
+        request_.model(), request_.device(), request_.policy() == v1::WAIT, peer_.uid);
+    if (!ticket.ok()) return Refuse(ticket.status());
+    job_ = std::move(ticket->job);
+    BeginWork();
+    const absl::Time deadline = absl::Now() + *TimeoutOf(request_);
+    alarm_.Set(absl::ToChronoTime(deadline), [this](bool expired) {
+      if (expired) OnDeadline();
+      EndWork();
+    });
+    observer_ = job_->Observe([this](const StageSnapshot& snapshot) { OnProgress(snapshot); });
+  }
+
+  void OnProgress(const StageSnapshot& snapshot) {
+    if (snapshot.phase == StagePhase::kFailed) {
+      if (Enter(Phase::kWaiting, Phase::kOver)) Refuse(snapshot.status);
+      return;
+    }
+    if (!snapshot.final()) {
+      v1::AttachResponse response;
+      ToProto(snapshot, *response.mutable_progress());
+      return Replace(std::move(response));
+    }
+    if (!Enter(Phase::kWaiting, Phase::kGranting)) return;
+    // The hold keeps what was staged for us from being evicted before we have our lease.
+    const auto hold = snapshot.holds.empty() ? nullptr : snapshot.holds.front();
+    BeginWork();
+    const absl::Status submitted = with_.pool.Submit([this, hold]() mutable {
+      GrantStaged(std::move(hold));
+      EndWork();
+    });
+    if (submitted.ok()) return;
+    Refuse(submitted);
+    EndWork();
+  }
+
+  void GrantStaged(std::shared_ptr<const CopyHold> hold) {
+    const absl::StatusOr<Grant> grant = hold != nullptr
+                                            ? with_.leases.GrantHeld(LeaseRequestFor(), *hold)
+                                            : with_.leases.GrantLease(LeaseRequestFor());
+    hold.reset();
+    alarm_.Cancel();
+    grant.ok() ? Granted(*grant) : Refuse(grant.status());
+  }
+
+  void Granted(const Grant& grant) {
+    grant_ = grant;
+    Enqueue(GrantedMessage());
+    phase_.store(Phase::kGranted);
+    Wake();
+  }
+
+  void OnDeadline() {
+    if (!Enter(Phase::kWaiting, Phase::kOver)) return;
+    Refuse(ErrorWithReason(
+        absl::StatusCode::kDeadlineExceeded, Reason::kWaitTimeout,
+        absl::StrCat("attach ", request_.model(), ": not resident after ",
+                     absl::FormatDuration(*TimeoutOf(request_)), ", job ", job_->id().value())));
+  }
+
+  void OnClientGone() override {
+    Enter(Phase::kWaiting, Phase::kOver);
+    alarm_.Cancel();
+  }
+
+  void Refuse(const absl::Status& status) {
+    phase_.store(Phase::kOver);
+    alarm_.Cancel();
     Event event;
     event.type = EventType::kAttachRefused;
-    event.model = request.model();
-    event.device = request.device();
-    event.pid = peer.pid;
-    event.uid = peer.uid;
+    event.model = request_.model();
+    event.device = request_.device();
+    event.pid = peer_.pid;
+    event.uid = peer_.uid;
     event.detail = std::string(status.message());
     if (const auto reason = GetReason(status)) event.reason = std::string(ReasonName(*reason));
-    events_.Publish(std::move(event));
+    with_.events.Publish(std::move(event));
     Close(ToGrpcStatus(status));
   }
 
   v1::AttachResponse GrantedMessage() const {
-    const GenerationContent& content = *grant_.content;
+    const CopyContent& content = *grant_.content;
     v1::AttachResponse response;
     v1::Granted& granted = *response.mutable_granted();
     granted.set_lease_id(grant_.lease.value());
@@ -68,10 +169,10 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     granted.set_generation_id(content.id.value());
     granted.set_device(content.device.id);
     granted.set_revision(content.revision);
-    granted.set_tensor_count(content.manifest.tensors.size());
+    granted.set_tensor_count(content.manifest->tensors.size());
     granted.set_tensor_bytes(content.tensor_bytes);
-    granted.mutable_metadata()->insert(content.manifest.metadata.begin(),
-                                       content.manifest.metadata.end());
+    granted.mutable_metadata()->insert(content.manifest->metadata.begin(),
+                                       content.manifest->metadata.end());
     v1::Allocation& allocation = *granted.add_allocations();
     allocation.set_bytes(content.allocated_bytes);
     if (grant_.cuda_ipc_handle.empty()) {
@@ -86,10 +187,10 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   // Tensors in batches, then `ready`, then notices; asked for when there is room, so that a slow
   // client costs one batch of memory and not all of them.
   std::optional<v1::AttachResponse> Produce() override {
-    if (grant_.content == nullptr) return std::nullopt;
+    if (phase_.load() != Phase::kGranted) return std::nullopt;
     if (ready_sent_) return NextNotice();
     v1::AttachResponse response;
-    if (next_tensor_ == grant_.content->manifest.tensors.size()) {
+    if (next_tensor_ == grant_.content->manifest->tensors.size()) {
       ready_sent_ = true;
       response.mutable_ready();
     } else {
@@ -99,15 +200,15 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   }
 
   void FillBatch(v1::TensorBatch& batch) {
-    const GenerationContent& content = *grant_.content;
+    const CopyContent& content = *grant_.content;
     size_t bytes = 0;
-    while (next_tensor_ < content.manifest.tensors.size() && bytes < kBatchBytesMax) {
-      const TensorEntry& tensor = content.manifest.tensors[next_tensor_];
+    while (next_tensor_ < content.manifest->tensors.size() && bytes < kBatchBytesMax) {
+      const TensorEntry& tensor = content.manifest->tensors[next_tensor_];
       bytes += tensor.name.size() + tensor.shape.size() * 10 + kTensorOverheadBytes;
       if (bytes > kBatchBytesMax && batch.tensors_size() > 0) break;
       v1::Tensor& to = *batch.add_tensors();
       ToProto(tensor, to);
-      to.set_offset(content.layout.tensor_offsets[next_tensor_]);
+      to.set_offset(content.layout->tensor_offsets[next_tensor_]);
       ++next_tensor_;
     }
   }
@@ -120,12 +221,22 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     return notice;
   }
 
-  void OnNotice(LeaseNotice notice, GenerationId generation) {
+  void OnNotice(const LeaseNotice& notice) {
     v1::AttachResponse response;
-    if (notice == LeaseNotice::kSuperseded) {
-      response.mutable_superseded()->set_generation_id(generation.value());
-    } else {
-      ToProto(absl::Now() + drain_grace_, *response.mutable_draining()->mutable_deadline());
+    switch (notice.kind) {
+      case LeaseNotice::Kind::kSuperseded:
+        response.mutable_superseded()->set_generation_id(notice.generation.value());
+        break;
+      case LeaseNotice::Kind::kDraining:
+        ToProto(absl::Now() + with_.drain_grace, *response.mutable_draining()->mutable_deadline());
+        break;
+      case LeaseNotice::Kind::kRevoking:
+        ToProto(notice.deadline, *response.mutable_revoking()->mutable_deadline());
+        break;
+      case LeaseNotice::Kind::kRevoked:
+        return Close(ToGrpcStatus(ErrorWithReason(
+            absl::StatusCode::kAborted, Reason::kLeaseRevoked,
+            absl::StrCat(request_.model(), " was evicted by force, and the lease with it"))));
     }
     {
       absl::MutexLock lock(&notices_mu_);
@@ -134,12 +245,22 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     Wake();
   }
 
-  void OnGone() override { leases_.End(grant_.lease, "stream ended"); }
+  void OnGone() override {
+    if (job_ != nullptr) {
+      job_->Unobserve(observer_);
+      job_->Leave();
+    }
+    if (phase_.load() == Phase::kGranted) with_.leases.End(grant_.lease, "stream ended");
+  }
 
-  LeaseTable& leases_;
-  EventLog& events_;
-  const absl::Duration drain_grace_;
-  Grant grant_;              // fixed after Begin
+  const AttachDependencies with_;
+  v1::AttachRequest request_;  // fixed after Begin, as the next two are
+  Peer peer_;
+  std::shared_ptr<StageJob> job_;  // that it waited for
+  uint64_t observer_ = 0;
+  grpc::Alarm alarm_;
+  std::atomic<Phase> phase_ = Phase::kWaiting;
+  Grant grant_;              // fixed once kGranted
   size_t next_tensor_ = 0;   // used by Produce alone
   bool ready_sent_ = false;  // likewise
   absl::Mutex notices_mu_;
@@ -149,11 +270,10 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(LeaseTable& leases, EventLog& events,
+grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(const AttachDependencies& with,
                                                                const absl::StatusOr<Peer>& peer,
-                                                               const v1::AttachRequest& request,
-                                                               absl::Duration drain_grace) {
-  auto* stream = new AttachStream(leases, events, drain_grace);
+                                                               const v1::AttachRequest& request) {
+  auto* stream = new AttachStream(with);
   stream->Begin(peer, request);
   stream->Start();
   return stream;

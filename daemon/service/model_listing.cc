@@ -21,45 +21,78 @@ namespace {
 constexpr uint32_t kPageSizeMax = 5000;
 
 // What is known of a model from its resident copy alone: it may be gone from the volume.
-void FillFromContent(const GenerationContent& content, v1::Model& to) {
+void FillFromContent(const CopyContent& content, v1::Model& to) {
   to.set_revision(content.revision);
-  to.set_shard_count(static_cast<uint32_t>(content.manifest.shards.size()));
+  to.set_shard_count(static_cast<uint32_t>(content.manifest->shards.size()));
   to.set_file_bytes(content.file_bytes);
 }
 
+// How far its job is.
+void AddProgress(const std::vector<std::shared_ptr<StageJob>>& jobs, const CopyInfo& info,
+                 v1::Generation& to) {
+  for (const std::shared_ptr<StageJob>& job : jobs) {
+    if (job->id() != info.job) continue;
+    const StageSnapshot snapshot = job->snapshot();
+    to.set_bytes_done(snapshot.bytes_done);
+    to.set_bytes_total(snapshot.bytes_total);
+  }
+}
+
+void AddGeneration(const Residency& residency, const CopyInfo& info, v1::Model& model) {
+  v1::Generation& to = *model.add_generations();
+  ToProto(info, to);
+  if (info.state == ResidencyState::kStaging) AddProgress(residency.JobsFor(info.model), info, to);
+}
+
+// The volume holds other files than the newest copy that follows it.
+bool IsChanged(const Residency& residency, const Checkpoint& checkpoint) {
+  if (!checkpoint.problem.empty()) return false;
+  const CopyInfo* newest = nullptr;
+  const std::vector<CopyInfo> copies = residency.List(checkpoint.model);
+  for (const CopyInfo& info : copies) {
+    if (info.content == nullptr || !info.asked_revision.empty()) continue;
+    if (newest == nullptr || info.id > newest->id) newest = &info;
+  }
+  return newest != nullptr && newest->content->identities != checkpoint.identities;
+}
+
 // Adds generations to the models they belong to, which appear where the volume did not have them.
-void AddGenerations(const Residency& residency, std::map<std::string, v1::Model>& models) {
-  for (const GenerationInfo& info : residency.List()) {
+void AddGenerations(const Residency& residency, const std::string& only,
+                    std::map<std::string, v1::Model>& models) {
+  for (const CopyInfo& info : residency.List(only)) {
     v1::Model& model = models[info.model];
     if (model.name().empty()) {
       model.set_name(info.model);
       if (info.content != nullptr) FillFromContent(*info.content, model);
     }
-    ToProto(info, *model.add_generations());
+    AddGeneration(residency, info, model);
   }
 }
 
 // Where a model's tensors are told from.
 struct Described {
-  std::optional<OpenedCheckpoint> opened;             // its files, or else
-  std::shared_ptr<const GenerationContent> resident;  // what is staged
+  std::optional<OpenedCheckpoint> opened;       // its files, or else
+  std::shared_ptr<const CopyContent> resident;  // what is staged
 
   const Manifest& manifest() const {
-    return opened.has_value() ? opened->manifest : resident->manifest;
+    return opened.has_value() ? opened->manifest : *resident->manifest;
   }
 };
 
 absl::StatusOr<Described> Describe(const Catalog& catalog, const Residency& residency,
                                    const std::string& name, v1::Model& model) {
   Described described;
-  for (const GenerationInfo& info : residency.List(name)) {
-    ToProto(info, *model.add_generations());
+  for (const CopyInfo& info : residency.List(name)) {
+    AddGeneration(residency, info, model);
     if (info.content != nullptr && !info.superseded && described.resident == nullptr) {
       described.resident = info.content;
     }
   }
   absl::StatusOr<Checkpoint> checkpoint = catalog.Find(name);
-  if (checkpoint.ok()) ToProto(*checkpoint, model);
+  if (checkpoint.ok()) {
+    ToProto(*checkpoint, model);
+    model.set_changed(IsChanged(residency, *checkpoint));
+  }
   if (described.resident != nullptr) {
     model.set_name(name);
     if (!checkpoint.ok()) FillFromContent(*described.resident, model);
@@ -85,12 +118,21 @@ absl::Status ListModels(const Catalog& catalog, const Residency& residency,
   if (!request.resident_only()) {
     ASSIGN_OR_RETURN(const std::vector<Checkpoint> checkpoints, catalog.List());
     for (const Checkpoint& checkpoint : checkpoints) {
-      ToProto(checkpoint, models[checkpoint.model]);
+      v1::Model& model = models[checkpoint.model];
+      ToProto(checkpoint, model);
+      model.set_changed(IsChanged(residency, checkpoint));
     }
   }
-  AddGenerations(residency, models);
+  AddGenerations(residency, "", models);
   for (auto& [name, model] : models) *response.add_models() = std::move(model);
   return absl::OkStatus();
+}
+
+void ListResident(const Residency& residency, const std::string& only,
+                  v1::WatchModelsResponse& response) {
+  std::map<std::string, v1::Model> models;
+  AddGenerations(residency, only, models);
+  for (auto& [name, model] : models) *response.add_models() = std::move(model);
 }
 
 absl::Status GetModel(const Catalog& catalog, const Residency& residency,
@@ -116,7 +158,7 @@ absl::Status GetModel(const Catalog& catalog, const Residency& residency,
     v1::Tensor& to = *response.add_tensors();
     ToProto(manifest.tensors[by_name[i]], to);
     if (described.resident != nullptr) {
-      to.set_offset(described.resident->layout.tensor_offsets[by_name[i]]);
+      to.set_offset(described.resident->layout->tensor_offsets[by_name[i]]);
     }
   }
   if (end < by_name.size()) response.set_next_page_token(absl::StrCat(end));

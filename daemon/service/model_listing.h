@@ -14,6 +14,10 @@ namespace weightd {
 absl::Status ListModels(const Catalog& catalog, const Residency& residency,
                         const v1::ListModelsRequest& request, v1::ListModelsResponse& response);
 
+// What WatchModels sends: the models in memory, or `only` one. Does not block.
+void ListResident(const Residency& residency, const std::string& only,
+                  v1::WatchModelsResponse& response);
+
 absl::Status GetModel(const Catalog& catalog, const Residency& residency,
                       const v1::GetModelRequest& request, v1::GetModelResponse& response);
 

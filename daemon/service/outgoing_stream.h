@@ -3,6 +3,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -74,8 +75,22 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
     }
     Pump();
   }
+  // The client is gone: what works for it may stop. Comes before OnGone(), or not at all.
+  virtual void OnClientGone() {}
   // The call has ended; no further callback comes.
   virtual void OnGone() = 0;
+
+  // Between the two the call does not end and the object is not deleted, whatever the client does:
+  // around what runs elsewhere and uses it. BeginWork() may be called from Produce().
+  void BeginWork() { work_count_.fetch_add(1); }
+  void EndWork() {
+    bool pump = false;
+    {
+      absl::MutexLock lock(&mu_);
+      pump = work_count_.fetch_sub(1) == 1;
+    }
+    if (pump) Pump();
+  }
 
   size_t queued() const {
     absl::MutexLock lock(&mu_);
@@ -93,11 +108,13 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
   }
 
   void OnCancel() override {
+    BeginWork();
     {
       absl::MutexLock lock(&mu_);
       DropQueue();
     }
-    Pump();
+    OnClientGone();
+    EndWork();
   }
 
   void OnDone() override {
@@ -128,7 +145,7 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
         current_ = std::move(queue_.front());
         queue_.pop_front();
         writing_ = true;
-      } else if (final_status_.has_value()) {
+      } else if (final_status_.has_value() && work_count_.load() == 0) {
         finished_ = true;
         finish = final_status_;
       } else {
@@ -149,6 +166,7 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool produced_all_ ABSL_GUARDED_BY(mu_) = false;
+  std::atomic<int> work_count_ = 0;
   Response current_;  // being written while writing_ is true
 };
 

@@ -11,6 +11,10 @@ v1::ResidencyState StateToProto(ResidencyState state) {
       return v1::STAGING;
     case ResidencyState::kResident:
       return v1::RESIDENT;
+    case ResidencyState::kRevoking:
+      return v1::REVOKING;
+    case ResidencyState::kDemoting:
+      return v1::DEMOTING;
     case ResidencyState::kEvicting:
     case ResidencyState::kGone:
       return v1::EVICTING;
@@ -60,6 +64,20 @@ v1::EventType EventTypeToProto(EventType type) {
       return v1::ATTACH_REFUSED;
     case EventType::kDrainStarted:
       return v1::DRAIN_STARTED;
+    case EventType::kStageRefused:
+      return v1::STAGE_REFUSED;
+    case EventType::kDemoted:
+      return v1::DEMOTED;
+    case EventType::kLeaseRevoked:
+      return v1::LEASE_REVOKED;
+    case EventType::kSuperseded:
+      return v1::SUPERSEDED;
+    case EventType::kModelAdded:
+      return v1::MODEL_ADDED;
+    case EventType::kModelChanged:
+      return v1::MODEL_CHANGED;
+    case EventType::kModelRemoved:
+      return v1::MODEL_REMOVED;
   }
   return v1::EVENT_TYPE_UNSPECIFIED;
 }
@@ -80,8 +98,13 @@ void ToProto(absl::Duration duration, google::protobuf::Duration& to) {
   to.set_nanos(static_cast<int32_t>(parts.tv_nsec));
 }
 
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
 void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_job_id(report.job.value());
+  to.set_source(report.source);
   to.set_engine(report.engine);
   for (const std::string& fallback : report.fallbacks) to.add_fallbacks(fallback);
   to.set_bytes_read(report.bytes_read());
@@ -108,11 +131,11 @@ void ToProto(const StageRecord& record, v1::StageReport& to) {
       to.set_reason(std::string(ReasonName(*reason)));
   }
   to.set_model(record.model);
-  to.set_device(record.device);
+  for (const std::string& device : record.devices) to.add_devices(device);
   ToProto(record.end_time, *to.mutable_end_time());
 }
 
-void ToProto(const GenerationInfo& info, v1::Generation& to) {
+void ToProto(const CopyInfo& info, v1::Generation& to) {
   if (info.content != nullptr) to = ResidentToProto(*info.content);
   to.set_id(info.id.value());
   to.set_device(info.device);
@@ -121,10 +144,14 @@ void ToProto(const GenerationInfo& info, v1::Generation& to) {
   to.set_allocated_bytes(info.allocated_bytes);
   to.set_pinned(info.pinned);
   to.set_lease_count(info.lease_count);
+  to.set_host_copy(info.host_copy);
+  to.set_superseded(info.superseded);
+  to.set_by_revision(!info.asked_revision.empty());
+  to.set_revision(info.revision);
   if (info.content != nullptr) ToProto(info.last_use, *to.mutable_last_use_time());
 }
 
-v1::Generation ResidentToProto(const GenerationContent& content) {
+v1::Generation ResidentToProto(const CopyContent& content) {
   v1::Generation to;
   to.set_id(content.id.value());
   to.set_device(content.device.id);
@@ -132,7 +159,8 @@ v1::Generation ResidentToProto(const GenerationContent& content) {
   to.set_state(v1::RESIDENT);
   to.set_allocated_bytes(content.allocated_bytes);
   to.set_tensor_bytes(content.tensor_bytes);
-  to.set_tensor_count(content.manifest.tensors.size());
+  to.set_revision(content.revision);
+  to.set_tensor_count(content.manifest->tensors.size());
   ToProto(content.resident_time, *to.mutable_resident_time());
   ToProto(content.report, *to.mutable_report());
   return to;
@@ -176,6 +204,8 @@ void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to) {
   to.set_leased_bytes(usage.leased_bytes);
   to.set_pinned_bytes(usage.pinned_bytes);
   to.set_total_bytes(info.total_bytes);
+  to.set_reserve_bytes(usage.budget.reserve_bytes);
+  to.set_staging_bytes(usage.staging_bytes);
 }
 
 void ToProto(const Event& event, v1::Event& to) {
@@ -201,7 +231,8 @@ void ToProto(const StageSnapshot& snapshot, v1::StageModelResponse& to) {
   to.set_bytes_total(snapshot.bytes_total);
   to.set_bytes_per_second(snapshot.bytes_per_second);
   to.set_already_resident(snapshot.already_resident);
-  if (snapshot.content != nullptr) *to.mutable_generation() = ResidentToProto(*snapshot.content);
+  to.set_jobs_ahead(snapshot.jobs_ahead);
+  for (const auto& content : snapshot.contents) *to.add_generations() = ResidentToProto(*content);
 }
 
 }  // namespace weightd

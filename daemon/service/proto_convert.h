@@ -16,9 +16,10 @@ namespace weightd {
 
 void ToProto(absl::Time time, google::protobuf::Timestamp& to);
 void ToProto(absl::Duration duration, google::protobuf::Duration& to);
+absl::Duration FromProto(const google::protobuf::Duration& duration);
 void ToProto(const StageReport& report, v1::StageReport& to);
 void ToProto(const StageRecord& record, v1::StageReport& to);
-void ToProto(const GenerationInfo& info, v1::Generation& to);
+void ToProto(const CopyInfo& info, v1::Generation& to);
 // `offset` is left 0 where there is no layout.
 void ToProto(const TensorEntry& tensor, v1::Tensor& to);
 void ToProto(const Checkpoint& checkpoint, v1::Model& to);
@@ -28,7 +29,7 @@ void ToProto(const Event& event, v1::Event& to);
 void ToProto(const StageSnapshot& snapshot, v1::StageModelResponse& to);
 
 // The resident generation of `content` as a list shows it, for where only the content is at hand.
-v1::Generation ResidentToProto(const GenerationContent& content);
+v1::Generation ResidentToProto(const CopyContent& content);
 
 }  // namespace weightd
 

@@ -13,13 +13,17 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
   void Begin(Residency& residency, const absl::StatusOr<Peer>& peer,
              const v1::StageModelRequest& request) {
     if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
-    absl::StatusOr<StageTicket> ticket =
-        residency.Stage({.model = request.model(),
-                         .device = request.device(),
-                         .pin = request.pin(),
-                         .detached = request.detached(),
-                         .restage = request.restage(),
-                         .bytes_per_second_max = request.bytes_per_second_max()});
+    absl::StatusOr<StageTicket> ticket = residency.Stage(
+        {.model = request.model(),
+         .devices = {request.devices().begin(), request.devices().end()},
+         .pin = request.pin(),
+         .detached = request.detached(),
+         .restage = request.restage(),
+         .bytes_per_second_max = request.bytes_per_second_max(),
+         .host_copy =
+             request.has_host_copy() ? std::optional<bool>(request.host_copy()) : std::nullopt,
+         .priority = JobPriority::kOperator,
+         .uid = peer->uid});
     if (!ticket.ok()) return Close(ToGrpcStatus(ticket.status()));
     job_ = std::move(ticket->job);
     joined_ = ticket->joined;

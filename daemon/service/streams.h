@@ -6,19 +6,34 @@
 #include "absl/status/status.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
+#include "daemon/service/blocking_pool.h"
 #include "daemon/service/outgoing_stream.h"
 #include "weightd/v1/weight_cache.pb.h"
 
-// The three streaming calls. Each Make function returns a stream that gRPC owns; one that cannot be
+// The streaming calls. Each Make function returns a stream that gRPC owns; one that cannot be
 // served is closed with the error at once. What is referenced must outlive the server.
 
 namespace weightd {
 
-// Attach: grant, tensors in batches, ready, notices. The stream is the lease.
-grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(LeaseTable& leases, EventLog& events,
+// What an attach works with.
+struct AttachDependencies {
+  LeaseTable& leases;
+  Residency& residency;
+  EventLog& events;
+  BlockingPool& pool;
+  absl::Duration drain_grace;
+};
+
+// Attach: progress where something must be staged or copied first, grant, tensors in batches,
+// ready, notices. The stream is the lease.
+grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(const AttachDependencies& with,
                                                                const absl::StatusOr<Peer>& peer,
-                                                               const v1::AttachRequest& request,
-                                                               absl::Duration drain_grace);
+                                                               const v1::AttachRequest& request);
+
+// WatchModels: what is in memory, after each change; slow readers get the latest state only.
+grpc::ServerWriteReactor<v1::WatchModelsResponse>* MakeModelStream(
+    const Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+    const v1::WatchModelsRequest& request);
 
 // StageModel: the job's progress; slow readers get the latest state only.
 grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(

@@ -15,6 +15,10 @@
 namespace weightd {
 namespace {
 
+constexpr absl::Duration kDefaultGrace = absl::Seconds(10);
+constexpr absl::Duration kGraceMax = absl::Minutes(10);
+constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
+
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
                                     const absl::Status& status) {
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
@@ -28,13 +32,50 @@ absl::Status RequireModel(const std::string& model) {
                          "the request names no model");
 }
 
+absl::StatusOr<absl::Duration> GraceOf(const v1::EvictModelRequest& request) {
+  if (!request.has_grace()) return kDefaultGrace;
+  const absl::Duration grace = FromProto(request.grace());
+  if (grace >= absl::ZeroDuration() && grace <= kGraceMax) return grace;
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                         absl::StrCat("grace is ", absl::FormatDuration(grace), ", wanted 0 to ",
+                                      absl::FormatDuration(kGraceMax)));
+}
+
+// Blocks until the memory is free.
+absl::Status Evict(Residency& residency, LeaseTable& leases, const v1::EvictModelRequest& request,
+                   v1::EvictModelResponse& response) {
+  RETURN_IF_ERROR(RequireModel(request.model()));
+  ASSIGN_OR_RETURN(const absl::Duration grace, GraceOf(request));
+  ASSIGN_OR_RETURN(const Residency::Evicted evicted,
+                   residency.Evict(request.model(), request.device(), request.force()));
+  uint64_t bytes = evicted.bytes;
+  if (!evicted.revoking.empty()) {
+    const absl::Time deadline = absl::Now() + grace;
+    leases.NotifyRevoking(evicted.revoking, deadline);
+    if (!residency.AwaitGone(evicted.revoking, deadline)) {
+      response.set_leases_revoked(leases.Revoke(evicted.revoking));
+    }
+    // What still holds it is the daemon itself, which copies from it.
+    if (!residency.AwaitGone(evicted.revoking, absl::Now() + kLastHoldTime)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("evict ", request.model(),
+                       ": its leases have ended, and it is still being "
+                       "copied from; it goes when that ends"));
+    }
+    for (const CopyInfo& copy : evicted.revoking) bytes += copy.allocated_bytes;
+  }
+  response.set_bytes_freed(bytes);
+  response.set_bytes_demoted(evicted.demoted_bytes);
+  response.set_generations(evicted.copies + static_cast<uint32_t>(evicted.revoking.size()));
+  return absl::OkStatus();
+}
+
 template <typename Response>
-absl::Status Pin(Residency& residency, const std::string& model, const std::string& device,
-                 bool pinned, Response& response) {
+absl::Status SetPinned(Residency& residency, const std::string& model, const std::string& device,
+                       bool pinned, Response& response) {
   RETURN_IF_ERROR(RequireModel(model));
-  ASSIGN_OR_RETURN(const std::vector<GenerationInfo> changed,
-                   residency.SetPinned(model, device, pinned));
-  for (const GenerationInfo& info : changed) ToProto(info, *response.add_generations());
+  ASSIGN_OR_RETURN(const std::vector<CopyInfo> changed, residency.SetPinned(model, device, pinned));
+  for (const CopyInfo& info : changed) ToProto(info, *response.add_generations());
   return absl::OkStatus();
 }
 
@@ -57,12 +98,13 @@ absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerCon
 
 grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerContext& context,
                                                        Right right, bool new_work,
+                                                       BlockingPool& pool,
                                                        std::function<absl::Status()> work) {
   const absl::StatusOr<Peer> peer = Authorize(context, right, new_work);
   if (!peer.ok()) return FinishNow(context, peer.status());
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
   const absl::Status submitted =
-      d_.pool.Submit([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
+      pool.Submit([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
   if (!submitted.ok()) reactor->Finish(ToGrpcStatus(submitted));
   return reactor;
 }
@@ -70,7 +112,7 @@ grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* request,
                                                          v1::ListModelsResponse* response) {
-  return Blocking(*context, Right::kAttach, false, [this, request, response] {
+  return Blocking(*context, Right::kAttach, false, d_.pool, [this, request, response] {
     return weightd::ListModels(d_.catalog, d_.residency, *request, *response);
   });
 }
@@ -78,7 +120,7 @@ grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
-  return Blocking(*context, Right::kAttach, false, [this, request, response] {
+  return Blocking(*context, Right::kAttach, false, d_.pool, [this, request, response] {
     return weightd::GetModel(d_.catalog, d_.residency, *request, *response);
   });
 }
@@ -91,13 +133,10 @@ grpc::ServerWriteReactor<v1::StageModelResponse>* WeightCacheService::StageModel
 grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerContext* context,
                                                          const v1::EvictModelRequest* request,
                                                          v1::EvictModelResponse* response) {
-  return Blocking(*context, Right::kOperate, true, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(RequireModel(request->model()));
-    ASSIGN_OR_RETURN(const Residency::Evicted evicted,
-                     d_.residency.Evict(request->model(), request->device()));
-    response->set_bytes_freed(evicted.bytes);
-    response->set_generations(evicted.generations);
-    return absl::OkStatus();
+  // A grace period keeps nobody waiting but other evictions by force.
+  BlockingPool& pool = request->force() ? d_.eviction_pool : d_.pool;
+  return Blocking(*context, Right::kOperate, true, pool, [this, request, response] {
+    return Evict(d_.residency, d_.leases, *request, *response);
   });
 }
 
@@ -106,7 +145,7 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
                                                        v1::PinModelResponse* response) {
   absl::Status status = Authorize(*context, Right::kOperate, true).status();
   if (status.ok()) {
-    status = Pin(d_.residency, request->model(), request->device(), true, *response);
+    status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
   return FinishNow(*context, status);
 }
@@ -116,15 +155,25 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
                                                          v1::UnpinModelResponse* response) {
   absl::Status status = Authorize(*context, Right::kOperate, true).status();
   if (status.ok()) {
-    status = Pin(d_.residency, request->model(), request->device(), false, *response);
+    status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
   return FinishNow(*context, status);
 }
 
 grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
     grpc::CallbackServerContext* context, const v1::AttachRequest* request) {
-  return MakeAttachStream(d_.leases, d_.events, Authorize(*context, Right::kAttach, true), *request,
-                          d_.drain_grace);
+  return MakeAttachStream({.leases = d_.leases,
+                           .residency = d_.residency,
+                           .events = d_.events,
+                           .pool = d_.pool,
+                           .drain_grace = d_.drain_grace},
+                          Authorize(*context, Right::kAttach, true), *request);
+}
+
+grpc::ServerWriteReactor<v1::WatchModelsResponse>* WeightCacheService::WatchModels(
+    grpc::CallbackServerContext* context, const v1::WatchModelsRequest* request) {
+  return MakeModelStream(d_.residency, d_.events, Authorize(*context, Right::kAttach, false),
+                         *request);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerContext* context,

@@ -24,6 +24,7 @@ struct ServiceDependencies {
   const AccessOptions& access;
   const PeerRegistry& peers;
   BlockingPool& pool;
+  BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
   const DaemonInfo& info;
   absl::Duration drain_grace;
 };
@@ -64,6 +65,8 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   grpc::ServerUnaryReactor* ListStageReports(grpc::CallbackServerContext* context,
                                              const v1::ListStageReportsRequest* request,
                                              v1::ListStageReportsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchModelsResponse>* WatchModels(
+      grpc::CallbackServerContext* context, const v1::WatchModelsRequest* request) override;
   grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(
       grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) override;
 
@@ -71,9 +74,10 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   // The caller, if it has `right`; `new_work` is refused while draining.
   absl::StatusOr<Peer> Authorize(const grpc::CallbackServerContext& context, Right right,
                                  bool new_work) const;
-  // Runs `work` on the pool, after Authorize, and finishes the call with its status.
+  // Runs `work` on `pool`, after Authorize, and finishes the call with its status.
   grpc::ServerUnaryReactor* Blocking(grpc::CallbackServerContext& context, Right right,
-                                     bool new_work, std::function<absl::Status()> work);
+                                     bool new_work, BlockingPool& pool,
+                                     std::function<absl::Status()> work);
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

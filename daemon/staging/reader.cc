@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/status_macros.h"
+#include "daemon/staging/copy_run.h"
 
 namespace weightd {
 namespace {
@@ -47,7 +48,7 @@ Reader::~Reader() {
 }
 
 absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
-  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> copies, input.device->CreateCopyQueue());
+  ASSIGN_OR_RETURN(std::vector<std::unique_ptr<CopyQueue>> copies, MakeCopyQueues(input.targets));
   auto transfer = std::make_unique<Transfer>(input, options_.block_bytes, pool_, std::move(copies));
   const auto task = std::make_shared<Task>(input, std::move(transfer));
   {

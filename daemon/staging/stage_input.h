@@ -21,19 +21,26 @@
 
 namespace weightd {
 
+// Where the bytes go.
+struct StageTarget {
+  Device* device = nullptr;
+  Allocation* destination = nullptr;
+};
+
 // Everything pointed to outlives the run.
 struct StageInput {
   const Manifest* manifest = nullptr;
   absl::Span<const std::shared_ptr<File>> files;  // like manifest->shards
   const Layout* layout = nullptr;
-  Device* device = nullptr;
-  Allocation* destination = nullptr;
+  // At least one, in one layout. The volume is read once: what one of several is to get, and all
+  // that a GPU gets, goes through staging buffers of the first target's device.
+  std::vector<StageTarget> targets;
   const std::atomic<bool>* cancelled = nullptr;
   // Of reads; 0 is no limit.
   uint64_t bytes_per_second_max = 0;
 
   // Both are called on the thread of a reader, and must be quick.
-  // Bytes in place so far, after every few blocks.
+  // Bytes in place so far, on every target, after every few blocks.
   std::function<void(uint64_t bytes_done)> on_progress;
   // The run has failed, and still waits for the kernel: on a volume that hangs, for ever.
   std::function<void(const absl::Status& status)> on_stuck;

@@ -63,7 +63,7 @@ absl::Status Stager::MakePools() {
         std::unique_ptr<StagingPool> pool,
         StagingPool::Create(is_host ? options_.host_slot_count : options_.slot_count,
                             AlignUp(options_.block_bytes, 2 * kMiB), device->info().numa_node));
-    RETURN_IF_ERROR(device->RegisterStaging(pool->memory()));
+    for (Device* user : devices_) RETURN_IF_ERROR(user->RegisterStaging(pool->memory()));
     pools_[device] = std::move(pool);
   }
   return absl::OkStatus();
@@ -74,7 +74,9 @@ Stager::~Stager() {
     absl::MutexLock lock(&mu_);
     readers_.clear();
   }
-  for (const auto& [device, pool] : pools_) device->UnregisterStaging(pool->memory());
+  for (const auto& [device, pool] : pools_) {
+    for (Device* user : devices_) user->UnregisterStaging(pool->memory());
+  }
 }
 
 uint64_t Stager::pool_bytes() const {
@@ -100,7 +102,7 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
 }
 
 absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
-  Key key = {.device = input.device};
+  Key key = {.device = input.targets.front().device};
   if (!input.files.empty()) {
     key.volume = input.files.front()->identity().device;
     key.file_system = input.files.front()->file_system();
@@ -108,7 +110,7 @@ absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
   absl::MutexLock lock(&mu_);
   if (const auto found = readers_.find(key); found != readers_.end()) return found->second.get();
   // The reader that was made at the start belongs to the first local volume that is read.
-  const Key unused = {.device = input.device};
+  const Key unused = {.device = key.device};
   if (auto node = key.file_system != FileSystemKind::kLocal ? decltype(readers_)::node_type()
                                                             : readers_.extract(unused);
       !node.empty()) {
@@ -117,6 +119,17 @@ absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Reader> reader, MakeReader(key));
   return (readers_[key] = std::move(reader)).get();
+}
+
+absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
+  const auto gpu = std::find_if(input.targets.begin(), input.targets.end(), [](const auto& target) {
+    return target.device->info().kind == DeviceKind::kCuda;
+  });
+  Device* device = gpu == input.targets.end() ? input.targets.front().device : gpu->device;
+  return CopyRun(input, *pools_.at(device),
+                 {.block_bytes = options_.block_bytes,
+                  .stall_timeout = options_.read_queue.stall_timeout})
+      .Run();
 }
 
 absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {

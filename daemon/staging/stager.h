@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "daemon/device/device.h"
+#include "daemon/staging/copy_run.h"
 #include "daemon/staging/reader.h"
 #include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
@@ -25,8 +26,9 @@
 //   volume B ── reader B,GPU0 ─┴─ staging buffers of GPU0 ── copies ── GPU0
 //   volume A ── reader A,host ──────────────(in place)────────────── host memory
 //
-// Staging buffers are made, touched and pinned once, at the start; a reader is made when a volume
-// is first read for a device. Thread-safe.
+// Staging buffers are made, touched and pinned once, at the start, each pool for every GPU, since a
+// stage to several goes through the buffers of one; a reader is made when a volume is first read
+// for a device. Thread-safe.
 
 namespace weightd {
 
@@ -57,8 +59,11 @@ class Stager {
   Stager& operator=(const Stager&) = delete;
   ~Stager();
 
-  // See Reader::Run. The device is one of those given to Create().
+  // See Reader::Run. The devices are of those given to Create().
   absl::StatusOr<StageOutcome> Run(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Copies a sealed allocation to others, on this thread: see CopyRun.
+  absl::StatusOr<CopyOutcome> Copy(const CopyInput& input);
 
   ReadEngine engine() const { return first_reader_->engine(); }
   const std::vector<std::string>& fallbacks() const { return first_reader_->fallbacks(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
@@ -17,7 +18,7 @@ constexpr int32_t kInPlace = -1;
 }  // namespace
 
 Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-                   std::unique_ptr<CopyQueue> copies)
+                   std::vector<std::unique_ptr<CopyQueue>> copies)
     : input_(input),
       pool_(pool),
       copies_(std::move(copies)),
@@ -33,7 +34,7 @@ Transfer::~Transfer() {
 }
 
 std::optional<int32_t> Transfer::TakeSlotFor(const Block& block) {
-  if (block.congruent) return kInPlace;
+  if (block.congruent && input_.targets.size() == 1) return kInPlace;
   if (slots_held_ >= pool_.share()) return std::nullopt;
   const std::optional<uint32_t> slot = pool_.TakeSlot();
   if (!slot.has_value()) return std::nullopt;
@@ -57,10 +58,13 @@ ModeChoice Transfer::ChoiceFor(const Block& block) {
 }
 
 absl::StatusOr<bool> Transfer::DestinationReady(const Block& block) const {
-  ASSIGN_OR_RETURN(const uint64_t ready, input_.destination->ready_bytes());
   // A direct read writes whole pages.
   const uint64_t end = AlignUp(block.destination + block.wanted_bytes(), kCongruenceModulus);
-  return std::min(end, input_.destination->bytes()) <= ready;
+  for (const StageTarget& target : input_.targets) {
+    ASSIGN_OR_RETURN(const uint64_t ready, target.destination->ready_bytes());
+    if (std::min(end, target.destination->bytes()) > ready) return false;
+  }
+  return true;
 }
 
 ReadRequest Transfer::RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
@@ -73,7 +77,7 @@ ReadRequest Transfer::RequestFor(const Block& block, int32_t slot, const ModeCho
   request.mode = choice.mode;
   request.slot = slot;
   request.tag = tag;
-  request.buffer = slot < 0 ? input_.destination->host_memory().subspan(
+  request.buffer = slot < 0 ? input_.targets.front().destination->host_memory().subspan(
                                   block.destination - block.skip_bytes, capacity)
                             : pool_.slot(static_cast<uint32_t>(slot)).subspan(0, capacity);
   return request;
@@ -113,45 +117,79 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;
   if (!done.status.ok()) Fail(done.status);
   if (done.status.ok()) bytes_read_ += flight.block.read_bytes;
-  if (status_.ok() && flight.slot >= 0) return StartCopy(flight, done.tag, now);
+  if (status_.ok() && flight.slot >= 0) return StartCopies(flight, done.tag, now);
   if (status_.ok()) CountInPlace(flight);
   GiveSlot(flight.slot);
   in_flight_.erase(entry);
 }
 
-void Transfer::StartCopy(const InFlight& flight, uint64_t tag, absl::Time now) {
+void Transfer::StartCopies(InFlight& flight, uint64_t tag, absl::Time now) {
+  if (copies_in_flight() == 0) last_copy_time_ = now;
   CopyRequest copy;
-  copy.to = input_.destination;
   copy.offset = flight.block.destination;
   copy.from = pool_.slot(static_cast<uint32_t>(flight.slot))
                   .subspan(flight.block.skip_bytes, flight.block.wanted_bytes());
   copy.tag = tag;
-  if (copies_->in_flight() == 0) last_copy_time_ = now;
-  absl::Status status = copies_->Submit(copy);
-  if (status.ok()) return;
-  GiveSlot(flight.slot);
-  in_flight_.erase(tag);
-  Fail(std::move(status));
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    copy.to = input_.targets[i].destination;
+    if (absl::Status status = copies_[i]->Submit(copy); !status.ok()) {
+      // Copies to other targets read the buffer still: Finish() waits for them.
+      if (flight.copies_left == 0) {
+        GiveSlot(flight.slot);
+        in_flight_.erase(tag);
+      }
+      return Fail(std::move(status));
+    }
+    ++flight.copies_left;
+  }
+}
+
+uint32_t Transfer::copies_in_flight() const {
+  uint32_t count = 0;
+  for (const auto& queue : copies_) count += queue->in_flight();
+  return count;
+}
+
+void Transfer::OnCopied(uint64_t tag, absl::Time now) {
+  last_copy_time_ = now;
+  const auto entry = in_flight_.find(tag);
+  if (--entry->second.copies_left > 0) return;
+  if (status_.ok()) CountInPlace(entry->second);
+  GiveSlot(entry->second.slot);
+  in_flight_.erase(entry);
+}
+
+std::string Transfer::TargetsText() const {
+  return absl::StrJoin(input_.targets, ", ", [](std::string* out, const StageTarget& target) {
+    *out += target.device->info().id;
+  });
 }
 
 void Transfer::PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now) {
-  if (copies_->in_flight() == 0) return;
-  absl::Status status = copies_->Poll(timeout, [&](uint64_t tag) {
-    last_copy_time_ = now;
-    const auto entry = in_flight_.find(tag);
-    CountInPlace(entry->second);
-    GiveSlot(entry->second.slot);
-    in_flight_.erase(entry);
-  });
+  absl::Status status;
+  for (const auto& queue : copies_) {
+    if (queue->in_flight() == 0 || !status.ok()) continue;
+    status = queue->Poll(timeout, [&](uint64_t tag) { OnCopied(tag, now); });
+    timeout = absl::ZeroDuration();
+  }
   const absl::Duration waited = now - last_copy_time_;
-  if (status.ok() && copies_->in_flight() > 0 && waited >= stall_timeout) {
+  if (status.ok() && copies_in_flight() > 0 && waited >= stall_timeout) {
     status = ErrorWithReason(
         absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
-        absl::StrCat("copy to ", input_.device->info().id, ": no progress for ",
-                     absl::FormatDuration(waited), " with ", copies_->in_flight(), " in flight"));
+        absl::StrCat("copy to ", TargetsText(), ": no progress for ", absl::FormatDuration(waited),
+                     " with ", copies_in_flight(), " in flight"));
   }
   if (status.ok()) return;
   Fail(std::move(status));
+}
+
+absl::Status Transfer::FinishCopies() {
+  absl::Status first;
+  for (const auto& queue : copies_) {
+    if (absl::Status status = queue->Finish(); !status.ok() && first.ok())
+      first = std::move(status);
+  }
+  return first;
 }
 
 void Transfer::CountInPlace(const InFlight& flight) {
@@ -197,13 +235,13 @@ void Transfer::ReportProgress() {
 bool Transfer::ended() const {
   if (reads_in_flight_ > 0) return false;
   // What a failed transfer still copies is waited for in Finish().
-  return !status_.ok() || (!next_.has_value() && copies_->in_flight() == 0);
+  return !status_.ok() || (!next_.has_value() && copies_in_flight() == 0);
 }
 
 absl::StatusOr<StageOutcome> Transfer::Finish() {
   if (!status_.ok()) {
     // The first error is the one to tell; a device that cannot even end its copies adds its own.
-    const absl::Status ended = copies_->Finish();
+    const absl::Status ended = FinishCopies();
     if (ended.ok() || ended.message() == status_.message()) return status_;
     return Annotate(status_, absl::StrCat("what was in flight could not be ended (",
                                           ended.message(), ") after an error"));
@@ -212,10 +250,13 @@ absl::StatusOr<StageOutcome> Transfer::Finish() {
     return absl::InternalError(absl::StrCat("stage: ", bytes_done_, " of ", plan_.total_bytes(),
                                             " bytes are accounted for"));
   }
-  for (const TensorMove& move : input_.layout->moves) {
-    RETURN_IF_ERROR(copies_->Move(*input_.destination, move.from, move.to, move.bytes));
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    for (const TensorMove& move : input_.layout->moves) {
+      RETURN_IF_ERROR(
+          copies_[i]->Move(*input_.targets[i].destination, move.from, move.to, move.bytes));
+    }
   }
-  RETURN_IF_ERROR(copies_->Finish());
+  RETURN_IF_ERROR(FinishCopies());
   outcome_.tensors_moved = input_.layout->moves.size();
   if (start_time_ != absl::InfinitePast()) {
     outcome_.read_time = last_read_time_ - start_time_;

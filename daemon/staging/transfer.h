@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -25,7 +27,7 @@
 // It moves when ReadLoop says so. After an error or a cancel nothing new begins, and it has ended
 // when nothing is in flight.
 //
-// Thread-compatible, used once. Files, pool and destination outlive it. Times are SteadyNow()'s.
+// Thread-compatible, used once. Files, pool and destinations outlive it. Times are SteadyNow()'s.
 
 namespace weightd {
 
@@ -40,9 +42,9 @@ class Transfer {
     kNotYet,       // its bandwidth is used up: see free_at()
   };
 
-  // `copies` is of the input's device; null stands for an error before the start.
+  // `copies` are of the targets' devices, like them.
   Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-           std::unique_ptr<CopyQueue> copies);
+           std::vector<std::unique_ptr<CopyQueue>> copies);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer();
@@ -66,7 +68,7 @@ class Transfer {
   void ReportProgress();
 
   uint32_t reads_in_flight() const { return reads_in_flight_; }
-  uint32_t copies_in_flight() const { return copies_->in_flight(); }
+  uint32_t copies_in_flight() const;
   absl::Time free_at() const { return rate_.free_at(); }
   // Everything is in place, or it failed and nothing is in flight.
   bool ended() const;
@@ -80,13 +82,18 @@ class Transfer {
     Block block;
     int32_t slot = -1;
     ModeChoice choice;
+    size_t copies_left = 0;  // targets that do not have it yet
   };
 
   ModeChoice ChoiceFor(const Block& block);
   absl::StatusOr<bool> DestinationReady(const Block& block) const;
   ReadRequest RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
                          uint64_t tag) const;
-  void StartCopy(const InFlight& flight, uint64_t tag, absl::Time now);
+  void StartCopies(InFlight& flight, uint64_t tag, absl::Time now);
+  void OnCopied(uint64_t tag, absl::Time now);
+  // Waits for everything submitted to any target; the first error.
+  absl::Status FinishCopies();
+  std::string TargetsText() const;
   void CountInPlace(const InFlight& flight);
   // The staging buffer for `block`: kInPlace if it needs none, nothing if it must wait.
   std::optional<int32_t> TakeSlotFor(const Block& block);
@@ -94,7 +101,7 @@ class Transfer {
 
   const StageInput input_;
   StagingPool& pool_;
-  const std::unique_ptr<CopyQueue> copies_;
+  const std::vector<std::unique_ptr<CopyQueue>> copies_;
   BlockPlan plan_;
   std::optional<Block> next_;
   RateLimit rate_;

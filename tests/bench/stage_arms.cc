@@ -97,8 +97,7 @@ absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& se
   input.manifest = &opened.manifest;
   input.files = read_files;
   input.layout = &layout;
-  input.device = setup.device;
-  input.destination = destination;
+  input.targets = {{.device = setup.device, .destination = destination}};
   input.cancelled = &cancelled;
   ASSIGN_OR_RETURN(const StageOutcome outcome, setup.stager->Run(input));
   RETURN_IF_ERROR(opened.CheckUnchanged());

@@ -91,7 +91,9 @@ class Daemon:
     def __init__(self, root: Path, socket_dir: Path, *flags: str) -> None:
         self.control = Control(socket_dir)
         self._log_path = socket_dir.parent / f"{socket_dir.name}.log"
-        self._command = [str(binary("weightd")), "--root", str(root), "--socket-dir", str(socket_dir), *flags]
+        # Pins of one test are not those of the next.
+        common = ["--root", str(root), "--socket-dir", str(socket_dir), "--state-file", ""]
+        self._command = [str(binary("weightd")), *common, *flags]
 
     def __enter__(self) -> Control:
         with self._log_path.open("wb") as log:

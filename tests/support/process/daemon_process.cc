@@ -9,7 +9,9 @@ namespace {
 
 ChildOptions Options(const DaemonSetup& setup) {
   ChildOptions options;
-  options.argv = {DaemonProgram(), "--socket-dir", setup.socket_dir};
+  // Pins of one test are not those of the next, and the node's own are nobody's here.
+  options.argv = {DaemonProgram(), "--socket-dir", setup.socket_dir, "--state-file",
+                  setup.state_file};
   if (!setup.root.empty()) {
     options.argv.push_back("--root");
     options.argv.push_back(setup.root);

@@ -14,6 +14,7 @@ struct DaemonSetup {
   std::string socket_dir;
   std::vector<std::string> flags{};
   std::vector<std::string> environment{};
+  std::string state_file{};  // none: it keeps nothing
 };
 
 // weightd as a process. Thread-compatible.

@@ -4,6 +4,7 @@
 namespace weightd::testing {
 namespace {
 
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -57,6 +58,56 @@ TEST_F(CatalogFindTest, DoesNotReadTheRestOfTheTree) {
   WriteOne("m/model.safetensors");
   for (int i = 0; i < 20; ++i) WriteOne(absl::StrCat("other/", i, ".safetensors"));
   EXPECT_OK(MakeCatalog({.entries_max = 5}).Find("m"));
+}
+
+TEST_F(CatalogFindTest, FindsTheSnapshotThatARevisionNames) {
+  const std::string first = "abcdef0123";
+  const std::string second = "abcdef0987";
+  for (const std::string& revision : {first, second}) {
+    ASSERT_OK(WriteHubCache(first_.path(), "org/name", revision, Specs(), 1));
+  }
+  WriteOne("plain/model.safetensors");
+  const Catalog catalog = MakeCatalog();
+  const auto found = [&](const std::string& revision) {
+    const auto checkpoint = catalog.Find("org/name", revision);
+    return checkpoint.ok() ? checkpoint->revision : std::string(checkpoint.status().message());
+  };
+  EXPECT_EQ(found(first), first);
+  EXPECT_EQ(found(second), second);
+  EXPECT_EQ(found("abcdef09"), second);
+  ASSERT_OK_AND_ASSIGN(const Checkpoint main, catalog.Find("org/name"));
+  EXPECT_EQ(found("main"), main.revision);
+  EXPECT_EQ(found("refs/main"), main.revision);
+  // Too short, fits both, is none, or is not to be left.
+  for (const char* revision : {"abcdef", "abcdef0", "1234567", "../abcdef0123"}) {
+    EXPECT_THAT(catalog.Find("org/name", revision), ReasonIs(Reason::kModelNotFound, _));
+  }
+  EXPECT_THAT(catalog.Find("plain", first),
+              ReasonIs(Reason::kModelNotFound, HasSubstr("only the snapshots of a hub cache")));
+}
+
+TEST_F(CatalogFindTest, SaysWhichFilesItFound) {
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 2));
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("org/name"));
+  ASSERT_OK_AND_ASSIGN(const OpenedCheckpoint opened, catalog.Open(found));
+  ASSERT_EQ(found.identities.size(), opened.files.size());
+  for (size_t i = 0; i < opened.files.size(); ++i) {
+    EXPECT_EQ(found.identities[i], opened.files[i]->identity());
+  }
+}
+
+// '@' separates a name from its generation or revision.
+TEST_F(CatalogFindTest, PassesOverNamesWithAnAt) {
+  WriteOne("a@b.safetensors");
+  WriteOne("c@d/model.safetensors");
+  WriteOne("plain/x@y.safetensors");  // a file of a model may have one
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].model, "plain");
+  EXPECT_EQ(list[0].shard_paths.size(), 1u);
+  EXPECT_THAT(catalog.Find("a@b"), ReasonIs(Reason::kInvalidRequest, _));
 }
 
 TEST_F(CatalogFindTest, NamesNearMisses) {

@@ -35,6 +35,8 @@ TEST(ExitCodesTest, EveryReasonHasItsExitCode) {
       {Reason::kTicketInvalid, ExitCode::kError},
       {Reason::kUnreachable, ExitCode::kUnreachable},
       {Reason::kIntegrityFailed, ExitCode::kIntegrity},
+      {Reason::kLeaseRevoked, ExitCode::kNotReady},
+      {Reason::kWaitTimeout, ExitCode::kNotReady},
   };
   // A new reason has to be put into the table: their values are counted from 0.
   for (int value = 0; ReasonName(static_cast<Reason>(value)) != "UNKNOWN"; ++value) {

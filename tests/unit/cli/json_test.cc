@@ -25,7 +25,9 @@ TEST(JsonTest, Writes64BitIntegersAsIntegers) {
 }
 
 TEST(JsonTest, KeepsFieldsInTheirOrderAndWithTheirDefaults) {
-  EXPECT_EQ(JsonLine(ToJson(v1::EvictModelResponse())), "{\"bytes_freed\":0,\"generations\":0}\n");
+  EXPECT_EQ(JsonLine(ToJson(v1::EvictModelResponse())),
+            R"({"bytes_freed":0,"generations":0,"bytes_demoted":0,"leases_revoked":0})"
+            "\n");
   EXPECT_EQ(JsonLine(ToJson(v1::ListModelsResponse())), "{\"models\":[]}\n");
 }
 

@@ -129,9 +129,10 @@ grpc::Status StageSlowly(const v1::StageModelRequest&, std::vector<v1::StageMode
   reading.set_bytes_total(2);
   v1::StageModelResponse& staged = out->emplace_back();
   staged.set_phase(v1::STAGED);
-  staged.mutable_generation()->set_id(4);
-  staged.mutable_generation()->set_device("host");
-  staged.mutable_generation()->set_tensor_count(1);
+  v1::Generation& generation = *staged.add_generations();
+  generation.set_id(4);
+  generation.set_device("host");
+  generation.set_tensor_count(1);
   return grpc::Status::OK;
 }
 
@@ -140,7 +141,7 @@ TEST_F(VerbsTest, StageWaitsWithLinesOfProgress) {
                             std::vector<v1::StageModelResponse>* answers) {
     EXPECT_FALSE(request.detached());
     EXPECT_TRUE(request.pin());
-    EXPECT_EQ(request.device(), "host");
+    EXPECT_THAT(request.devices(), ::testing::ElementsAre("host"));
     return StageSlowly(request, answers);
   };
   const Outcome outcome = Run({"stage", "llama", "--wait", "--pin", "--device", "host"});
@@ -181,7 +182,8 @@ TEST_F(VerbsTest, ErrorsNameVerbModelTextAndHint) {
   EXPECT_THAT(outcome.out, IsEmpty());
   EXPECT_EQ(outcome.err,
             "weightctl: evict llama: 2 leases hold it\n"
-            "hint: `weightctl leases` shows who holds it\n");
+            "hint: `weightctl leases` shows who holds it; `weightctl evict --force` tells them and "
+            "evicts\n");
 }
 
 TEST_F(VerbsTest, EvictPinAndUnpinSayWhatTheyDid) {
@@ -198,7 +200,7 @@ TEST_F(VerbsTest, EvictPinAndUnpinSayWhatTheyDid) {
     answer->add_generations();
     return grpc::Status::OK;
   };
-  EXPECT_EQ(Run({"evict", "m"}).out, "m: 1 generation evicted, 2.0 kB freed\n");
+  EXPECT_EQ(Run({"evict", "m"}).out, "m: 1 copy evicted, 2.0 kB freed\n");
   EXPECT_THAT(Run({"pin", "m"}).out, HasSubstr("is pinned"));
   EXPECT_THAT(Run({"unpin", "m"}).out, HasSubstr("is not pinned"));
 }

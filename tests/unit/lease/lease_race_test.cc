@@ -76,7 +76,7 @@ TEST(LeaseRaceTest, GrantsEndsAndGenerationsInParallel) {
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(world.leases().count(), 0);
   EXPECT_EQ(world.lease_count("a"), 0);
-  EXPECT_OK(world.residency().Evict("a", ""));
+  EXPECT_OK(world.residency().Evict("a", "", false));
 }
 
 }  // namespace

@@ -32,25 +32,27 @@ TEST(LeaseTableTest, GrantsWhatIsResident) {
   EXPECT_EQ(grant.content->id, generation);
   EXPECT_EQ(world.leases().count(), 1);
   EXPECT_EQ(world.lease_count("a"), 1);
-  EXPECT_THAT(world.residency().Evict("a", ""), ReasonIs(Reason::kModelLeased, _));
+  EXPECT_THAT(world.residency().Evict("a", "", false), ReasonIs(Reason::kModelLeased, _));
   world.leases().End(grant.lease, "cancelled");
   EXPECT_EQ(world.leases().count(), 0);
   EXPECT_EQ(world.lease_count("a"), 0);
   EXPECT_THAT(world.TakeEvents(), ElementsAre("lease_granted a client", "lease_ended a cancelled"));
-  EXPECT_OK(world.residency().Evict("a", ""));
+  EXPECT_OK(world.residency().Evict("a", "", false));
 }
 
 TEST(LeaseTableTest, GrantsNothingElse) {
   LeaseWorld world(kHost);
   world.Stage("a");
-  for (const char* model : {"b", "", "A"}) {
+  for (const char* model : {"b", "A", "a@1000", "a@abcdef0"}) {
     EXPECT_THAT(world.leases().GrantLease(world.Request(model)),
                 ReasonIs(Reason::kModelNotResident, _));
   }
+  EXPECT_THAT(world.leases().GrantLease(world.Request("")),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
   LeaseRequest elsewhere = world.Request("a");
   elsewhere.device = "GPU-none";
   EXPECT_THAT(world.leases().GrantLease(std::move(elsewhere)),
-              ReasonIs(Reason::kModelNotResident, HasSubstr("GPU-none")));
+              ReasonIs(Reason::kDeviceNotFound, HasSubstr("GPU-none")));
   EXPECT_EQ(world.leases().count(), 0);
 }
 
@@ -85,7 +87,7 @@ TEST(LeaseTableTest, CudaHandleIsRefusedAcrossPidNamespaces) {
               AllOf(StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("4711")),
                     ReasonIs(Reason::kHandleUnusable, HasSubstr("shareProcessNamespace"))));
   EXPECT_EQ(world.lease_count("a"), 0);
-  EXPECT_OK(world.residency().Evict("a", ""));
+  EXPECT_OK(world.residency().Evict("a", "", false));
 }
 
 TEST(LeaseTableTest, HostMemoryWorksAcrossPidNamespaces) {
@@ -249,6 +251,42 @@ TEST(LeaseTableTest, NoLeaseIsGrantedInADrain) {
   EXPECT_THAT(world.leases().GrantLease(world.Request("a")),
               AllOf(StatusIs(absl::StatusCode::kUnavailable, _), ReasonIs(Reason::kDraining, _)));
   EXPECT_EQ(world.lease_count("a"), 0);
+}
+
+TEST(LeaseTableTest, HoldersOfWhatIsEvictedByForceAreToldAndThenEnded) {
+  LeaseWorld world(kHost);
+  world.Stage("a");
+  world.Stage("b");
+  ASSERT_OK_AND_ASSIGN(const Grant grant, world.leases().GrantLease(world.Request("a")));
+  ASSERT_OK_AND_ASSIGN(const Grant other, world.leases().GrantLease(world.Request("b")));
+  ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted,
+                       world.residency().Evict("a", "", /*force=*/true));
+  EXPECT_EQ(evicted.copies, 0);
+  ASSERT_THAT(evicted.revoking, SizeIs(1));
+  EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kModelBusy, _));
+  EXPECT_FALSE(world.residency().AwaitGone(evicted.revoking, absl::InfinitePast()));
+  world.leases().NotifyRevoking(evicted.revoking, absl::InfiniteFuture());
+  EXPECT_THAT(world.notices().lines(), ElementsAre("revoking"));
+  EXPECT_EQ(world.leases().Revoke(evicted.revoking), 1);
+  EXPECT_THAT(world.notices().lines(), ElementsAre("revoking", "revoked"));
+  EXPECT_TRUE(world.residency().AwaitGone(evicted.revoking, absl::InfiniteFuture()));
+  EXPECT_EQ(world.leases().count(), 1);
+  // The stream's own end comes late, and a ticket is worth nothing any more.
+  world.leases().End(grant.lease, "stream ended");
+  EXPECT_THAT(world.leases().RedeemTicket(grant.ticket, world.Request("a").peer),
+              ReasonIs(Reason::kTicketInvalid, _));
+  EXPECT_EQ(world.lease_count("b"), 1);
+}
+
+TEST(LeaseTableTest, HolderThatLeavesFreesWhatIsEvictedByForce) {
+  LeaseWorld world(kHost);
+  world.Stage("a");
+  ASSERT_OK_AND_ASSIGN(const Grant grant, world.leases().GrantLease(world.Request("a")));
+  ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted,
+                       world.residency().Evict("a", "", /*force=*/true));
+  world.leases().End(grant.lease, "left");
+  EXPECT_TRUE(world.residency().AwaitGone(evicted.revoking, absl::InfiniteFuture()));
+  EXPECT_EQ(world.leases().Revoke(evicted.revoking), 0);
 }
 
 TEST(LeaseTableTest, ModelsAreStagedAfterTheTableIsGone) {

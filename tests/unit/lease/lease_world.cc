@@ -82,12 +82,19 @@ absl::StatusOr<std::unique_ptr<CopyQueue>> HookedDevice::CreateCopyQueue() {
   return std::make_unique<HookedCopyQueue>(std::move(inner));
 }
 
-std::function<void(LeaseNotice, GenerationId)> Notices::Callback() {
-  return [this](LeaseNotice notice, GenerationId generation) {
+std::function<void(const LeaseNotice&)> Notices::Callback() {
+  return [this](const LeaseNotice& notice) {
     absl::MutexLock lock(&mu_);
-    lines_.push_back(notice == LeaseNotice::kDraining
-                         ? "draining"
-                         : absl::StrCat("superseded ", generation.value()));
+    switch (notice.kind) {
+      case LeaseNotice::Kind::kSuperseded:
+        return lines_.push_back(absl::StrCat("superseded ", notice.generation.value()));
+      case LeaseNotice::Kind::kDraining:
+        return lines_.push_back("draining");
+      case LeaseNotice::Kind::kRevoking:
+        return lines_.push_back("revoking");
+      case LeaseNotice::Kind::kRevoked:
+        return lines_.push_back("revoked");
+    }
   };
 }
 
@@ -110,7 +117,7 @@ LeaseWorld::LeaseWorld(DeviceKind kind, const LeaseOptions& options) {
   device_ = std::make_shared<HookedDevice>(MemoryDeviceOptions{.id = "device", .kind = kind});
 
   ResidencyOptions residency_options;
-  residency_options.budgets = {{"device", kind, 32 * kMiB}};
+  residency_options.table.budgets = {{"device", kind, 32 * kMiB}};
   residency_options.default_device = "device";
   residency_options.jobs_max = 1;
   residency_options.stager.block_bytes = 2 * kMiB;
@@ -145,7 +152,7 @@ GenerationId LeaseWorld::Stage(const std::string& model, bool restage) {
   ticket->job->Unobserve(id);
   const StageSnapshot snapshot = ticket->job->snapshot();
   WEIGHTD_CHECK(snapshot.phase == StagePhase::kDone);
-  return snapshot.content->id;
+  return snapshot.contents[0]->id;
 }
 
 LeaseRequest LeaseWorld::Request(const std::string& model, int32_t pid, uint32_t uid) {
@@ -166,7 +173,7 @@ std::vector<std::string> LeaseWorld::TakeEvents() {
 
 uint32_t LeaseWorld::lease_count(const std::string& model) const {
   uint32_t count = 0;
-  for (const GenerationInfo& info : residency_->List(model)) count += info.lease_count;
+  for (const CopyInfo& info : residency_->List(model)) count += info.lease_count;
   return count;
 }
 

@@ -46,10 +46,10 @@ class HookedDevice final : public Device {
   Hook hook_ ABSL_GUARDED_BY(mu_);
 };
 
-// What a lease holder was told: "superseded 2", "draining". Thread-safe.
+// What a lease holder was told: "superseded 2", "draining", "revoking", "revoked". Thread-safe.
 class Notices {
  public:
-  std::function<void(LeaseNotice, GenerationId)> Callback();
+  std::function<void(const LeaseNotice&)> Callback();
   std::vector<std::string> lines() const;
 
  private:

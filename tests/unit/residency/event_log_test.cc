@@ -107,7 +107,7 @@ TEST(EventLogTest, FieldsLeaveOutWhatIsEmpty) {
 }
 
 TEST(EventLogTest, EveryTypeHasAName) {
-  for (int i = 0; i <= static_cast<int>(EventType::kDrainStarted); ++i) {
+  for (int i = 0; i <= static_cast<int>(EventType::kModelRemoved); ++i) {
     EXPECT_NE(EventTypeName(static_cast<EventType>(i)), "unknown");
   }
 }

@@ -114,12 +114,12 @@ TEST_F(ResidencyJobsTest, EvictWaitsForNobodyWhoIsGone) {
   ASSERT_OK(world_.StageModel("a").status);
   Hold();
   const StageTicket again = world_.Start({.model = "a"});
-  EXPECT_THAT(residency().Evict("a", ""), ReasonIs(Reason::kModelBusy, _));
-  EXPECT_THAT(residency().Evict("busy", ""), ReasonIs(Reason::kModelBusy, _));
+  EXPECT_THAT(residency().Evict("a", "", false), ReasonIs(Reason::kModelBusy, _));
+  EXPECT_THAT(residency().Evict("busy", "", false), ReasonIs(Reason::kModelBusy, _));
   again.job->Leave();
-  ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted, residency().Evict("a", ""));
+  ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted, residency().Evict("a", "", false));
   EXPECT_EQ(evicted.bytes, kUnit);
-  EXPECT_EQ(evicted.generations, 1);
+  EXPECT_EQ(evicted.copies, 1);
   Release();
 }
 
@@ -181,14 +181,14 @@ TEST(ResidencyOptionsTest, LimitsAreChecked) {
   ResidencyOptions options;
   EXPECT_OK(options.Validate());
   options.jobs_max = 16;
-  options.queue_max = 4096;
+  options.queue.queue_max = 4096;
   EXPECT_OK(options.Validate());
   options.jobs_max = 17;
   EXPECT_FALSE(options.Validate().ok());
   options.jobs_max = 1;
-  options.queue_max = 4097;
+  options.queue.queue_max = 4097;
   EXPECT_FALSE(options.Validate().ok());
-  options.queue_max = 0;
+  options.queue.queue_max = 0;
   EXPECT_FALSE(options.Validate().ok());
 }
 

@@ -28,7 +28,7 @@ TEST(ResidencyStageTest, BringsAModelIntoMemory) {
     EXPECT_FALSE(snapshot.already_resident);
     EXPECT_EQ(snapshot.bytes_done, 5'000'000);
     EXPECT_EQ(snapshot.bytes_total, 5'000'000);
-    const GenerationContent& content = *snapshot.content;
+    const CopyContent& content = *snapshot.contents[0];
     EXPECT_EQ(content.model, "a");
     EXPECT_EQ(content.device.id, world.device_id());
     EXPECT_EQ(content.tensor_bytes, 5'000'000);
@@ -60,7 +60,7 @@ TEST(ResidencyStageTest, UnchangedModelIsNotReadAgain) {
   const StageSnapshot second = world.StageModel("a");
   EXPECT_EQ(second.phase, StagePhase::kDone);
   EXPECT_TRUE(second.already_resident);
-  EXPECT_EQ(second.content, first.content);
+  EXPECT_EQ(second.contents, first.contents);
   EXPECT_NE(second.job, first.job);
 }
 
@@ -71,7 +71,7 @@ TEST(ResidencyStageTest, ChangedFileIsANewGeneration) {
   world.AddModel("a", 2);
   const StageSnapshot second = world.StageModel("a");
   EXPECT_FALSE(second.already_resident);
-  EXPECT_GT(second.content->id, first.content->id);
+  EXPECT_GT(second.contents[0]->id, first.contents[0]->id);
   EXPECT_TRUE(world.Holds("a", 2));
   world.recorder().Await("evicted a");
   EXPECT_EQ(world.used_bytes(), kUnit);
@@ -83,7 +83,7 @@ TEST(ResidencyStageTest, RestageReadsAnUnchangedModel) {
   const StageSnapshot first = world.StageModel("a");
   const StageSnapshot second = world.Stage({.model = "a", .restage = true});
   EXPECT_FALSE(second.already_resident);
-  EXPECT_GT(second.content->id, first.content->id);
+  EXPECT_GT(second.contents[0]->id, first.contents[0]->id);
 }
 
 // A lease keeps the old generation; both are in the budget until it ends.
@@ -91,7 +91,7 @@ TEST(ResidencyStageTest, RestageOfALeasedAndPinnedModelKeepsBoth) {
   ResidencyWorld world({.budget_bytes = 2 * kUnit});
   world.AddModel("a");
   ASSERT_OK(world.Stage({.model = "a", .pin = true}).status);
-  ASSERT_OK_AND_ASSIGN(HeldGeneration held, world.residency().Acquire("a", ""));
+  ASSERT_OK_AND_ASSIGN(HeldCopy held, world.residency().Acquire("a", ""));
   ASSERT_OK(world.Stage({.model = "a", .restage = true}).status);
   EXPECT_EQ(world.used_bytes(), 2 * kUnit);
   const auto list = world.residency().List("a");
@@ -104,7 +104,7 @@ TEST(ResidencyStageTest, RestageOfALeasedAndPinnedModelKeepsBoth) {
   EXPECT_THAT(world.Stage({.model = "a", .restage = true}).status,
               ReasonIs(Reason::kBudgetExceeded, _));
   held.allocation.reset();
-  world.residency().Release(held.content->id);
+  world.residency().Release(held.content->copy);
   world.recorder().Await("evicted a");
   EXPECT_EQ(world.used_bytes(), kUnit);
   EXPECT_TRUE(world.Holds("a", 1));
@@ -128,12 +128,12 @@ TEST(ResidencyStageTest, EndOfALeaseIsAUse) {
   ResidencyWorld world({.budget_bytes = 2 * kUnit});
   for (const char* model : {"a", "b", "c"}) world.AddModel(model);
   ASSERT_OK(world.StageModel("a").status);
-  ASSERT_OK_AND_ASSIGN(HeldGeneration held, world.residency().Acquire("a", ""));
+  ASSERT_OK_AND_ASSIGN(HeldCopy held, world.residency().Acquire("a", ""));
   world.clock().Advance(absl::Hours(1));
   ASSERT_OK(world.StageModel("b").status);
   world.clock().Advance(absl::Hours(1));
   held.allocation.reset();
-  world.residency().Release(held.content->id);
+  world.residency().Release(held.content->copy);
   ASSERT_OK(world.StageModel("c").status);
   EXPECT_THAT(world.ResidentModels(), ElementsAre("a", "c"));
 }
@@ -163,14 +163,14 @@ TEST(ResidencyStageTest, RefusesWithNumbersWhatDoesNotFit) {
   EXPECT_THAT(GetReasonMetadata(snapshot.status),
               Contains(std::make_pair("neededBytes", std::to_string(3 * kUnit))));
   EXPECT_EQ(world.used_bytes(), 0);
-  EXPECT_THAT(world.recorder().lines(), Contains("stage_failed big"));
+  EXPECT_THAT(world.recorder().lines(), Contains("stage_refused big"));
 }
 
 TEST(ResidencyStageTest, RefusesWhatCannotBeStaged) {
   ResidencyWorld world;
   EXPECT_THAT(world.residency().Stage({.model = "../a"}),
               StatusIs(absl::StatusCode::kInvalidArgument, _));
-  EXPECT_THAT(world.residency().Stage({.model = "a", .device = "GPU-none"}),
+  EXPECT_THAT(world.residency().Stage({.model = "a", .devices = {"GPU-none"}}),
               ReasonIs(Reason::kDeviceNotFound, HasSubstr("there are host")));
   EXPECT_THAT(world.StageModel("nothing").status, ReasonIs(Reason::kModelNotFound, _));
   EXPECT_EQ(world.used_bytes(), 0);
@@ -239,14 +239,14 @@ TEST(ResidencyStageTest, BytesBeingGivenBackAreWaitedFor) {
   world.AddModel("b", 2);
   ASSERT_OK(world.StageModel("a").status);
   for (uint64_t seed = 3; seed < 20; ++seed) {
-    ASSERT_OK_AND_ASSIGN(HeldGeneration held, world.residency().Acquire("a", ""));
+    ASSERT_OK_AND_ASSIGN(HeldCopy held, world.residency().Acquire("a", ""));
     ASSERT_OK(world.Stage({.model = "a", .restage = true}).status);
     held.allocation.reset();
-    world.residency().Release(held.content->id);  // the reaper frees it, some time
+    world.residency().Release(held.content->copy);  // the reaper frees it, some time
     ASSERT_OK(world.residency().SetPinned("a", "", true));
     ASSERT_OK(world.StageModel("b").status);
     ASSERT_OK(world.residency().SetPinned("a", "", false));
-    ASSERT_OK(world.residency().Evict("b", ""));
+    ASSERT_OK(world.residency().Evict("b", "", false));
   }
 }
 

@@ -2,7 +2,9 @@
 // design.md section 5 checked after every step.
 
 #include <algorithm>
+#include <map>
 #include <random>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/common/status_matchers.h"
@@ -21,7 +23,6 @@ struct Known {
   uint64_t bytes = 0;
   ResidencyState state = ResidencyState::kStaging;
   int leases = 0;
-  bool pinned = false;
   bool superseded = false;
   std::shared_ptr<Allocation> memory = {};  // while the driver has it
 };
@@ -51,15 +52,15 @@ class Walk {
   }
 
   void Check() const {
-    const std::vector<GenerationInfo> list = table_.List();
+    const std::vector<CopyInfo> list = table_.List();
     ASSERT_EQ(list.size(), known_.size());
     std::map<std::string, DeviceUsage> sums;
     std::map<std::pair<std::string, std::string>, int> current;
-    for (const GenerationInfo& info : list) {
-      const Known& known = known_.at(info.id);
+    for (const CopyInfo& info : list) {
+      const Known& known = known_.at(info.copy);
       ASSERT_EQ(info.state, known.state);
       ASSERT_EQ(info.lease_count, known.leases);
-      ASSERT_EQ(info.pinned, known.pinned);
+      ASSERT_EQ(info.pinned, IsPinned(known));
       ASSERT_EQ(info.superseded, known.superseded);
       // Held is resident, and resident is in memory.
       ASSERT_TRUE(known.leases == 0 || info.state == ResidencyState::kResident);
@@ -71,7 +72,7 @@ class Walk {
       DeviceUsage& sum = sums[info.device];
       sum.used_bytes += known.bytes;
       if (known.leases > 0) sum.leased_bytes += known.bytes;
-      if (known.pinned) sum.pinned_bytes += known.bytes;
+      if (info.state == ResidencyState::kResident && info.pinned) sum.pinned_bytes += known.bytes;
       if (info.state == ResidencyState::kStaging) sum.staging_bytes += known.bytes;
     }
     for (const auto& [key, count] : current) ASSERT_EQ(count, 1);
@@ -94,19 +95,24 @@ class Walk {
   std::string AnyDevice() { return random_() % 3 == 0 ? "gpu" : "host"; }
   absl::Time Now() { return now_ += absl::Seconds(1); }
 
+  // A pin is a wish: it is there also while nothing is resident.
+  bool IsPinned(const Known& known) const {
+    return !known.superseded && pins_.contains({known.model, known.device});
+  }
+
   // One that `wanted` accepts, or none.
   template <typename Wanted>
-  GenerationId Any(Wanted wanted) {
-    std::vector<GenerationId> ids;
+  CopyId Any(Wanted wanted) {
+    std::vector<CopyId> ids;
     for (const auto& [id, known] : known_) {
       if (wanted(known)) ids.push_back(id);
     }
-    return ids.empty() ? GenerationId() : ids[random_() % ids.size()];
+    return ids.empty() ? CopyId() : ids[random_() % ids.size()];
   }
 
   void TakeDoomed(const std::vector<Doomed>& doomed) {
     for (const Doomed& one : doomed) {
-      Known& known = known_.at(one.info.id);
+      Known& known = known_.at(one.info.copy);
       ASSERT_EQ(known.leases, 0);
       ASSERT_EQ(known.state, ResidencyState::kResident);
       ASSERT_EQ(known.memory, one.allocation);
@@ -122,29 +128,30 @@ class Walk {
     uint64_t stays = 0;
     for (const auto& [id, known] : known_) {
       const bool may_go =
-          known.state == ResidencyState::kResident && known.leases == 0 && !known.pinned;
+          known.state == ResidencyState::kResident && known.leases == 0 && !IsPinned(known);
       const bool goes =
           known.state == ResidencyState::kEvicting || known.state == ResidencyState::kFailed;
       if (known.device == device && !may_go && !goes) stays += known.bytes;
     }
-    auto admission = table_.Admit(model, device, bytes);
+    auto admission = table_.Admit(TableBooks::Claim(model, device, bytes));
     ASSERT_EQ(admission.ok(), stays + bytes <= kBudgetBytes);
     if (!admission.ok()) {
       ++refused_;
       return;
     }
     for (const Doomed& victim : admission->victims) {
-      ASSERT_FALSE(known_.at(victim.info.id).pinned);
+      ASSERT_FALSE(IsPinned(known_.at(victim.info.copy)));
       ASSERT_EQ(victim.info.device, device);
     }
     TakeDoomed(std::move(admission->victims));
-    if (!admission->id.valid()) return;
+    if (!admission->admitted) return;
     ++admitted_;
-    known_[admission->id] = {.model = model, .device = device, .bytes = bytes};
+    generations_[admission->copies[0]] = *admission;
+    known_[admission->copies[0]] = {.model = model, .device = device, .bytes = bytes};
   }
 
   void EndStaging() {
-    const GenerationId id =
+    const CopyId id =
         Any([](const Known& known) { return known.state == ResidencyState::kStaging; });
     if (!id.valid()) return;
     Known& known = known_.at(id);
@@ -153,35 +160,37 @@ class Walk {
       known.state = ResidencyState::kFailed;
       return;
     }
-    auto content = std::make_shared<GenerationContent>();
-    content->id = id;
-    content->model = known.model;
-    content->device.id = known.device;
     const bool pin = random_() % 5 == 0;
-    known.pinned = pin;
+    if (pin) pins_.insert({known.model, known.device});
     known.memory = std::make_shared<EmptyAllocation>();
     for (auto& [other_id, other] : known_) {
       if (other.model != known.model || other.device != known.device || other.superseded ||
-          other.state != ResidencyState::kResident) {
+          other.state != ResidencyState::kResident || &other == &known) {
         continue;
       }
-      known.pinned = std::exchange(other.pinned, false) || known.pinned;
-      other.superseded = true;
+      // A newer one may have been published first: then this one is what is not worth keeping.
+      (other_id < id ? other : known).superseded = true;
     }
-    TakeDoomed(table_.Publish(id, content, known.memory, pin, Now()));
+    PublishResult result = table_.Publish(
+        {{.id = id,
+          .content = TableBooks::Content(generations_.at(id), 0, known.model, known.device),
+          .allocation = known.memory}},
+        pin, Now());
+    TakeDoomed(result.doomed);
     known.state = ResidencyState::kResident;
+    TakeDoomed(table_.Unhold(id));
   }
 
   void Acquire() {
     const std::string model = AnyModel();
-    auto held = table_.Acquire(model, "", "host", Now());
+    auto held = table_.Acquire({.model = model}, "", Now());
     const bool resident = Any([&](const Known& known) {
                             return known.model == model && !known.superseded &&
                                    known.state == ResidencyState::kResident;
                           }).valid();
     ASSERT_EQ(held.ok(), resident);
     if (!held.ok()) return;
-    Known& known = known_.at(held->content->id);
+    Known& known = known_.at(held->content->copy);
     ASSERT_EQ(known.model, model);
     ASSERT_EQ(known.state, ResidencyState::kResident);
     ASSERT_FALSE(known.superseded);
@@ -190,7 +199,7 @@ class Walk {
   }
 
   void Release() {
-    const GenerationId id = Any([](const Known& known) { return known.leases > 0; });
+    const CopyId id = Any([](const Known& known) { return known.leases > 0; });
     if (!id.valid()) return;
     Known& known = known_.at(id);
     --known.leases;
@@ -203,29 +212,33 @@ class Walk {
     const std::string model = AnyModel();
     const std::string device = AnyDevice();
     const bool pinned = random_() % 3 == 0;
-    const auto changed = table_.SetPinned(model, device, pinned);
-    for (auto& [id, known] : known_) {
-      if (known.model != model || known.device != device || known.superseded ||
-          known.state != ResidencyState::kResident) {
-        continue;
-      }
-      ASSERT_OK(changed);
-      known.pinned = pinned;
+    const auto changed = table_.SetPinned({.model = model}, device, pinned);
+    const bool was_pinned = pins_.contains({model, device});
+    const bool resident = Any([&](const Known& known) {
+                            return known.model == model && known.device == device &&
+                                   !known.superseded && known.state == ResidencyState::kResident;
+                          }).valid();
+    ASSERT_EQ(changed.ok(), resident || (was_pinned && !pinned));
+    if (!changed.ok()) return;
+    if (pinned) {
+      pins_.insert({model, device});
+    } else {
+      pins_.erase({model, device});
     }
   }
 
   void Evict() {
     const std::string model = AnyModel();
-    auto doomed = table_.Evict(model, AnyDevice());
+    auto doomed = table_.Evict({.model = model}, AnyDevice(), false);
     if (!doomed.ok()) return;
-    ASSERT_EQ(doomed->size(), 1);
-    ASSERT_EQ(doomed->front().info.model, model);
-    ASSERT_FALSE(known_.at(doomed->front().info.id).pinned);
-    TakeDoomed(*std::move(doomed));
+    ASSERT_EQ(doomed->doomed.size(), 1);
+    ASSERT_EQ(doomed->doomed.front().info.model, model);
+    ASSERT_FALSE(IsPinned(known_.at(doomed->doomed.front().info.copy)));
+    TakeDoomed(std::move(doomed->doomed));
   }
 
   void FreeOne() {
-    const GenerationId id = Any([](const Known& known) {
+    const CopyId id = Any([](const Known& known) {
       return known.state == ResidencyState::kEvicting || known.state == ResidencyState::kFailed;
     });
     if (!id.valid()) return;
@@ -235,10 +248,13 @@ class Walk {
   }
 
   std::mt19937_64 random_;
-  ResidencyTable table_{
-      {{"host", DeviceKind::kHost, kBudgetBytes}, {"gpu", DeviceKind::kCuda, kBudgetBytes}}};
+  ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, kBudgetBytes},
+                                     {"gpu", DeviceKind::kCuda, kBudgetBytes}},
+                         .demote = false}};
   absl::Time now_ = absl::FromUnixSeconds(0);
-  std::map<GenerationId, Known> known_;
+  std::map<CopyId, Known> known_;
+  std::set<std::pair<std::string, std::string>> pins_;  // model, device
+  std::map<CopyId, Admission> generations_;
   int admitted_ = 0;
   int refused_ = 0;
   int evicted_ = 0;

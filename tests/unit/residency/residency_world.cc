@@ -69,10 +69,19 @@ ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
   device_id_ = device->info().id;
 
   ResidencyOptions residency_options;
-  residency_options.budgets = {{device_id_, device->info().kind, options.budget_bytes}};
+  residency_options.table.budgets = {{device_id_, device->info().kind, options.budget_bytes}};
+  std::vector<std::shared_ptr<Device>> devices = {std::move(device)};
+  for (const auto& [more, budget] : options.more_devices) {
+    device_id_ = more->info().id;
+    residency_options.table.budgets.push_back({device_id_, more->info().kind, budget});
+    devices.push_back(more);
+  }
+  residency_options.table.demote = options.demote;
+  residency_options.pins = options.pins;
+  residency_options.last_uses = options.last_uses;
   residency_options.default_device = device_id_;
   residency_options.jobs_max = options.jobs_max;
-  residency_options.queue_max = options.queue_max;
+  residency_options.queue.queue_max = options.queue_max;
   residency_options.stager.block_bytes = 2 * kMiB;
   residency_options.stager.depth = 2;
   residency_options.stager.slot_count = 2;
@@ -80,7 +89,7 @@ ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
   residency_options.stager.read_queue.engine = options.engine;
   residency_options.stager.read_queue.pread_threads = 2;
   auto residency =
-      Residency::Create(residency_options, *catalog_, {std::move(device)}, events_, clock_);
+      Residency::Create(residency_options, *catalog_, std::move(devices), events_, clock_);
   WEIGHTD_CHECK(residency.ok());
   residency_ = *std::move(residency);
 }
@@ -102,21 +111,30 @@ StageSnapshot ResidencyWorld::Stage(const StageRequest& request) {
   return AwaitEnd(*Start(request).job);
 }
 
-bool ResidencyWorld::Holds(const std::string& model, uint64_t seed) {
-  auto held = residency_->Acquire(model, "");
+bool ResidencyWorld::Holds(const std::string& model, uint64_t seed, const std::string& device) {
+  auto held = residency_->Acquire(model, device);
   if (!held.ok()) return false;
   std::vector<std::byte> bytes(held->content->tensor_bytes);
   const bool read =
-      held->allocation->CopyOut(held->content->layout.tensor_offsets[0], absl::MakeSpan(bytes))
+      held->allocation->CopyOut(held->content->layout->tensor_offsets[0], absl::MakeSpan(bytes))
           .ok();
   held->allocation.reset();
-  residency_->Release(held->content->id);
+  residency_->Release(held->content->copy);
   return read && FindWrongByte(seed, "weight", 0, bytes) == -1;
+}
+
+std::vector<std::string> ResidencyWorld::CopiesOf(const std::string& model) const {
+  std::vector<std::string> copies;
+  for (const CopyInfo& info : residency_->List(model)) {
+    if (info.state != ResidencyState::kResident || info.superseded) continue;
+    copies.push_back(info.device + (info.host_copy ? " (host copy)" : ""));
+  }
+  return copies;
 }
 
 std::vector<std::string> ResidencyWorld::ResidentModels() const {
   std::vector<std::string> models;
-  for (const GenerationInfo& info : residency_->List()) {
+  for (const CopyInfo& info : residency_->List()) {
     if (info.state == ResidencyState::kResident && !info.superseded) models.push_back(info.model);
   }
   return models;

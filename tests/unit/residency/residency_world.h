@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -60,6 +61,11 @@ struct WorldOptions {
   uint32_t queue_max = 8;
   ReadEngine engine = ReadEngine::kPread;
   std::shared_ptr<Device> device = {};  // the host's if null
+  // More devices, each with its budget; the last of all is the default device.
+  std::vector<std::pair<std::shared_ptr<Device>, uint64_t>> more_devices = {};
+  bool demote = true;
+  std::vector<Pin> pins = {};
+  LastUses last_uses = {};
 };
 
 // A Residency with its threads on real files. Thread-compatible.
@@ -78,8 +84,10 @@ class ResidencyWorld {
   StageSnapshot Stage(const StageRequest& request);
   StageSnapshot StageModel(const std::string& model) { return Stage({.model = model}); }
 
-  // Whether `model` is resident with the bytes of `seed`.
-  bool Holds(const std::string& model, uint64_t seed);
+  // Whether `model` is resident with the bytes of `seed`, on `device` or where Acquire() looks.
+  bool Holds(const std::string& model, uint64_t seed, const std::string& device = "");
+  // "device" or "device (host copy)" for each resident copy that is not superseded.
+  std::vector<std::string> CopiesOf(const std::string& model) const;
   uint64_t used_bytes() const { return residency_->Usage().front().used_bytes; }
   // Models that are resident and not superseded, sorted.
   std::vector<std::string> ResidentModels() const;

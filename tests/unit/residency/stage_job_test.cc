@@ -14,6 +14,11 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+std::shared_ptr<const CopyHold> HoldOn(const std::shared_ptr<const CopyContent>& content) {
+  return std::make_shared<CopyHold>(HeldCopy{.content = content, .allocation = nullptr},
+                                    [](CopyId) {});
+}
+
 class StageJobTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -32,19 +37,19 @@ class StageJobTest : public ::testing::Test {
   }
 
   FakeClock clock_;
-  StageJob job_{JobId(7), "a", "host"};
+  StageJob job_{JobId(7), {.ref = {.model = "a"}, .devices = {"host"}}};
   std::vector<StageSnapshot> seen_;
 };
 
 TEST_F(StageJobTest, ObserverSeesTheStateNowAndEachChange) {
   StartReading();
   job_.EnterPhase(StagePhase::kPublishing, clock_.Now());
-  const auto content = std::make_shared<GenerationContent>();
-  EXPECT_TRUE(job_.Finish(content, false, {}));
+  const auto content = std::make_shared<CopyContent>();
+  EXPECT_TRUE(job_.Finish({HoldOn(content)}, false, {}));
   EXPECT_THAT(Phases(),
               ElementsAre(StagePhase::kQueued, StagePhase::kPlanning, StagePhase::kReading,
                           StagePhase::kPublishing, StagePhase::kDone));
-  EXPECT_EQ(seen_.back().content, content);
+  EXPECT_THAT(seen_.back().contents, ElementsAre(content));
   EXPECT_EQ(seen_.back().job, JobId(7));
   EXPECT_TRUE(seen_.back().final());
 }
@@ -96,7 +101,7 @@ TEST_F(StageJobTest, LastToLeaveCancels) {
 TEST_F(StageJobTest, NobodyJoinsWhatIsCancelledOrOver) {
   job_.Cancel();
   EXPECT_FALSE(job_.Join({}));
-  StageJob over(JobId(8), "a", "host");
+  StageJob over(JobId(8), {.ref = {.model = "a"}, .devices = {"host"}});
   ASSERT_TRUE(over.Join({}));
   over.Fail(absl::DataLossError("bad"));
   EXPECT_FALSE(over.Join({}));
@@ -123,7 +128,8 @@ TEST_F(StageJobTest, WishesAddUp) {
 
 // Whoever joins at the last moment gets what it asked for, or the job is not done yet.
 TEST_F(StageJobTest, FinishesOnlyWithEveryWishMet) {
-  const auto content = std::make_shared<GenerationContent>();
+  const std::vector<std::shared_ptr<const CopyHold>> content = {
+      HoldOn(std::make_shared<CopyContent>())};
   EXPECT_TRUE(job_.Join({.pin = true}));
   EXPECT_FALSE(job_.Finish(content, true, {}));
   EXPECT_FALSE(job_.snapshot().final());
@@ -151,7 +157,7 @@ TEST_F(StageJobTest, JoinersAndTheEndMayRace) {
   StartReading();
   for (uint64_t bytes = 0; bytes < 500; ++bytes) job_.SetBytesDone(bytes, clock_.Now());
   job_.EnterPhase(StagePhase::kPublishing, clock_.Now());
-  EXPECT_TRUE(job_.Finish(nullptr, false, {}));
+  EXPECT_TRUE(job_.Finish({}, false, {}));
   for (std::thread& caller : callers) caller.join();
   EXPECT_FALSE(job_.cancelled());
 }

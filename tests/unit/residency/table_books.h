@@ -30,22 +30,50 @@ class TableBooks {
 
   absl::Time now() { return now_ += absl::Seconds(1); }
 
-  std::vector<Doomed> Publish(GenerationId id, const std::string& model, const std::string& device,
-                              std::vector<FileIdentity> identities = {}, bool pin = false) {
-    auto content = std::make_shared<GenerationContent>();
-    content->id = id;
+  static StageClaim Claim(const std::string& model, const std::string& device, uint64_t bytes) {
+    StageClaim claim;
+    claim.model = model;
+    claim.places = {{.device = device, .bytes = bytes}};
+    return claim;
+  }
+  absl::StatusOr<Admission> Admit(const std::string& model, const std::string& device,
+                                  uint64_t bytes) {
+    return table_.Admit(Claim(model, device, bytes));
+  }
+  static std::shared_ptr<CopyContent> Content(const Admission& admission, size_t index,
+                                              const std::string& model, const std::string& device,
+                                              std::vector<FileIdentity> identities = {}) {
+    auto content = std::make_shared<CopyContent>();
+    content->id = admission.generation;
+    content->copy = admission.copies[index];
     content->model = model;
     content->device.id = device;
     content->identities = std::move(identities);
-    return table_.Publish(id, std::move(content), std::make_shared<EmptyAllocation>(), pin, now());
+    return content;
   }
-  // Admit, which must need no victims, Publish, and free what that superseded.
-  GenerationId Stage(const std::string& model, const std::string& device, uint64_t bytes,
-                     std::vector<FileIdentity> identities = {}) {
-    const auto admission = table_.Admit(model, device, bytes);
-    WEIGHTD_CHECK(admission.ok() && admission->id.valid());
-    Free(Publish(admission->id, model, device, std::move(identities)));
-    return admission->id;
+  // Publishes the admission's only copy and gives its hold back.
+  std::vector<Doomed> Publish(const Admission& admission, const std::string& model,
+                              const std::string& device, std::vector<FileIdentity> identities = {},
+                              bool pin = false) {
+    const CopyId id = admission.copies.front();
+    PublishResult result =
+        table_.Publish({{.id = id,
+                         .content = Content(admission, 0, model, device, std::move(identities)),
+                         .allocation = std::make_shared<EmptyAllocation>()}},
+                       pin, now());
+    for (Doomed& one : table_.Unhold(id)) result.doomed.push_back(std::move(one));
+    return std::move(result.doomed);
+  }
+  // Admits, which must need no victims, publishes, and frees what that superseded.
+  Admission Stage(const StageClaim& claim, std::vector<FileIdentity> identities = {}) {
+    auto admission = table_.Admit(claim);
+    WEIGHTD_CHECK(admission.ok() && admission->admitted);
+    Free(Publish(*admission, claim.model, claim.places.front().device, std::move(identities)));
+    return *std::move(admission);
+  }
+  CopyId Stage(const std::string& model, const std::string& device, uint64_t bytes,
+               std::vector<FileIdentity> identities = {}) {
+    return Stage(Claim(model, device, bytes), std::move(identities)).copies.front();
   }
   // Frees, and says whose memory it was.
   std::vector<std::string> Free(std::vector<Doomed> doomed) {
@@ -53,14 +81,15 @@ class TableBooks {
     for (Doomed& one : doomed) {
       models.push_back(one.info.model);
       one.allocation.reset();
-      table_.Freed(one.info.id);
+      if (one.may_demote) table_.DemotionEnded(one.info.copy);
+      table_.Freed(one.info.copy);
     }
     return models;
   }
   void Lease(const std::string& model, const std::string& device = "") {
-    const auto held = table_.Acquire(model, device, "", now());
+    const auto held = table_.Acquire({.model = model}, device, now());
     WEIGHTD_CHECK(held.ok());
-    leases_[{model, device}].push_back(held->content->id);
+    leases_[{model, device}].push_back(held->content->copy);
   }
   void EndLease(const std::string& model, const std::string& device = "") {
     auto& held = leases_[{model, device}];
@@ -70,7 +99,7 @@ class TableBooks {
   }
   std::vector<std::string> Resident() const {
     std::vector<std::string> models;
-    for (const GenerationInfo& info : table_.List()) {
+    for (const CopyInfo& info : table_.List()) {
       if (info.state == ResidencyState::kResident && !info.superseded) models.push_back(info.model);
     }
     return models;
@@ -79,7 +108,7 @@ class TableBooks {
  private:
   ResidencyTable& table_;
   absl::Time now_ = absl::FromUnixSeconds(1'700'000'000);
-  std::map<std::pair<std::string, std::string>, std::vector<GenerationId>> leases_;
+  std::map<std::pair<std::string, std::string>, std::vector<CopyId>> leases_;
 };
 
 }  // namespace weightd::testing

@@ -26,7 +26,7 @@ TEST(ProtoConvertTest, TimesKeepNanoseconds) {
 }
 
 TEST(ProtoConvertTest, StagingGenerationHasNoTimes) {
-  GenerationInfo info;
+  CopyInfo info;
   info.id = GenerationId(3);
   info.state = ResidencyState::kStaging;
   info.allocated_bytes = 10;

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "common/align.h"
+#include "daemon/staging/copy_run.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/device/memory_device.h"
 #include "tests/support/storage/memory_read_queue.h"
@@ -37,12 +38,11 @@ class Way {
     input.manifest = &manifest_;
     input.files = files_;
     input.layout = &layout_;
-    input.device = &device_;
-    input.destination = allocation_.get();
+    input.targets = {{.device = &device_, .destination = allocation_.get()}};
     input.cancelled = &cancelled_;
     input.bytes_per_second_max = bytes_per_second_max;
     input.on_progress = [this](uint64_t bytes) { bytes_done_ = bytes; };
-    return std::make_unique<Transfer>(input, kBlockBytes, pool, *device_.CreateCopyQueue());
+    return std::make_unique<Transfer>(input, kBlockBytes, pool, *MakeCopyQueues(input.targets));
   }
   uint64_t bytes_done() const { return bytes_done_; }
 

@@ -60,8 +60,8 @@ TEST(StagerTest, PinsItsBuffersForEachDeviceWhileItLives) {
                          Stager::Create(SmallOptions(ReadEngine::kPread), {&one, &two}));
     EXPECT_EQ(stager->engine(), ReadEngine::kPread);
     EXPECT_EQ(stager->pool_bytes(), 8 * kMiB);  // two devices' two blocks
-    EXPECT_EQ(one.registered_count(), 1);
-    EXPECT_EQ(two.registered_count(), 1);
+    EXPECT_EQ(one.registered_count(), 2);       // of both pools: a stage may go to both devices
+    EXPECT_EQ(two.registered_count(), 2);
   }
   EXPECT_EQ(one.registered_count(), 0);
   EXPECT_EQ(two.registered_count(), 0);
@@ -106,8 +106,7 @@ absl::StatusOr<Staged> Stage(Stager& stager, Device& device, std::shared_ptr<Fil
   input.manifest = &manifest;
   input.files = files;
   input.layout = &layout;
-  input.device = &device;
-  input.destination = allocation.get();
+  input.targets = {{.device = &device, .destination = allocation.get()}};
   input.cancelled = &cancelled;
   Staged staged;
   ASSIGN_OR_RETURN(staged.outcome, stager.Run(input));

@@ -70,8 +70,7 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
   input.manifest = &manifest_;
   input.files = files_;
   input.layout = &layout_;
-  input.device = &device_;
-  input.destination = allocation_.get();
+  input.targets = {{.device = &device_, .destination = allocation_.get()}};
   input.cancelled = &cancelled_;
   input.on_progress = [this](uint64_t bytes) {
     progress_.push_back(bytes);

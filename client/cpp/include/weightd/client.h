@@ -30,7 +30,8 @@
 //   if (weight != nullptr) UseRows(weight->data, weight->shape[0], weight->strides[0]);
 //   // The end of `mapping` unmaps the memory and gives the lease back.
 //
-// A model has to be resident first (`weightctl stage MODEL --wait`); Attach does not read files.
+// A model has to be resident first (`weightctl stage MODEL --wait`), or Attach is told to wait
+// while the daemon stages it (AttachOptions::policy). Attach itself reads no file.
 //
 // Threads: Attach may run on any number of threads at once. All const members of a Mapping may be
 // called from any thread; moving, assigning and destroying one needs that no other thread uses it.
@@ -113,6 +114,9 @@ struct Notice {
     // The daemon shuts down. Host memory stays valid in this process; CUDA memory has to be let go
     // before `deadline`.
     kDraining,
+    // An operator evicts the model by force: the lease ends at `deadline` (kLeaseLost follows). Let
+    // the mapping go before.
+    kRevoking,
     // The lease is lost (the daemon ended or dropped it): `status` says why. Last notice of a
     // Mapping. Host memory stays valid as long as the Mapping; CUDA memory must not be used any
     // more.
@@ -120,21 +124,31 @@ struct Notice {
   };
   Kind kind = Kind::kLeaseLost;
   std::uint64_t generation_id = 0;                   // only kSuperseded
-  std::chrono::system_clock::time_point deadline{};  // only kDraining
+  std::chrono::system_clock::time_point deadline{};  // only kDraining and kRevoking
   Status status{};                                   // only kLeaseLost
+};
+
+// What to do about a model that is not resident.
+enum class AttachPolicy {
+  kRequire,  // refuse: FAILED_PRECONDITION/MODEL_NOT_RESIDENT
+  kWait,     // have it staged, and wait
 };
 
 struct AttachOptions {
   // Directory of the daemon's sockets. Empty: $WEIGHTD_SOCKET_DIR, else /run/weightd for root,
   // else $XDG_RUNTIME_DIR/weightd, else /tmp/weightd-<uid>.
   std::string socket_dir{};
-  // "host", a GPU's UUID, or empty: where the model is resident.
+  // "host", a GPU's UUID, or empty: the daemon's default device, or where the model is resident if
+  // it has none. A model that is resident elsewhere is copied to that device first.
   std::string device{};
   // Free text that `weightctl leases` shows, e.g. the engine's name; at most 64 bytes.
   std::string client_name{};
   // For connecting and for everything the daemon has to send; above 0. Opening CUDA memory comes on
   // top, since the driver cannot be interrupted.
   std::chrono::milliseconds timeout{10'000};
+  AttachPolicy policy{AttachPolicy::kRequire};
+  // How long the daemon may stage or copy the model before; above 0, at most a day.
+  std::chrono::milliseconds wait_timeout{600'000};
   // Called for each notice, one at a time, on a thread of gRPC; may run before Attach returns. It
   // must not block, throw, or destroy or move the Mapping. Empty: notices are dropped.
   std::function<void(const Notice&)> on_notice{};
@@ -182,8 +196,9 @@ class WEIGHTD_CLIENT_EXPORT Mapping {
   std::unique_ptr<Impl> impl_;
 };
 
-// Leases a resident model and maps it. Blocks until everything is mapped, at most
-// `options.timeout` plus the driver's own time. Each call is a lease of its own.
+// Leases a model and maps it. `model` is a name, `name@generation` or `name@revision`. Blocks until
+// everything is mapped, at most `options.timeout` plus the driver's own time, and `wait_timeout`
+// where the model must be staged or copied first. Each call is a lease of its own.
 //
 // Errors, as code/reason:
 //   UNAVAILABLE/UNREACHABLE                no daemon answers; the message says which way
@@ -194,6 +209,8 @@ class WEIGHTD_CLIENT_EXPORT Mapping {
 //   FAILED_PRECONDITION/HANDLE_UNUSABLE    the memory cannot be opened from this process
 //   RESOURCE_EXHAUSTED/LIMIT_EXCEEDED      too many leases
 //   UNAVAILABLE/DRAINING                   the daemon shuts down
+//   DEADLINE_EXCEEDED/WAIT_TIMEOUT         not resident after `options.wait_timeout`
+//   RESOURCE_EXHAUSTED/BUDGET_EXCEEDED     it does not fit; the message has the numbers
 //   DEADLINE_EXCEEDED                      `options.timeout` passed
 //   INVALID_ARGUMENT                       an option is out of its range
 //   INTERNAL                               the daemon sent something inconsistent; nothing is

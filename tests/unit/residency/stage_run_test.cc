@@ -1,6 +1,6 @@
 // One job's body on files, reads and a device in memory: the faults that real ones do not give.
 
-#include "daemon/residency/stage_runner.h"
+#include "daemon/residency/stage_run.h"
 
 #include <cerrno>
 #include <thread>
@@ -49,7 +49,7 @@ class HangingQueue final : public ReadQueue {
   absl::Notification& answers_;
 };
 
-class StageRunnerTest : public ::testing::Test {
+class StageRunTest : public ::testing::Test {
  protected:
   void SetUp() override {
     volume_->AddFile("a.safetensors", FileBytes());
@@ -83,59 +83,75 @@ class StageRunnerTest : public ::testing::Test {
     EXPECT_THAT(device_.violations(), IsEmpty());
   }
 
+  void RunJob(Stager& stager) { StageRun(context_, job_).Run(stager); }
+
   FakeClock clock_;
   EventLog events_{clock_, nullptr};
   std::shared_ptr<MemoryVolume> volume_ = std::make_shared<MemoryVolume>();
   Catalog catalog_{{volume_}, CatalogOptions{.header_threads = 1}};
-  MemoryDevice device_{MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost}};
-  ResidencyTable table_{{{"host", DeviceKind::kHost, uint64_t{64} << 20}}};
+  std::shared_ptr<MemoryDevice> host_ = std::make_shared<MemoryDevice>(
+      MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
+  MemoryDevice& device_ = *host_;
+  std::vector<std::shared_ptr<Device>> devices_ = {host_};
+  ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, uint64_t{64} << 20}}}};
+  Evictor evictor_{table_, devices_, events_, clock_};
   ReportLog reports_;
-  StageRunner runner_{catalog_, table_, events_, reports_, clock_};
-  StageJob job_{JobId(1), "a", "host"};
+  LastUses last_uses_;
+  StageContext context_{.catalog = catalog_,
+                        .table = table_,
+                        .evictor = evictor_,
+                        .devices = devices_,
+                        .events = events_,
+                        .reports = reports_,
+                        .clock = clock_,
+                        .last_uses = last_uses_,
+                        .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
+                        .on_superseded = [](const CopyInfo&, GenerationId) {}};
+  StageJob job_{JobId(1), {.ref = {.model = "a"}, .devices = {"host"}}};
   std::unique_ptr<absl::Notification> answers_;
 };
 
-TEST_F(StageRunnerTest, PublishesWhatItRead) {
+TEST_F(StageRunTest, PublishesWhatItRead) {
   auto stager = MakeStager({});
-  std::vector<GenerationId> published;
-  runner_.set_publish_listener(
-      [&](const GenerationContent& content) { published.push_back(content.id); });
-  runner_.Run(job_, device_, *stager);
+  RunJob(*stager);
   const StageSnapshot snapshot = job_.snapshot();
   ASSERT_OK(snapshot.status);
-  EXPECT_THAT(published, ::testing::ElementsAre(snapshot.content->id));
-  EXPECT_THAT(table_.List(), SizeIs(1));
-  EXPECT_EQ(snapshot.content->root, "/memory");
+  ASSERT_THAT(snapshot.contents, SizeIs(1));
+  const CopyContent& content = *snapshot.contents[0];
+  ASSERT_THAT(table_.List(), SizeIs(1));
+  EXPECT_EQ(table_.List()[0].hold_count, 0);
+  EXPECT_EQ(content.root, "/memory");
   ASSERT_THAT(reports_.List(), SizeIs(1));
   const StageRecord record = reports_.List().front();
-  EXPECT_EQ(record.generation, snapshot.content->id);
+  EXPECT_EQ(record.generation, content.id);
   EXPECT_EQ(record.report.bytes_read(), kTensorBytes);
-  EXPECT_THAT(snapshot.content->identities, SizeIs(1));
+  EXPECT_EQ(record.report.source, kVolumeSource);
+  EXPECT_THAT(content.identities, SizeIs(1));
 }
 
-TEST_F(StageRunnerTest, ReadErrorLeavesNothing) {
+TEST_F(StageRunTest, ReadErrorLeavesNothing) {
   MemoryReadQueueOptions reads;
   reads.faults[3].error = EIO;
   auto stager = MakeStager(reads);
-  runner_.Run(job_, device_, *stager);
+  RunJob(*stager);
   EXPECT_THAT(job_.snapshot().status, AllOf(StatusIs(absl::StatusCode::kDataLoss,
                                                      HasSubstr("stage a: read a.safetensors at")),
                                             ReasonIs(Reason::kReadFailed, _)));
   ExpectNothingLeft();
 }
 
-TEST_F(StageRunnerTest, HeaderThatCannotBeReadLeavesNothing) {
+TEST_F(StageRunTest, HeaderThatCannotBeReadLeavesNothing) {
   volume_->FailReads("a.safetensors", EIO);
   auto stager = MakeStager({});
-  runner_.Run(job_, device_, *stager);
+  RunJob(*stager);
   EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kReadFailed, _));
   ExpectNothingLeft();
 }
 
-TEST_F(StageRunnerTest, CancelledJobDoesNothing) {
+TEST_F(StageRunTest, CancelledJobDoesNothing) {
   auto stager = MakeStager({});
   job_.Cancel();
-  runner_.Run(job_, device_, *stager);
+  RunJob(*stager);
   EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kCancelled, _));
   ExpectNothingLeft();
   ASSERT_THAT(reports_.List(), SizeIs(1));
@@ -155,11 +171,11 @@ TEST(ReportLogTest, KeepsTheLastAndGivesTheNewestFirst) {
   EXPECT_EQ(records.back().report.job, JobId(4));
 }
 
-TEST_F(StageRunnerTest, BrokenQueueLeavesNothing) {
+TEST_F(StageRunTest, BrokenQueueLeavesNothing) {
   QueueFaults faults;
   faults.break_after = 1;
   auto stager = MakeStager({}, faults);
-  runner_.Run(job_, device_, *stager);
+  RunJob(*stager);
   EXPECT_THAT(job_.snapshot().status,
               StatusIs(absl::StatusCode::kUnavailable, "stage a: read queue broken by the test"));
   ExpectNothingLeft();
@@ -167,7 +183,7 @@ TEST_F(StageRunnerTest, BrokenQueueLeavesNothing) {
 
 // Reads that do not end keep their memory, and its bytes in the budget; whoever waits for the job
 // is told all the same.
-TEST_F(StageRunnerTest, HangingVolumeDoesNotKeepTheCallerWaiting) {
+TEST_F(StageRunTest, HangingVolumeDoesNotKeepTheCallerWaiting) {
   MemoryReadQueueOptions reads;
   reads.faults[2].stalls = true;
   auto stager = MakeStager(reads, {}, /*hangs=*/true);
@@ -175,7 +191,7 @@ TEST_F(StageRunnerTest, HangingVolumeDoesNotKeepTheCallerWaiting) {
   job_.Observe([&](const StageSnapshot& snapshot) {
     if (snapshot.final()) failed.Notify();
   });
-  std::thread worker([&] { runner_.Run(job_, device_, *stager); });
+  std::thread worker([&] { RunJob(*stager); });
   failed.WaitForNotification();
   EXPECT_THAT(job_.snapshot().status, StatusIs(absl::StatusCode::kDeadlineExceeded, _));
   EXPECT_EQ(device_.allocation_count(), 1);

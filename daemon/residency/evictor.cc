@@ -1,0 +1,123 @@
+#include "daemon/residency/evictor.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
+
+Event CopyEvent(EventType type, const CopyInfo& info, std::string detail) {
+  Event event;
+  event.type = type;
+  event.model = info.model;
+  event.device = info.device;
+  event.generation_id = info.id.value();
+  event.bytes = info.allocated_bytes;
+  event.detail = std::move(detail);
+  return event;
+}
+
+}  // namespace
+
+Evictor::Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
+                 EventLog& events, const Clock& clock)
+    : table_(table), devices_(devices), events_(events), clock_(clock) {
+  for (const auto& device : devices_) {
+    if (device->info().kind == DeviceKind::kHost) host_ = device.get();
+  }
+}
+
+void Evictor::Free(std::vector<Doomed> doomed) { (void)FreeAndTell(std::move(doomed)); }
+
+uint64_t Evictor::FreeAndTell(std::vector<Doomed> doomed) {
+  uint64_t kept_bytes = 0;
+  for (Doomed& one : doomed) {
+    if (one.may_demote) {
+      if (Demote(one)) kept_bytes += one.info.allocated_bytes;
+      table_.DemotionEnded(one.info.copy);
+    }
+    one.allocation.reset();
+    table_.Freed(one.info.copy);
+    events_.Publish(CopyEvent(EventType::kEvicted, one.info, one.why));
+  }
+  return kept_bytes;
+}
+
+bool Evictor::Demote(const Doomed& doomed) {
+  if (host_ == nullptr || stager_ == nullptr) return false;
+  const uint64_t bytes =
+      AlignUp(doomed.info.content->layout->allocation_bytes, host_->allocation_granularity());
+  const absl::StatusOr<CopyId> copy = TakeHostBytes(doomed, bytes);
+  if (!copy.ok() || !copy->valid()) return false;
+  const absl::Status filled = FillHostCopy(doomed, *copy, bytes);
+  if (filled.ok()) {
+    events_.Publish(CopyEvent(EventType::kDemoted, doomed.info, doomed.why));
+    Free(table_.Unhold(*copy));
+    return true;
+  }
+  table_.Fail(*copy);
+  table_.Freed(*copy);
+  Event event = CopyEvent(EventType::kStageFailed, doomed.info,
+                          absl::StrCat("demote to the host tier: ", filled.message()));
+  events_.Publish(std::move(event));
+  return false;
+}
+
+// Not valid where the host tier has no room.
+absl::StatusOr<CopyId> Evictor::TakeHostBytes(const Doomed& doomed, uint64_t bytes) {
+  const CopyInfo& info = doomed.info;
+  StageClaim claim;
+  claim.model = info.model;
+  claim.revision = info.revision;
+  claim.asked_revision = info.asked_revision;
+  claim.job = info.job;
+  claim.generation = info.id;
+  claim.places = {{.device = host_->info().id, .bytes = bytes, .host_copy = true}};
+  claim.used_before = info.last_use;
+  while (true) {
+    ASSIGN_OR_RETURN(Admission admission, table_.Admit(claim));
+    if (admission.admitted) return admission.copies.front();
+    if (admission.victims.empty()) table_.AwaitChange(admission, kChangeWait);
+    Free(std::move(admission.victims));
+  }
+}
+
+absl::Status Evictor::FillHostCopy(const Doomed& doomed, CopyId copy, uint64_t bytes) {
+  static const std::atomic<bool> kNeverCancelled = false;
+  const CopyContent& from = *doomed.info.content;
+  ASSIGN_OR_RETURN(std::shared_ptr<Allocation> allocation, host_->Allocate(bytes));
+  CopyInput input;
+  input.from = doomed.allocation.get();
+  for (const auto& device : devices_) {
+    if (device->info().id == doomed.info.device) input.from_device = device.get();
+  }
+  input.targets = {{.device = host_, .destination = allocation.get()}};
+  input.bytes = from.layout->allocation_bytes;
+  input.cancelled = &kNeverCancelled;
+  ASSIGN_OR_RETURN(const CopyOutcome outcome, stager_->Copy(input));
+  RETURN_IF_ERROR(allocation->Seal());
+
+  auto content = std::make_shared<CopyContent>(from);
+  content->copy = copy;
+  content->device = host_->info();
+  content->allocated_bytes = allocation->bytes();
+  content->resident_time = clock_.Now();
+  content->report = {};
+  content->report.job = doomed.info.job;
+  content->report.source = doomed.info.device;
+  content->report.copied_bytes = outcome.bytes;
+  content->report.copy_time = outcome.copy_time;
+  PublishResult published = table_.Publish(
+      {{.id = copy, .content = std::move(content), .allocation = std::move(allocation)}},
+      /*pin=*/false, doomed.info.last_use);
+  Free(std::move(published.doomed));
+  return absl::OkStatus();
+}
+
+}  // namespace weightd

@@ -1,0 +1,179 @@
+#include "daemon/residency/saved_state.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "common/unique_fd.h"
+#include "daemon/catalog/catalog.h"
+
+namespace weightd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFormat = 1;
+constexpr uint64_t kFileBytesMax = 4 * kMiB;
+
+absl::Status Invalid(absl::string_view what) {
+  return absl::DataLossError(absl::StrCat("state: ", what));
+}
+
+// The member's text, which may be missing: then it is empty.
+absl::StatusOr<std::string> Text(const Json& object, const char* member) {
+  const auto found = object.find(member);
+  if (found == object.end()) return std::string();
+  if (!found->is_string()) return Invalid(absl::StrCat(member, " is no string"));
+  return found->get<std::string>();
+}
+
+absl::StatusOr<std::vector<Json>> Entries(const Json& document, const char* member) {
+  const auto found = document.find(member);
+  if (found == document.end()) return std::vector<Json>();
+  if (!found->is_array() || found->size() > kSavedMax) {
+    return Invalid(absl::StrCat(member, " is no list of at most ", kSavedMax));
+  }
+  for (const Json& entry : *found) {
+    if (!entry.is_object()) return Invalid(absl::StrCat(member, " holds what is no object"));
+  }
+  return std::vector<Json>(found->begin(), found->end());
+}
+
+absl::StatusOr<Pin> ParsePin(const Json& entry) {
+  Pin pin;
+  ASSIGN_OR_RETURN(pin.model, Text(entry, "model"));
+  ASSIGN_OR_RETURN(pin.asked_revision, Text(entry, "revision"));
+  ASSIGN_OR_RETURN(pin.device, Text(entry, "device"));
+  if (!ValidateModelName(pin.model).ok() || pin.device.empty())
+    return Invalid("a pin names nothing");
+  return pin;
+}
+
+absl::Status ParseUse(const Json& entry, LastUses& uses) {
+  ASSIGN_OR_RETURN(const std::string model, Text(entry, "model"));
+  ASSIGN_OR_RETURN(const std::string device, Text(entry, "device"));
+  const auto time = entry.find("time_ns");
+  if (time == entry.end() || !time->is_number_integer()) return Invalid("a use has no time_ns");
+  if (!ValidateModelName(model).ok() || device.empty()) return Invalid("a use names nothing");
+  uses[{model, device}] = absl::FromUnixNanos(time->get<int64_t>());
+  return absl::OkStatus();
+}
+
+absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return PosixError(errno, absl::StrCat("write ", path));
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  if (::fsync(fd) != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
+  return absl::OkStatus();
+}
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// The rename itself must reach the disk.
+absl::Status SyncDirectory(const std::string& directory) {
+  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) {
+    return PosixError(errno, absl::StrCat("write ", directory, " to the disk"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string FormatSavedState(const SavedState& state) {
+  Json pins = Json::array();
+  for (const Pin& pin : state.pins) {
+    if (pins.size() == kSavedMax) break;
+    pins.push_back(
+        {{"model", pin.model}, {"revision", pin.asked_revision}, {"device", pin.device}});
+  }
+  std::vector<std::pair<absl::Time, std::pair<std::string, std::string>>> latest;
+  for (const auto& [where, time] : state.last_uses) latest.push_back({time, where});
+  std::sort(latest.rbegin(), latest.rend());
+  if (latest.size() > kSavedMax) latest.resize(kSavedMax);
+  Json uses = Json::array();
+  for (const auto& [time, where] : latest) {
+    uses.push_back(
+        {{"model", where.first}, {"device", where.second}, {"time_ns", absl::ToUnixNanos(time)}});
+  }
+  const Json document = {
+      {"format", kFormat}, {"pins", std::move(pins)}, {"last_uses", std::move(uses)}};
+  return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+absl::StatusOr<SavedState> ParseSavedState(absl::string_view text) {
+  const Json document = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded() || !document.is_object()) return Invalid("no JSON object");
+  const auto format = document.find("format");
+  if (format == document.end() || !format->is_number_integer()) return Invalid("it has no format");
+  if (*format != kFormat) {
+    return Invalid(absl::StrCat("format ", format->dump(), ", this daemon knows ", kFormat));
+  }
+  SavedState state;
+  ASSIGN_OR_RETURN(const std::vector<Json> pins, Entries(document, "pins"));
+  for (const Json& entry : pins) {
+    ASSIGN_OR_RETURN(Pin pin, ParsePin(entry));
+    state.pins.push_back(std::move(pin));
+  }
+  ASSIGN_OR_RETURN(const std::vector<Json> uses, Entries(document, "last_uses"));
+  for (const Json& entry : uses) RETURN_IF_ERROR(ParseUse(entry, state.last_uses));
+  return state;
+}
+
+absl::StatusOr<SavedState> LoadSavedState(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid() && errno == ENOENT) return SavedState();
+  if (!fd.valid()) return PosixError(errno, absl::StrCat("open ", path));
+  std::string text(kFileBytesMax + 1, '\0');
+  size_t bytes = 0;
+  while (bytes < text.size()) {
+    const ssize_t got = ::read(fd.get(), text.data() + bytes, text.size() - bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return PosixError(errno, absl::StrCat("read ", path));
+    if (got == 0) break;
+    bytes += static_cast<size_t>(got);
+  }
+  if (bytes > kFileBytesMax) return Invalid(absl::StrCat(path, " is above 4 MiB"));
+  text.resize(bytes);
+  absl::StatusOr<SavedState> state = ParseSavedState(text);
+  return state.ok() ? state : Annotate(state.status(), path);
+}
+
+absl::Status StoreSavedState(const std::string& path, const SavedState& state) {
+  const std::string directory = DirectoryOf(path);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return PosixError(errno, absl::StrCat("make ", directory));
+  }
+  // One name, so that what a crash leaves is written over the next time.
+  const std::string temporary = path + ".new";
+  const UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) return PosixError(errno, absl::StrCat("open ", temporary));
+  absl::Status stored = WriteWhole(fd.get(), FormatSavedState(state), temporary);
+  if (stored.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    stored = PosixError(errno, absl::StrCat("rename ", temporary));
+  }
+  if (!stored.ok()) {
+    (void)::unlink(temporary.c_str());
+    return stored;
+  }
+  return SyncDirectory(directory);
+}
+
+}  // namespace weightd

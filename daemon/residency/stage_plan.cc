@@ -1,0 +1,56 @@
+#include "daemon/residency/stage_plan.h"
+
+#include <utility>
+
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+void SetSource(HeldCopy held, const StageContext& context, StagePlan& plan) {
+  plan.source = std::make_unique<CopyHold>(std::move(held), context.unhold);
+  plan.identities = plan.source->content().identities;
+  plan.revision = plan.source->content().revision;
+}
+
+absl::Status OpenFiles(const StageContext& context, const StageTask& task, StagePlan& plan) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                   context.catalog.Find(task.ref.model, task.ref.revision));
+  ASSIGN_OR_RETURN(plan.opened, context.catalog.Open(checkpoint));
+  for (const auto& file : plan.opened->files) plan.identities.push_back(file->identity());
+  plan.revision = plan.opened->checkpoint.revision;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, const StageJob& job) {
+  const StageTask& task = job.task();
+  StagePlan plan;
+  plan.made_time = context.clock.Now();
+  plan.asked_revision = task.ref.revision;
+  if (task.source != StageSource::kVolume || task.ref.generation.has_value()) {
+    absl::StatusOr<HeldCopy> held = context.table.HoldAny(task.ref);
+    const bool volume_will_do =
+        task.source != StageSource::kResident && !task.ref.generation.has_value();
+    if (!held.ok() && !volume_will_do) return held.status();
+    if (held.ok()) {
+      SetSource(*std::move(held), context, plan);
+      return plan;
+    }
+  }
+  RETURN_IF_ERROR(OpenFiles(context, task, plan));
+  if (!job.wishes().restage) {
+    HeldCopy held = context.table.HoldIdentical(task.ref.model, plan.identities);
+    if (held.content != nullptr) {
+      plan.opened.reset();
+      SetSource(std::move(held), context, plan);
+    }
+  }
+  const absl::Time now = context.clock.Now();
+  plan.plan_time = now - plan.made_time;
+  plan.made_time = now;
+  return plan;
+}
+
+}  // namespace weightd

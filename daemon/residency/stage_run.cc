@@ -1,0 +1,284 @@
+#include "daemon/residency/stage_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/align.h"
+#include "common/check.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+// How long to wait for memory that others give back before looking for a cancel.
+constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
+
+absl::Status CheckNotCancelled(const StageJob& job) {
+  if (!job.cancelled().load()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                         "cancelled: nobody waits for it any more, or the daemon drains");
+}
+
+Event JobEvent(EventType type, const StageJob& job) {
+  Event event;
+  event.type = type;
+  event.model = job.model();
+  event.device = job.devices_text();
+  event.job_id = job.id().value();
+  return event;
+}
+
+StageRecord JobRecord(const StageJob& job, absl::Time end_time) {
+  StageRecord record;
+  record.model = job.model();
+  record.devices = job.task().devices;
+  record.end_time = end_time;
+  record.report.job = job.id();
+  return record;
+}
+
+}  // namespace
+
+StageRun::StageRun(const StageContext& context, StageJob& job) : context_(context), job_(job) {
+  report_.job = job.id();
+}
+
+void StageRun::Run(Stager& stager) {
+  const absl::Status status = Stage(stager);
+  plan_ = StagePlan();
+  present_.clear();
+  // A volume that hangs told the job already.
+  if (!status.ok() && !job_.snapshot().final()) Fail(context_, job_, status);
+}
+
+void StageRun::Fail(const StageContext& context, StageJob& job, const absl::Status& status) {
+  const absl::Status annotated = Annotate(status, absl::StrCat("stage ", job.model()));
+  const auto reason = GetReason(annotated);
+  Event event = JobEvent(
+      reason == Reason::kBudgetExceeded ? EventType::kStageRefused : EventType::kStageFailed, job);
+  event.detail = std::string(annotated.message());
+  if (reason.has_value()) event.reason = std::string(ReasonName(*reason));
+  context.events.Publish(std::move(event));
+  StageRecord record = JobRecord(job, context.clock.Now());
+  record.status = annotated;
+  context.reports.Add(std::move(record));
+  job.Fail(annotated);
+}
+
+void StageRun::FailCancelled(const StageContext& context, StageJob& job) {
+  Fail(context, job, CheckNotCancelled(job));
+}
+
+absl::Status StageRun::Stage(Stager& stager) {
+  RETURN_IF_ERROR(CheckNotCancelled(job_));
+  job_.EnterPhase(StagePhase::kPlanning, context_.clock.Now());
+  context_.events.Publish(JobEvent(EventType::kStageStarted, job_));
+  ASSIGN_OR_RETURN(plan_, MakeStagePlan(context_, job_));
+  if (AnswerFromResident()) return absl::OkStatus();
+  RETURN_IF_ERROR(ChooseTargets());
+  RETURN_IF_ERROR(Admit());
+  absl::Status filled = Allocate();
+  if (filled.ok()) filled = Fill(stager);
+  if (filled.ok()) filled = Seal();
+  if (filled.ok()) filled = CheckNotCancelled(job_);
+  if (!filled.ok()) {
+    Abandon();
+    return filled;
+  }
+  Publish();
+  return absl::OkStatus();
+}
+
+void StageRun::TakePresent(const StageWishes& wishes) {
+  std::vector<std::shared_ptr<const CopyHold>> present;
+  for (const std::string& device : job_.task().devices) {
+    UseResult used = context_.table.Use({.model = job_.model(),
+                                         .asked_revision = plan_.asked_revision,
+                                         .device = device,
+                                         .identities = plan_.identities,
+                                         .pin = wishes.pin},
+                                        plan_.made_time);
+    if (used.content == nullptr) continue;
+    Settle(std::move(used.published));
+    present.push_back(std::make_shared<CopyHold>(
+        HeldCopy{.content = used.content, .allocation = nullptr}, context_.unhold));
+  }
+  present_ = std::move(present);
+}
+
+bool StageRun::AnswerFromResident() {
+  StageWishes met;
+  do {
+    met = job_.wishes();
+    if (met.restage && plan_.opened.has_value()) return false;
+    TakePresent(met);
+    if (present_.size() < job_.task().devices.size()) return false;
+    met.restage = job_.wishes().restage;
+  } while (!job_.Finish(AllHolds(), /*already_resident=*/true, met));
+  PublishDone(/*already_resident=*/true);
+  if (met.pin) PublishPinned();
+  return true;
+}
+
+Device* StageRun::HostDevice() const {
+  for (const auto& device : context_.devices) {
+    if (device->info().kind == DeviceKind::kHost) return device.get();
+  }
+  return nullptr;
+}
+
+absl::Status StageRun::ChooseTargets() {
+  for (const auto& device : context_.devices) {
+    const std::string& id = device->info().id;
+    const auto& wanted = job_.task().devices;
+    if (std::find(wanted.begin(), wanted.end(), id) == wanted.end()) continue;
+    const bool is_present = std::any_of(present_.begin(), present_.end(), [&](const auto& hold) {
+      return hold->content().device.id == id;
+    });
+    if (!is_present) targets_.push_back({.device = device.get()});
+  }
+  // Blocks go through the staging buffers of the first.
+  std::stable_partition(targets_.begin(), targets_.end(), [](const Target& target) {
+    return target.device->info().kind == DeviceKind::kCuda;
+  });
+  const bool any_gpu = targets_.front().device->info().kind == DeviceKind::kCuda;
+  Device* host = HostDevice();
+  const bool has_host =
+      host == nullptr || targets_.back().device == host ||
+      (plan_.source != nullptr && plan_.source->content().device.kind == DeviceKind::kHost);
+  if (job_.task().host_copy && any_gpu && !has_host) {
+    targets_.push_back({.device = host, .host_copy = true});
+  }
+  if (plan_.source != nullptr) {
+    manifest_ = plan_.source->content().manifest;
+    layout_ = plan_.source->content().layout;
+    return absl::OkStatus();
+  }
+  const bool host_alone = targets_.size() == 1 && !any_gpu;
+  ASSIGN_OR_RETURN(Layout layout,
+                   PlanLayout(plan_.manifest(), host_alone ? LayoutTarget::kHostMemory
+                                                           : LayoutTarget::kDeviceMemory));
+  layout_ = std::make_shared<const Layout>(std::move(layout));
+  return absl::OkStatus();
+}
+
+absl::Status StageRun::Admit() {
+  StageClaim claim;
+  claim.model = job_.model();
+  claim.revision = plan_.revision;
+  claim.asked_revision = plan_.asked_revision;
+  claim.job = job_.id();
+  if (plan_.source != nullptr) claim.generation = plan_.source->content().id;
+  for (const Target& target : targets_) {
+    claim.places.push_back(
+        {.device = target.device->info().id,
+         .bytes = AlignUp(layout_->allocation_bytes, target.device->allocation_granularity()),
+         .host_copy = target.host_copy});
+  }
+  while (true) {
+    RETURN_IF_ERROR(CheckNotCancelled(job_));
+    ASSIGN_OR_RETURN(Admission admission, context_.table.Admit(claim));
+    if (admission.admitted) {
+      generation_ = admission.generation;
+      for (size_t i = 0; i < targets_.size(); ++i) targets_[i].copy = admission.copies[i];
+      if (!targets_.back().copy.valid()) {
+        targets_.pop_back();
+        report_.fallbacks.push_back("no host copy: it does not fit into the host tier");
+      }
+      return absl::OkStatus();
+    }
+    if (admission.victims.empty()) context_.table.AwaitChange(admission, kChangeWait);
+    context_.evictor.Free(std::move(admission.victims));
+  }
+}
+
+absl::Status StageRun::Allocate() {
+  for (Target& target : targets_) {
+    ASSIGN_OR_RETURN(target.allocation, target.device->Allocate(layout_->allocation_bytes));
+  }
+  return absl::OkStatus();
+}
+
+void StageRun::Abandon() {
+  for (Target& target : targets_) {
+    target.allocation.reset();
+    context_.table.Fail(target.copy);
+    context_.table.Freed(target.copy);
+  }
+}
+
+std::vector<StageTarget> StageRun::StageTargets() const {
+  std::vector<StageTarget> targets;
+  for (const Target& target : targets_) {
+    targets.push_back({.device = target.device, .destination = target.allocation.get()});
+  }
+  return targets;
+}
+
+absl::Status StageRun::Fill(Stager& stager) {
+  job_.EnterPhase(StagePhase::kReading, context_.clock.Now());
+  report_.plan_time = plan_.plan_time;
+  return plan_.source != nullptr ? CopyResident(stager) : ReadFiles(stager);
+}
+
+absl::Status StageRun::CopyResident(Stager& stager) {
+  const CopyContent& from = plan_.source->content();
+  CopyInput input;
+  input.from = &plan_.source->allocation();
+  for (const auto& device : context_.devices) {
+    if (device->info().id == from.device.id) input.from_device = device.get();
+  }
+  input.targets = StageTargets();
+  input.bytes = layout_->allocation_bytes;
+  input.cancelled = &job_.cancelled();
+  input.on_progress = [this](uint64_t bytes) { job_.SetBytesDone(bytes, context_.clock.Now()); };
+  job_.SetTotal(input.bytes);
+  ASSIGN_OR_RETURN(const CopyOutcome outcome, stager.Copy(input));
+  report_.source = from.device.id;
+  report_.copied_bytes = outcome.bytes;
+  report_.copy_time = outcome.copy_time;
+  job_.EnterPhase(StagePhase::kPublishing, context_.clock.Now());
+  return absl::OkStatus();
+}
+
+absl::Status StageRun::ReadFiles(Stager& stager) {
+  StageInput input;
+  input.manifest = &plan_.opened->manifest;
+  input.files = plan_.opened->files;
+  input.layout = layout_.get();
+  input.targets = StageTargets();
+  input.cancelled = &job_.cancelled();
+  input.bytes_per_second_max = job_.task().bytes_per_second_max;
+  input.on_progress = [this](uint64_t bytes) { job_.SetBytesDone(bytes, context_.clock.Now()); };
+  input.on_stuck = [this](const absl::Status& status) { Fail(context_, job_, status); };
+  uint64_t total = 0;
+  for (const ShardEntry& shard : plan_.opened->manifest.shards) total += shard.data_bytes;
+  job_.SetTotal(total);
+  ASSIGN_OR_RETURN(StageOutcome outcome, stager.Run(input));
+  const absl::Time verify_start = context_.clock.Now();
+  job_.EnterPhase(StagePhase::kPublishing, verify_start);
+  RETURN_IF_ERROR(plan_.opened->CheckUnchanged());
+  report_.verify_time = context_.clock.Now() - verify_start;
+  report_.source = std::string(kVolumeSource);
+  report_.engine = std::string(ReadEngineName(outcome.engine));
+  report_.fallbacks.insert(report_.fallbacks.end(), outcome.fallbacks.begin(),
+                           outcome.fallbacks.end());
+  report_.direct_bytes = outcome.direct_bytes;
+  report_.cached_bytes = outcome.cached_bytes;
+  report_.buffered_bytes = outcome.buffered_bytes;
+  report_.tensors_moved = outcome.tensors_moved;
+  report_.read_time = outcome.read_time;
+  report_.copy_time = outcome.copy_time;
+  return absl::OkStatus();
+}
+
+absl::Status StageRun::Seal() {
+  const absl::Time start = context_.clock.Now();
+  for (const Target& target : targets_) RETURN_IF_ERROR(target.allocation->Seal());
+  report_.publish_time = context_.clock.Now() - start;
+  return absl::OkStatus();
+}
+
+}  // namespace weightd

@@ -1,0 +1,81 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_STAGE_RUN_H_
+#define WEIGHTD_DAEMON_RESIDENCY_STAGE_RUN_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/residency/stage_context.h"
+#include "daemon/residency/stage_job.h"
+#include "daemon/residency/stage_plan.h"
+#include "daemon/staging/stager.h"
+
+namespace weightd {
+
+// The body of a stage job, from a name to resident copies:
+//
+//   plan -> admit (evicting) -> allocate -> read the files, or copy a resident copy
+//        -> check that the files did not change -> seal -> publish
+//
+// What is resident already on one of the job's devices stays as it is; all others get their copy or
+// none does. Used once, by one thread.
+class StageRun {
+ public:
+  StageRun(const StageContext& context, StageJob& job);
+
+  // Runs the job to its end; the outcome is in the job, in the books and in an event.
+  void Run(Stager& stager);
+
+  // The end of a job that cannot be run: tells the job, publishes the event, keeps a record.
+  static void Fail(const StageContext& context, StageJob& job, const absl::Status& status);
+  // Likewise, of one that was cancelled while it waited.
+  static void FailCancelled(const StageContext& context, StageJob& job);
+
+ private:
+  // A copy on its way.
+  struct Target {
+    Device* device = nullptr;
+    bool host_copy = false;
+    CopyId copy = {};
+    std::shared_ptr<Allocation> allocation = {};
+  };
+
+  absl::Status Stage(Stager& stager);
+  bool AnswerFromResident();
+  void TakePresent(const StageWishes& wishes);
+  absl::Status ChooseTargets();
+  absl::Status Admit();
+  absl::Status Allocate();
+  absl::Status Fill(Stager& stager);
+  absl::Status ReadFiles(Stager& stager);
+  absl::Status CopyResident(Stager& stager);
+  absl::Status Seal();
+  void Abandon();
+  void Publish();
+  std::shared_ptr<const CopyContent> ContentOf(const Target& target,
+                                               const CopyContent& common) const;
+  CopyContent CommonContent();
+  absl::Time LastUse(const std::string& device) const;
+  void Settle(PublishResult result);
+  std::vector<std::shared_ptr<const CopyHold>> AllHolds() const;
+  void PublishDone(bool already_resident) const;
+  void PublishPinned() const;
+  std::vector<StageTarget> StageTargets() const;
+  Device* HostDevice() const;
+
+  const StageContext& context_;
+  StageJob& job_;
+  StagePlan plan_;
+  std::shared_ptr<const Manifest> manifest_;
+  std::shared_ptr<const Layout> layout_;
+  std::vector<Target> targets_;
+  GenerationId generation_;
+  std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new
+  StageReport report_;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_STAGE_RUN_H_

@@ -1,0 +1,52 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_STATE_KEEPER_H_
+#define WEIGHTD_DAEMON_RESIDENCY_STATE_KEEPER_H_
+
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "daemon/residency/saved_state.h"
+
+namespace weightd {
+
+// Stores the state when it has changed: at once where that matters, else at most once in a while,
+// and a last time at the end. On a thread of its own, so that nobody waits for the disk.
+//
+// Thread-safe.
+class StateKeeper {
+ public:
+  // `snapshot` is called on the keeper's thread. `on_failure` is told of the first of several
+  // failures in a row.
+  StateKeeper(std::string path, std::function<SavedState()> snapshot,
+              std::function<void(const absl::Status&)> on_failure,
+              absl::Duration interval = absl::Seconds(5));
+  StateKeeper(const StateKeeper&) = delete;
+  StateKeeper& operator=(const StateKeeper&) = delete;
+  ~StateKeeper();
+
+  void Changed(bool at_once);
+
+ private:
+  void Run();
+  void Store();
+
+  const std::string path_;  // these are fixed at construction
+  const std::function<SavedState()> snapshot_;
+  const std::function<void(const absl::Status&)> on_failure_;
+  const absl::Duration interval_;
+  bool failing_ = false;  // the thread's
+
+  absl::Mutex mu_;  // never held while the file is written
+  bool changed_ ABSL_GUARDED_BY(mu_) = false;
+  bool at_once_ ABSL_GUARDED_BY(mu_) = false;
+  bool stops_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_STATE_KEEPER_H_

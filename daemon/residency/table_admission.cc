@@ -1,0 +1,284 @@
+// The part of the books that gives memory out and takes it back: admission, publishing, eviction.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/check.h"
+#include "common/errors.h"
+#include "common/format_units.h"
+#include "daemon/residency/residency_table.h"
+
+namespace weightd {
+namespace {
+
+absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceUsage& usage) {
+  return ErrorWithReason(
+      absl::StatusCode::kResourceExhausted, Reason::kBudgetExceeded,
+      absl::StrCat(model, " does not fit on ", usage.budget.device, ": needs ", FormatBytes(needed),
+                   ", budget ", FormatBytes(usage.budget.bytes), ", leased ",
+                   FormatBytes(usage.leased_bytes), ", pinned ", FormatBytes(usage.pinned_bytes),
+                   ", staging ", FormatBytes(usage.staging_bytes)),
+      {{"device", usage.budget.device},
+       {"neededBytes", absl::StrCat(needed)},
+       {"budgetBytes", absl::StrCat(usage.budget.bytes)},
+       {"leasedBytes", absl::StrCat(usage.leased_bytes)},
+       {"pinnedBytes", absl::StrCat(usage.pinned_bytes)},
+       {"stagingBytes", absl::StrCat(usage.staging_bytes)}});
+}
+
+// Its memory is on its way back, and nobody can stop that.
+bool IsGoing(const CopyInfo& info) {
+  return info.state == ResidencyState::kEvicting || info.state == ResidencyState::kDemoting ||
+         info.state == ResidencyState::kFailed;
+}
+
+}  // namespace
+
+bool ResidencyTable::MayGo(const CopyInfo& info) const {
+  return info.state == ResidencyState::kResident && !info.is_held() && !IsPinned(info);
+}
+
+// Superseded content is not worth keeping, and what the host tier has already needs no copy.
+bool ResidencyTable::MayDemote(const Record& record) const {
+  if (!options_.demote || record.info.device_kind != DeviceKind::kCuda || record.info.superseded) {
+    return false;
+  }
+  const bool has_host_tier =
+      std::any_of(options_.budgets.begin(), options_.budgets.end(), [](const DeviceBudget& budget) {
+        return budget.kind == DeviceKind::kHost && budget.bytes > 0;
+      });
+  return has_host_tier && std::none_of(records_.begin(), records_.end(), [&](const auto& entry) {
+           const CopyInfo& other = entry.second.info;
+           return other.id == record.info.id && other.device_kind == DeviceKind::kHost &&
+                  !IsGoing(other);
+         });
+}
+
+Doomed ResidencyTable::Doom(Record& record, std::string why, bool demote) {
+  WEIGHTD_CHECK(!record.info.is_held());
+  const bool may_demote = demote && MayDemote(record);
+  Move(record, may_demote ? ResidencyState::kDemoting : ResidencyState::kEvicting);
+  return {.info = Told(record),
+          .allocation = std::exchange(record.allocation, nullptr),
+          .why = std::move(why),
+          .may_demote = may_demote};
+}
+
+std::vector<Doomed> ResidencyTable::DoomIfDone(Record& record) {
+  std::vector<Doomed> doomed;
+  if (record.info.is_held()) return doomed;
+  if (record.info.state == ResidencyState::kRevoking) {
+    doomed.push_back(Doom(record, "requested by force"));
+  } else if (record.info.state == ResidencyState::kResident && record.info.superseded) {
+    doomed.push_back(Doom(record, "superseded"));
+  }
+  return doomed;
+}
+
+ResidencyTable::Fit ResidencyTable::FitOf(const ClaimedPlace& place, absl::Time used_before) {
+  const DeviceBudget& budget = BudgetOf(place.device);
+  Fit fit;
+  fit.free_bytes = budget.bytes - UsageOf(budget).used_bytes;
+  uint64_t found = fit.free_bytes;
+  std::vector<Record*> order;
+  for (auto& [id, record] : records_) {
+    if (record.info.device != place.device) continue;
+    if (IsGoing(record.info)) found += record.info.allocated_bytes;
+    if (MayGo(record.info) && record.info.last_use < used_before) order.push_back(&record);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const Record* a, const Record* b) {
+    return a->info.last_use < b->info.last_use;
+  });
+  for (Record* record : order) {
+    if (found >= place.bytes) break;
+    found += record->info.allocated_bytes;
+    fit.victims.push_back(record);
+  }
+  fit.fits = found >= place.bytes;
+  return fit;
+}
+
+CopyId ResidencyTable::AddRecord(const StageClaim& claim, const ClaimedPlace& place,
+                                 GenerationId generation) {
+  const CopyId id(next_copy_++);
+  CopyInfo& info = records_[id].info;
+  info.copy = id;
+  info.id = generation;
+  info.model = claim.model;
+  info.revision = claim.revision;
+  info.asked_revision = claim.asked_revision;
+  info.device = place.device;
+  info.device_kind = BudgetOf(place.device).kind;
+  info.allocated_bytes = place.bytes;
+  info.job = claim.job;
+  info.host_copy = place.host_copy;
+  return id;
+}
+
+absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
+  absl::MutexLock lock(&mu_);
+  Admission admission;
+  admission.change_count = change_count_;
+  std::vector<Fit> fits;
+  bool fits_now = true;
+  for (const ClaimedPlace& place : claim.places) {
+    Fit fit = FitOf(place, claim.used_before);
+    if (!fit.fits && !place.host_copy) {
+      return DoesNotFit(claim.model, place.bytes, UsageOf(BudgetOf(place.device)));
+    }
+    fits_now = fits_now && (!fit.fits || place.bytes <= fit.free_bytes);
+    fits.push_back(std::move(fit));
+  }
+  if (fits_now) {
+    admission.admitted = true;
+    admission.generation =
+        claim.generation.valid() ? claim.generation : GenerationId(next_generation_++);
+    for (size_t i = 0; i < fits.size(); ++i) {
+      admission.copies.push_back(
+          fits[i].fits ? AddRecord(claim, claim.places[i], admission.generation) : CopyId());
+    }
+    return admission;
+  }
+  for (const Fit& fit : fits) {
+    if (!fit.fits) continue;
+    for (Record* victim : fit.victims) {
+      admission.victims.push_back(
+          Doom(*victim, absl::StrCat("room for ", claim.model), /*demote=*/true));
+    }
+  }
+  return admission;
+}
+
+void ResidencyTable::AwaitChange(const Admission& admission, absl::Duration timeout) const {
+  absl::MutexLock lock(&mu_);
+  const auto changed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return change_count_ != admission.change_count;
+  };
+  mu_.AwaitWithTimeout(absl::Condition(&changed), timeout);
+}
+
+void ResidencyTable::Supersede(const CopyInfo& newer, PublishResult& result) {
+  for (auto& [id, record] : records_) {
+    CopyInfo& old = record.info;
+    if (old.state != ResidencyState::kResident || old.model != newer.model) continue;
+    if (!old.asked_revision.empty() || old.id >= newer.id) continue;
+    if (old.device != newer.device && !old.host_copy) continue;
+    // Whoever holds one that was superseded before is told again.
+    old.superseded = true;
+    old.superseded_by = newer.id;
+    if (old.is_held()) {
+      result.superseded.push_back(Told(record));
+    } else {
+      result.doomed.push_back(Doom(record, "superseded"));
+    }
+  }
+}
+
+// What was replaced while it was made is not worth keeping: it goes with its holder.
+void ResidencyTable::MarkIfReplaced(Record& record) {
+  CopyInfo& info = record.info;
+  if (!info.asked_revision.empty()) return;
+  for (const auto& [id, other] : records_) {
+    const CopyInfo& newer = other.info;
+    if (newer.model != info.model || newer.id <= info.id || !newer.asked_revision.empty()) continue;
+    if (newer.state != ResidencyState::kResident || newer.superseded || newer.host_copy) continue;
+    if (newer.device != info.device && !info.host_copy) continue;
+    info.superseded = true;
+    info.superseded_by = newer.id;
+  }
+}
+
+PublishResult ResidencyTable::Publish(std::vector<StagedCopy> copies, bool pin,
+                                      absl::Time last_use) {
+  absl::MutexLock lock(&mu_);
+  PublishResult result;
+  for (StagedCopy& copy : copies) {
+    Record& record = At(copy.id);
+    Move(record, ResidencyState::kResident);
+    record.info.content = std::move(copy.content);
+    record.info.last_use = last_use;
+    record.info.hold_count = 1;
+    record.allocation = std::move(copy.allocation);
+    if (pin && !record.info.host_copy) {
+      pins_.insert({record.info.model, record.info.asked_revision, record.info.device});
+    }
+    if (record.info.asked_revision.empty() && !record.info.host_copy) {
+      Supersede(record.info, result);
+    }
+  }
+  for (const StagedCopy& copy : copies) MarkIfReplaced(At(copy.id));
+  return result;
+}
+
+void ResidencyTable::Fail(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  Move(At(id), ResidencyState::kFailed);
+}
+
+void ResidencyTable::DemotionEnded(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  Move(At(id), ResidencyState::kEvicting);
+}
+
+void ResidencyTable::Freed(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  Move(At(id), ResidencyState::kGone);
+  records_.erase(id);
+  ++change_count_;
+}
+
+absl::Status ResidencyTable::CheckMayEvict(const std::string& model, const CopyInfo& info) {
+  if (info.lease_count > 0) {
+    return ErrorWithReason(
+        absl::StatusCode::kFailedPrecondition, Reason::kModelLeased,
+        absl::StrCat(model, " is held by ", info.lease_count, " leases on ", info.device),
+        {{"leases", absl::StrCat(info.lease_count)}});
+  }
+  if (info.hold_count > 0) {
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                           absl::StrCat(model, " is being copied from ", info.device));
+  }
+  if (info.pinned) {
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                           absl::StrCat(model, " is pinned on ", info.device, "; unpin it first"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EvictPlan> ResidencyTable::Evict(const ModelRef& ref, const std::string& device,
+                                                bool force) {
+  absl::MutexLock lock(&mu_);
+  const std::vector<Record*> found = Find(ref, device);
+  if (found.empty()) return NotFound(ref, device);
+  EvictPlan plan;
+  for (Record* record : found) {
+    if (force) {
+      pins_.erase({record->info.model, record->info.asked_revision, record->info.device});
+    } else if (absl::Status refused = CheckMayEvict(ToString(ref), Told(*record)); !refused.ok()) {
+      return refused;
+    }
+  }
+  for (Record* record : found) {
+    if (record->info.is_held()) {
+      Move(*record, ResidencyState::kRevoking);
+      plan.revoking.push_back(Told(*record));
+    } else {
+      plan.doomed.push_back(Doom(*record, "requested", /*demote=*/!device.empty()));
+    }
+  }
+  return plan;
+}
+
+std::vector<Doomed> ResidencyTable::EvictAll() {
+  absl::MutexLock lock(&mu_);
+  std::vector<Doomed> doomed;
+  for (auto& [id, record] : records_) {
+    if (record.info.state == ResidencyState::kResident && !record.info.is_held()) {
+      doomed.push_back(Doom(record, "shutdown"));
+    }
+  }
+  return doomed;
+}
+
+}  // namespace weightd

@@ -1,0 +1,170 @@
+#include "daemon/staging/copy_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/storage/steady_time.h"
+
+namespace weightd {
+namespace {
+
+// How long to wait for what nothing tells of: pages that are made, buffers that others have.
+constexpr absl::Duration kShortWait = absl::Milliseconds(1);
+
+absl::Status Cancelled() {
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                         "stage: cancelled while copying");
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::unique_ptr<CopyQueue>>> MakeCopyQueues(
+    absl::Span<const StageTarget> targets) {
+  std::vector<std::unique_ptr<CopyQueue>> queues;
+  for (const StageTarget& target : targets) {
+    ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> queue, target.device->CreateCopyQueue());
+    queues.push_back(std::move(queue));
+  }
+  return queues;
+}
+
+CopyRun::CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options)
+    : input_(input), pool_(pool), options_(options) {
+  pool_.AddUser();
+}
+
+CopyRun::~CopyRun() {
+  for (const auto& [tag, flight] : in_flight_) pool_.GiveSlot(flight.slot);
+  pool_.RemoveUser();
+}
+
+bool CopyRun::HostAlone() const {
+  return input_.targets.size() == 1 &&
+         input_.targets.front().device->info().kind == DeviceKind::kHost;
+}
+
+absl::StatusOr<CopyOutcome> CopyRun::Run() {
+  const absl::Time start = SteadyNow();
+  last_progress_ = start;
+  ASSIGN_OR_RETURN(queues_, MakeCopyQueues(input_.targets));
+  const absl::Status copied = CopyBlocks();
+  const absl::Status ended = FinishCopies();
+  RETURN_IF_ERROR(copied);
+  RETURN_IF_ERROR(ended);
+  return CopyOutcome{.bytes = input_.bytes, .copy_time = SteadyNow() - start};
+}
+
+absl::Status CopyRun::CopyBlocks() {
+  for (uint64_t offset = 0; offset < input_.bytes; offset += options_.block_bytes) {
+    if (input_.cancelled->load(std::memory_order_relaxed)) return Cancelled();
+    RETURN_IF_ERROR(CopyBlock(offset, std::min(options_.block_bytes, input_.bytes - offset)));
+  }
+  return WaitFor("the last copies",
+                 [this]() -> absl::StatusOr<bool> { return in_flight_.empty(); });
+}
+
+absl::Status CopyRun::CopyBlock(uint64_t offset, uint64_t bytes) {
+  RETURN_IF_ERROR(WaitFor("pages of host memory", [&] { return PagesReady(offset + bytes); }));
+  if (HostAlone()) return CopyToHost(offset, bytes);
+  uint32_t slot = 0;
+  RETURN_IF_ERROR(WaitFor("a staging buffer", [&] { return TakeSlot(slot); }));
+  return CopyThroughBuffer(offset, bytes, slot);
+}
+
+absl::Status CopyRun::CopyToHost(uint64_t offset, uint64_t bytes) {
+  const absl::Span<std::byte> to = input_.targets.front().destination->host_memory();
+  RETURN_IF_ERROR(input_.from->CopyOut(offset, to.subspan(offset, bytes)));
+  Progress(bytes);
+  return absl::OkStatus();
+}
+
+absl::Status CopyRun::CopyThroughBuffer(uint64_t offset, uint64_t bytes, uint32_t slot) {
+  InFlight& flight = in_flight_[offset] = {.slot = slot, .bytes = bytes};
+  const absl::Span<std::byte> buffer = pool_.slot(slot).subspan(0, bytes);
+  RETURN_IF_ERROR(input_.from->CopyOut(offset, buffer));
+  for (size_t i = 0; i < queues_.size(); ++i) {
+    RETURN_IF_ERROR(queues_[i]->Submit(
+        {.to = input_.targets[i].destination, .offset = offset, .from = buffer, .tag = offset}));
+    ++flight.copies_left;
+  }
+  return PollCopies(absl::ZeroDuration());
+}
+
+absl::Status CopyRun::WaitFor(const char* what,
+                              absl::FunctionRef<absl::StatusOr<bool>()> condition) {
+  while (true) {
+    ASSIGN_OR_RETURN(const bool holds, condition());
+    if (holds) return absl::OkStatus();
+    if (input_.cancelled->load(std::memory_order_relaxed)) return Cancelled();
+    const absl::Duration waited = SteadyNow() - last_progress_;
+    if (waited >= options_.stall_timeout) {
+      return ErrorWithReason(
+          absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
+          absl::StrCat("copy from ", input_.from_device->info().id, ": no progress for ",
+                       absl::FormatDuration(waited), ", waiting for ", what));
+    }
+    if (in_flight_.empty()) {
+      absl::SleepFor(kShortWait);
+    } else {
+      RETURN_IF_ERROR(PollCopies(kShortWait));
+    }
+  }
+}
+
+absl::StatusOr<bool> CopyRun::PagesReady(uint64_t end) const {
+  for (const StageTarget& target : input_.targets) {
+    ASSIGN_OR_RETURN(const uint64_t ready, target.destination->ready_bytes());
+    if (end > ready) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<bool> CopyRun::TakeSlot(uint32_t& slot) {
+  if (slots_held_ >= pool_.share()) return false;
+  const std::optional<uint32_t> taken = pool_.TakeSlot();
+  if (!taken.has_value()) return false;
+  ++slots_held_;
+  slot = *taken;
+  return true;
+}
+
+absl::Status CopyRun::PollCopies(absl::Duration timeout) {
+  for (const auto& queue : queues_) {
+    if (queue->in_flight() == 0) continue;
+    RETURN_IF_ERROR(queue->Poll(timeout, [this](uint64_t tag) { OnCopied(tag); }));
+    timeout = absl::ZeroDuration();
+  }
+  return absl::OkStatus();
+}
+
+void CopyRun::OnCopied(uint64_t tag) {
+  const auto entry = in_flight_.find(tag);
+  last_progress_ = SteadyNow();
+  if (--entry->second.copies_left > 0) return;
+  const uint64_t bytes = entry->second.bytes;
+  pool_.GiveSlot(entry->second.slot);
+  --slots_held_;
+  in_flight_.erase(entry);
+  Progress(bytes);
+}
+
+void CopyRun::Progress(uint64_t bytes) {
+  last_progress_ = SteadyNow();
+  bytes_done_ += bytes;
+  if (input_.on_progress) input_.on_progress(bytes_done_);
+}
+
+absl::Status CopyRun::FinishCopies() {
+  absl::Status first;
+  for (const auto& queue : queues_) {
+    if (absl::Status status = queue->Finish(); !status.ok() && first.ok())
+      first = std::move(status);
+  }
+  return first;
+}
+
+}  // namespace weightd

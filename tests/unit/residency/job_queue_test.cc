@@ -1,0 +1,147 @@
+#include "daemon/residency/job_queue.h"
+
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+StageTask Task(const std::string& model, std::vector<std::string> devices = {"host"}) {
+  return {.ref = {.model = model}, .devices = std::move(devices)};
+}
+
+class JobQueueTest : public ::testing::Test {
+ protected:
+  // Each from a uid of its own.
+  StageTicket Submit(StageTask task, JobPriority priority = JobPriority::kOperator) {
+    task.uid = next_uid_++;
+    auto ticket = queue_.Submit(std::move(task), {.priority = priority});
+    EXPECT_OK(ticket);
+    return *std::move(ticket);
+  }
+  // The models in the order in which they would run one by one.
+  std::vector<std::string> RunAll() {
+    std::vector<std::string> models;
+    while (const auto job = queue_.TakeNext()) {
+      models.push_back(job->model());
+      queue_.Ended(job);
+    }
+    return models;
+  }
+
+  uint32_t next_uid_ = 1000;
+  JobQueue queue_{{.queue_max = 8, .jobs_per_uid_max = 3}};
+};
+
+TEST_F(JobQueueTest, WaitingClientsComeFirstThenOperatorsThenPreloadsThenRefreshes) {
+  Submit(Task("refresh"), JobPriority::kRefresh);
+  Submit(Task("preload"), JobPriority::kPreload);
+  Submit(Task("operator-1"), JobPriority::kOperator);
+  Submit(Task("client-1"), JobPriority::kClient);
+  Submit(Task("operator-2"), JobPriority::kOperator);
+  Submit(Task("client-2"), JobPriority::kClient);
+  EXPECT_THAT(RunAll(), ElementsAre("client-1", "client-2", "operator-1", "operator-2", "preload",
+                                    "refresh"));
+}
+
+TEST_F(JobQueueTest, ClientThatJoinsAPreloadMovesItUp) {
+  Submit(Task("a"), JobPriority::kPreload);
+  Submit(Task("b"), JobPriority::kPreload);
+  EXPECT_TRUE(Submit(Task("b"), JobPriority::kClient).joined);
+  EXPECT_THAT(RunAll(), ElementsAre("b", "a"));
+}
+
+TEST_F(JobQueueTest, JobsSayHowManyAreBeforeThem) {
+  const StageTicket first = Submit(Task("a"), JobPriority::kPreload);
+  const StageTicket second = Submit(Task("b"), JobPriority::kClient);
+  EXPECT_EQ(first.job->snapshot().jobs_ahead, 1);
+  EXPECT_EQ(second.job->snapshot().jobs_ahead, 0);
+  const auto running = queue_.TakeNext();
+  EXPECT_EQ(running, second.job);
+  EXPECT_EQ(first.job->snapshot().jobs_ahead, 1);
+}
+
+TEST_F(JobQueueTest, JobsForOneModelAndDeviceRunOneAfterAnother) {
+  Submit(Task("a", {"GPU-0"}));
+  Submit(Task("a", {"GPU-0", "GPU-1"}));
+  Submit(Task("a", {"GPU-2"}));
+  const auto first = queue_.TakeNext();
+  const auto second = queue_.TakeNext();
+  EXPECT_THAT(second->task().devices, ElementsAre("GPU-2"));
+  EXPECT_FALSE(queue_.HasNext());
+  EXPECT_EQ(queue_.TakeNext(), nullptr);
+  queue_.Ended(first);
+  EXPECT_TRUE(queue_.HasNext());
+}
+
+TEST_F(JobQueueTest, JoinsOnlyWhatDoesAllThatIsAskedFor) {
+  Submit(Task("a", {"GPU-0", "GPU-1"}));
+  EXPECT_TRUE(Submit(Task("a", {"GPU-1"})).joined);
+  EXPECT_FALSE(Submit(Task("a", {"GPU-1", "host"})).joined);
+  StageTask revision = Task("a", {"GPU-0"});
+  revision.ref.revision = "abcdef0";
+  EXPECT_FALSE(Submit(revision).joined);
+}
+
+// A copy of what is resident says nothing about what the volume has.
+TEST_F(JobQueueTest, OperatorDoesNotJoinAPromotionAndAnAttachJoinsAStage) {
+  StageTask promotion = Task("a");
+  promotion.source = StageSource::kResident;
+  Submit(promotion, JobPriority::kClient);
+  EXPECT_FALSE(Submit(Task("a")).joined);
+  StageTask wait = Task("b");
+  wait.source = StageSource::kAny;
+  Submit(Task("b"));
+  EXPECT_TRUE(Submit(wait, JobPriority::kClient).joined);
+}
+
+TEST_F(JobQueueTest, LimitsHold) {
+  const auto task = [](int i, uint32_t uid) {
+    StageTask made = Task(absl::StrCat("m", i));
+    made.uid = uid;
+    return made;
+  };
+  for (int i = 0; i < 3; ++i) Submit(task(i, 7));
+  EXPECT_THAT(queue_.Submit(task(3, 7), {}),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("uid 7 has 3 jobs, jobs_per_uid_max")));
+  EXPECT_TRUE(Submit(task(2, 7)).joined);  // joining begins none
+  // The daemon's own jobs count for nobody, and are not refused.
+  for (int i = 10; i < 15; ++i) Submit(task(i, 7), JobPriority::kPreload);
+  EXPECT_THAT(queue_.Submit(task(20, 8), {}),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("8 jobs wait already, queue_max")));
+  // A job that is over makes room for its uid's next.
+  const auto job = queue_.TakeNext();
+  job->Fail(absl::CancelledError("over"));
+  queue_.Ended(job);
+  EXPECT_OK(queue_.Submit(task(21, 7), {}));
+}
+
+TEST_F(JobQueueTest, CancelledJobsAreTakenOut) {
+  const StageTicket ticket = Submit(Task("a"));
+  Submit(Task("b"));
+  EXPECT_THAT(queue_.TakeCancelled(), IsEmpty());
+  ticket.job->Leave();
+  EXPECT_THAT(queue_.TakeCancelled(), ElementsAre(ticket.job));
+  EXPECT_THAT(queue_.JobsFor("a", ""), IsEmpty());
+  EXPECT_THAT(queue_.JobsFor("b", "host"), SizeIs(1));
+  EXPECT_THAT(queue_.JobsFor("b", "GPU-0"), IsEmpty());
+}
+
+TEST(JobQueueOptionsTest, LimitsAreChecked) {
+  EXPECT_OK((JobQueueOptions{.queue_max = 4096, .jobs_per_uid_max = 4096}).Validate());
+  EXPECT_FALSE((JobQueueOptions{.queue_max = 0}).Validate().ok());
+  EXPECT_FALSE((JobQueueOptions{.queue_max = 4097}).Validate().ok());
+  EXPECT_FALSE((JobQueueOptions{.jobs_per_uid_max = 0}).Validate().ok());
+  EXPECT_FALSE((JobQueueOptions{.jobs_per_uid_max = 4097}).Validate().ok());
+}
+
+}  // namespace
+}  // namespace weightd::testing
