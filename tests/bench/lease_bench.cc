@@ -44,6 +44,7 @@ struct LevelFigures {
 double MedianOfRounds(const std::vector<RoundSample>& rounds,
                       const std::function<double(const RoundSample&)>& value) {
   std::vector<double> values;
+  values.reserve(rounds.size());
   for (const RoundSample& round : rounds) values.push_back(value(round));
   return Quantile(values, 0.5);
 }
@@ -227,13 +228,13 @@ int main(int argc, char** argv) {
       "Attach time, daemon memory per lease and grants per second, over the leases that are held.\n"
       "Exit status: 0, or 1 when a figure could not be had or written; goals do not matter.");
   weightd::bench::LevelOptions options;
-  options.program = argv[0];
+  options.program = std::filesystem::read_symlink("/proc/self/exe").string();
   int rounds = 3;
   bool quick = false;
   std::string json_path;
   weightd::bench::WorkerSetup worker;
   app.add_option("--leases", options.leases, "Of the largest level; the others are powers of 10")
-      ->check(CLI::Range(2, 10000))
+      ->check(CLI::Range(100, 10000))
       ->capture_default_str();
   app.add_option("--samples", options.samples, "Timed attaches at each level")
       ->check(CLI::Range(1, 100000))

@@ -12,7 +12,7 @@
 namespace weightd::bench {
 
 struct LevelOptions {
-  uint64_t leases = 1000;  // of the largest level, 2..10000
+  uint64_t leases = 1000;  // of the largest level, 100..10000
   uint64_t samples = 200;  // attaches that are timed at each level
   uint64_t grants = 2000;  // attaches of a burst, of all its clients
   uint64_t parallel = 8;   // clients of a burst
