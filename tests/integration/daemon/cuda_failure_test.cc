@@ -69,7 +69,7 @@ TEST_F(CudaFailureTest, BrokenContextLeavesHostMemoryServing) {
   EXPECT_EQ(staged.exit_code, kExitError) << staged;
   EXPECT_THAT(staged.err, HasSubstr("CUDA_ERROR_ILLEGAL_ADDRESS"));
   EXPECT_EQ(ctl_.Run({"stage", "model", "--wait", "--device", "host"}).exit_code, kExitOk);
-  ExpectSameAsFiles("model", {path_});
+  ExpectSameAsFiles("model", {path_}, "host");
   EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
   StopCleanly();
 }

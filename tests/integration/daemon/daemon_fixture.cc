@@ -47,26 +47,29 @@ void DaemonTest::Stage(const std::string& model) const {
   EXPECT_EQ(result.exit_code, kExitOk) << result;
 }
 
-ProbeOptions DaemonTest::Probe(const std::string& model,
-                               const std::vector<std::string>& files) const {
+ProbeOptions DaemonTest::Probe(const std::string& model, const std::vector<std::string>& files,
+                               const std::string& device) const {
   ProbeOptions options;
   options.socket_dir = socket_dir_;
   options.model = model;
   options.files = files;
+  options.device = device;
   options.environment = environment_;
   return options;
 }
 
 std::unique_ptr<AttachProbe> DaemonTest::Attach(const std::string& model,
-                                                const std::vector<std::string>& files) const {
-  auto probe = std::make_unique<AttachProbe>(Probe(model, files));
+                                                const std::vector<std::string>& files,
+                                                const std::string& device) const {
+  auto probe = std::make_unique<AttachProbe>(Probe(model, files, device));
   EXPECT_TRUE(probe->is_attached()) << probe->output();
   return probe;
 }
 
 void DaemonTest::ExpectSameAsFiles(const std::string& model,
-                                   const std::vector<std::string>& files) const {
-  const std::unique_ptr<AttachProbe> probe = Attach(model, files);
+                                   const std::vector<std::string>& files,
+                                   const std::string& device) const {
+  const std::unique_ptr<AttachProbe> probe = Attach(model, files, device);
   const std::string compared = probe->Compare();
   EXPECT_TRUE(absl::StartsWith(compared, "same ")) << compared;
   EXPECT_EQ(probe->Leave(), std::optional(0)) << probe->output();

@@ -37,10 +37,13 @@ class DaemonTest : public ::testing::Test {
   void Stage(const std::string& model) const;
   // Attaches from another process, which will compare with `files`.
   std::unique_ptr<AttachProbe> Attach(const std::string& model,
-                                      const std::vector<std::string>& files = {}) const;
+                                      const std::vector<std::string>& files = {},
+                                      const std::string& device = "") const;
   // Attaches from another process, compares every byte with `files` and leaves.
-  void ExpectSameAsFiles(const std::string& model, const std::vector<std::string>& files) const;
-  ProbeOptions Probe(const std::string& model, const std::vector<std::string>& files) const;
+  void ExpectSameAsFiles(const std::string& model, const std::vector<std::string>& files,
+                         const std::string& device = "") const;
+  ProbeOptions Probe(const std::string& model, const std::vector<std::string>& files,
+                     const std::string& device = "") const;
 
   // The device's entry of GetStatus.
   nlohmann::json DeviceStatus(const std::string& id = "host") const;

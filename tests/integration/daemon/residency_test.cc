@@ -61,10 +61,10 @@ TEST_F(DaemonTest, StageOfAResidentUnchangedModelReadsNothing) {
   const uint64_t generation = GenerationOf("model");
   const nlohmann::json again = ctl_.Json({"stage", "model", "--wait"});
   EXPECT_TRUE(again["already_resident"]);
-  EXPECT_EQ(again["generation"]["id"], generation);
+  EXPECT_EQ(again["generations"][0]["id"], generation);
   const nlohmann::json restaged = ctl_.Json({"stage", "model", "--wait", "--restage"});
   EXPECT_FALSE(restaged["already_resident"]);
-  EXPECT_GT(restaged["generation"]["id"], generation);
+  EXPECT_GT(restaged["generations"][0]["id"], generation);
   EXPECT_THAT(Resident(), ElementsAre("model"));
 }
 

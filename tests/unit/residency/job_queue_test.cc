@@ -20,9 +20,9 @@ StageTask Task(const std::string& model, std::vector<std::string> devices = {"ho
 
 class JobQueueTest : public ::testing::Test {
  protected:
-  // Each from a uid of its own.
+  // From a uid of its own, where the task names none.
   StageTicket Submit(StageTask task, JobPriority priority = JobPriority::kOperator) {
-    task.uid = next_uid_++;
+    if (task.uid == 0) task.uid = next_uid_++;
     auto ticket = queue_.Submit(std::move(task), {.priority = priority});
     EXPECT_OK(ticket);
     return *std::move(ticket);
