@@ -10,8 +10,6 @@
 namespace weightd {
 namespace {
 
-constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
-
 Event CopyEvent(EventType type, const CopyInfo& info, std::string detail) {
   Event event;
   event.type = type;
@@ -26,8 +24,13 @@ Event CopyEvent(EventType type, const CopyInfo& info, std::string detail) {
 }  // namespace
 
 Evictor::Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
-                 EventLog& events, const Clock& clock)
-    : table_(table), devices_(devices), events_(events), clock_(clock) {
+                 EventLog& events, const Clock& clock,
+                 std::function<void(const Admission&)> await_change)
+    : table_(table),
+      devices_(devices),
+      events_(events),
+      clock_(clock),
+      await_change_(std::move(await_change)) {
   for (const auto& device : devices_) {
     if (device->info().kind == DeviceKind::kHost) host_ = device.get();
   }
@@ -37,16 +40,23 @@ void Evictor::Free(std::vector<Doomed> doomed) { (void)FreeAndTell(std::move(doo
 
 uint64_t Evictor::FreeAndTell(std::vector<Doomed> doomed) {
   uint64_t kept_bytes = 0;
+  // First what waits for nobody: a demotion may need the room that it gives.
   for (Doomed& one : doomed) {
-    if (one.may_demote) {
-      if (Demote(one)) kept_bytes += one.info.allocated_bytes;
-      table_.DemotionEnded(one.info.copy);
-    }
-    one.allocation.reset();
-    table_.Freed(one.info.copy);
-    events_.Publish(CopyEvent(EventType::kEvicted, one.info, one.why));
+    if (!one.may_demote) FreeOne(one);
+  }
+  for (Doomed& one : doomed) {
+    if (!one.may_demote) continue;
+    if (Demote(one)) kept_bytes += one.info.allocated_bytes;
+    table_.DemotionEnded(one.info.copy);
+    FreeOne(one);
   }
   return kept_bytes;
+}
+
+void Evictor::FreeOne(Doomed& doomed) {
+  doomed.allocation.reset();
+  table_.Freed(doomed.info.copy);
+  events_.Publish(CopyEvent(EventType::kEvicted, doomed.info, doomed.why));
 }
 
 bool Evictor::Demote(const Doomed& doomed) {
@@ -83,7 +93,7 @@ absl::StatusOr<CopyId> Evictor::TakeHostBytes(const Doomed& doomed, uint64_t byt
   while (true) {
     ASSIGN_OR_RETURN(Admission admission, table_.Admit(claim));
     if (admission.admitted) return admission.copies.front();
-    if (admission.victims.empty()) table_.AwaitChange(admission, kChangeWait);
+    if (admission.victims.empty()) await_change_(admission);
     Free(std::move(admission.victims));
   }
 }

@@ -2,6 +2,7 @@
 #define WEIGHTD_DAEMON_RESIDENCY_EVICTOR_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,9 +22,10 @@ namespace weightd {
 // Thread-safe; blocks for as long as copying and freeing take.
 class Evictor {
  public:
-  // `devices` hold at most one host. All must outlive it.
+  // `devices` hold at most one host. All must outlive it. `await_change` as in StageContext.
   Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
-          EventLog& events, const Clock& clock);
+          EventLog& events, const Clock& clock,
+          std::function<void(const Admission&)> await_change);
   // Copies need it: nothing is kept before it is set, once, before the threads start.
   void set_stager(Stager* stager) { stager_ = stager; }
 
@@ -32,6 +34,8 @@ class Evictor {
   uint64_t FreeAndTell(std::vector<Doomed> doomed);
 
  private:
+  // Returns its bytes to the books.
+  void FreeOne(Doomed& doomed);
   // Whether the host tier has it now.
   bool Demote(const Doomed& doomed);
   absl::StatusOr<CopyId> TakeHostBytes(const Doomed& doomed, uint64_t bytes);
@@ -41,6 +45,7 @@ class Evictor {
   const std::vector<std::shared_ptr<Device>>& devices_;
   EventLog& events_;
   const Clock& clock_;
+  const std::function<void(const Admission&)> await_change_;
   Device* host_ = nullptr;    // fixed at construction
   Stager* stager_ = nullptr;  // fixed before the first use
 };

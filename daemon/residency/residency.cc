@@ -11,6 +11,9 @@
 namespace weightd {
 namespace {
 
+// How long to wait for memory that others give back before looking for a cancel.
+constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
+
 constexpr absl::Duration kEndingWait = absl::Seconds(1);
 
 absl::Status DrainingError() {
@@ -46,7 +49,8 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
       clock_(clock),
       events_(events),
       table_(options.table),
-      evictor_(table_, devices_, events, clock),
+      evictor_(table_, devices_, events, clock,
+               [this](const Admission& admission) { AwaitChange(admission); }),
       context_{.catalog = catalog,
                .table = table_,
                .evictor = evictor_,
@@ -55,6 +59,7 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
                .reports = reports_,
                .clock = clock,
                .last_uses = options_.last_uses,
+               .await_change = [this](const Admission& admission) { AwaitChange(admission); },
                .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
                .on_superseded = [this](const CopyInfo& old,
                                        GenerationId newer) { OnSuperseded(old, newer); }},
@@ -65,9 +70,12 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
 absl::Status Residency::Start() {
   std::vector<Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
-  ASSIGN_OR_RETURN(stager_, Stager::Create(options_.stager, std::move(devices)));
+  StagerOptions stager = options_.stager;
+  stager.on_wait = options_.on_wait;
+  ASSIGN_OR_RETURN(stager_, Stager::Create(stager, std::move(devices)));
   evictor_.set_stager(stager_.get());
-  reaper_ = std::thread([this] { Reap(); });
+  if (options_.on_wait) return absl::OkStatus();
+  reaper_ = std::thread([this] { ReapUntilStopped(); });
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
     workers_.emplace_back([this] { Work(); });
   }
@@ -81,6 +89,7 @@ Residency::~Residency() {
     reaper_stops_ = true;
   }
   if (reaper_.joinable()) reaper_.join();
+  Reap();
   evictor_.Free(table_.EvictAll());
 }
 
@@ -219,6 +228,10 @@ HeldCopy Residency::AcquireHeld(const CopyHold& hold) {
   return table_.AcquireHeld(hold.content().copy, clock_.Now());
 }
 
+void Residency::AwaitChange(const Admission& admission) const {
+  options_.on_wait ? options_.on_wait() : table_.AwaitChange(admission, kChangeWait);
+}
+
 void Residency::Release(CopyId id) { ReapLater(table_.Release(id, clock_.Now())); }
 
 void Residency::set_supersede_listener(SupersedeListener listener) {
@@ -262,6 +275,8 @@ void Residency::Shutdown() {
   }
   for (std::thread& worker : workers_) {
     if (worker.joinable()) worker.join();
+  }
+  while (options_.on_wait && RunJob()) {
   }
 }
 

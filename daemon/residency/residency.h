@@ -42,6 +42,9 @@ struct ResidencyOptions {
   uint64_t bytes_per_second_max = 0;  // of a job that does not say; 0 is no limit
   bool host_copy = false;             // of a stage to a GPU that does not say
   StagerOptions stager;
+  // For a simulation: called wherever a thread would wait for another one. There are no threads
+  // then: the caller runs the jobs and gives memory back, with RunJob() and Reap().
+  std::function<void()> on_wait = {};
   // What the daemon before this one left.
   std::vector<Pin> pins;
   LastUses last_uses;
@@ -151,6 +154,11 @@ class Residency {
   // Refuses new jobs, cancels those that wait or run, and returns when all have ended.
   void Shutdown();
 
+  // With `on_wait` only. Runs the next job to its end; false when none may run now.
+  bool RunJob();
+  // Gives back what nobody holds any more; false when there is nothing.
+  bool Reap();
+
  private:
   Residency(const ResidencyOptions& options, const Catalog& catalog,
             std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
@@ -158,11 +166,13 @@ class Residency {
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
   void Work();
+  void Run(const std::shared_ptr<StageJob>& job);
   std::shared_ptr<StageJob> NextJob();
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // Ends the queued jobs that nobody waits for any more.
   void DropCancelled();
-  void Reap();
+  void ReapUntilStopped();
+  void AwaitChange(const Admission& admission) const;
   void ReapLater(std::vector<Doomed> doomed);
   void OnSuperseded(const CopyInfo& old, GenerationId newer);
   void PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned);

@@ -10,10 +10,25 @@ namespace weightd {
 
 void Residency::Work() {
   while (std::shared_ptr<StageJob> job = NextJob()) {
-    StageRun(context_, *job).Run(*stager_);
-    absl::MutexLock lock(&mu_);
-    queue_.Ended(job);
+    Run(job);
   }
+}
+
+void Residency::Run(const std::shared_ptr<StageJob>& job) {
+  StageRun(context_, *job).Run(*stager_);
+  absl::MutexLock lock(&mu_);
+  queue_.Ended(job);
+}
+
+bool Residency::RunJob() {
+  std::shared_ptr<StageJob> job;
+  {
+    absl::MutexLock lock(&mu_);
+    job = queue_.TakeNext();
+  }
+  if (job == nullptr) return false;
+  Run(job);
+  return true;
 }
 
 bool Residency::HasWork() const { return (shutdown_ && queue_.empty()) || queue_.HasNext(); }
@@ -31,9 +46,19 @@ void Residency::ReapLater(std::vector<Doomed> doomed) {
   std::move(doomed.begin(), doomed.end(), std::back_inserter(doomed_));
 }
 
-void Residency::Reap() {
+bool Residency::Reap() {
+  std::vector<Doomed> doomed;
+  {
+    absl::MutexLock lock(&mu_);
+    doomed.swap(doomed_);
+  }
+  const bool any = !doomed.empty();
+  evictor_.Free(std::move(doomed));
+  return any;
+}
+
+void Residency::ReapUntilStopped() {
   while (true) {
-    std::vector<Doomed> doomed;
     {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(
@@ -42,9 +67,8 @@ void Residency::Reap() {
           },
           this));
       if (doomed_.empty()) return;
-      doomed.swap(doomed_);
     }
-    evictor_.Free(std::move(doomed));
+    Reap();
   }
 }
 

@@ -33,6 +33,8 @@ struct StageContext {
   const Clock& clock;
   // Of the daemon before this one.
   const LastUses& last_uses;
+  // Waits for others to give memory back. Must be quick, so that a cancel is seen.
+  std::function<void(const Admission&)> await_change;
   // For a CopyHold: must not block.
   std::function<void(CopyId)> unhold;
   // A held copy was superseded. Must not block.

@@ -12,9 +12,6 @@
 namespace weightd {
 namespace {
 
-// How long to wait for memory that others give back before looking for a cancel.
-constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
-
 absl::Status CheckNotCancelled(const StageJob& job) {
   if (!job.cancelled().load()) return absl::OkStatus();
   return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
@@ -189,7 +186,7 @@ absl::Status StageRun::Admit() {
       }
       return absl::OkStatus();
     }
-    if (admission.victims.empty()) context_.table.AwaitChange(admission, kChangeWait);
+    if (admission.victims.empty()) context_.await_change(admission);
     context_.evictor.Free(std::move(admission.victims));
   }
 }

@@ -107,8 +107,9 @@ absl::Status CopyRun::WaitFor(const char* what,
           absl::StrCat("copy from ", input_.from_device->info().id, ": no progress for ",
                        absl::FormatDuration(waited), ", waiting for ", what));
     }
+    if (options_.on_wait) options_.on_wait();
     if (in_flight_.empty()) {
-      absl::SleepFor(kShortWait);
+      if (!options_.on_wait) absl::SleepFor(kShortWait);
     } else {
       RETURN_IF_ERROR(PollCopies(kShortWait));
     }

@@ -41,6 +41,7 @@ struct CopyOutcome {
 struct CopyRunOptions {
   uint64_t block_bytes = 0;      // of a staging buffer, at most
   absl::Duration stall_timeout;  // without any progress
+  std::function<void()> on_wait = {};  // see StagerOptions
 };
 
 // A queue for each target.

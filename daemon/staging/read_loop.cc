@@ -89,7 +89,7 @@ absl::Status ReadLoop::Wait(absl::Duration timeout) {
     transfer->PollCopies(timeout, options_.stall_timeout, SteadyNow());
     return absl::OkStatus();
   }
-  absl::SleepFor(timeout);
+  if (options_.sleeps) absl::SleepFor(timeout);
   return absl::OkStatus();
 }
 

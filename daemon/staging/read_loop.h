@@ -17,6 +17,7 @@ namespace weightd {
 struct ReadLoopOptions {
   uint32_t depth_max = 16;                           // reads in flight, of all transfers together
   absl::Duration stall_timeout = absl::Seconds(60);  // of copies; the read queue has its own
+  bool sleeps = true;  // where nothing else tells how long to wait; see StagerOptions::on_wait
 };
 
 // Runs transfers on one read queue, fairly: each of n has at most an n-th of the reads in flight

@@ -29,6 +29,7 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Create(const ReaderOptions& opti
   reader->engine_ = queue->engine();
   reader->fallbacks_ = queue->fallbacks();
   reader->loop_ = std::make_unique<ReadLoop>(options.loop, std::move(queue));
+  if (options.on_wait) return reader;
   try {  // std::thread has no other way to say that the limit of threads is reached
     reader->thread_ = std::thread([raw = reader.get()] { raw->Work(); });
   } catch (const std::system_error& error) {
@@ -54,8 +55,9 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
   {
     absl::MutexLock lock(&mu_);
     incoming_.push_back(task);
-    mu_.Await(absl::Condition(&task->ended));
+    if (!options_.on_wait) mu_.Await(absl::Condition(&task->ended));
   }
+  if (options_.on_wait) WorkUntilEnded(*task);
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
   if (!outcome.ok()) return outcome;
   outcome->engine = engine_;
@@ -65,13 +67,35 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
 
 void Reader::Work() {
   RunOnNode(options_.numa_node);
-  while (TakeIncoming()) {
-    if (!HaveLoop()) continue;
-    std::vector<Transfer*> ended;
-    if (absl::Status status = loop_->Step(kRoundWait, ended); !status.ok()) BreakLoop(status);
-    End(ended);
+  while (WorkOnce()) {
   }
   loop_.reset();  // a ring with reads in flight is destroyed by its owner
+}
+
+bool Reader::WorkOnce() {
+  if (!TakeIncoming()) return false;
+  if (!HaveLoop()) return true;
+  std::vector<Transfer*> ended;
+  if (absl::Status status = loop_->Step(kRoundWait, ended); !status.ok()) BreakLoop(status);
+  End(ended);
+  return true;
+}
+
+void Reader::WorkUntilEnded(const Task& task) {
+  while (true) {
+    bool mine = false;
+    {
+      absl::MutexLock lock(&mu_);
+      if (task.ended) return;
+      mine = !std::exchange(worked_on_, true);
+    }
+    if (mine) {
+      WorkOnce();
+      absl::MutexLock lock(&mu_);
+      worked_on_ = false;
+    }
+    options_.on_wait();
+  }
 }
 
 bool Reader::TakeIncoming() {

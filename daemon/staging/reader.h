@@ -26,6 +26,7 @@ struct ReaderOptions {
   ReadLoopOptions loop;
   uint64_t block_bytes = uint64_t{8} << 20;
   int numa_node = -1;  // whose processors the thread runs on; -1 for any
+  std::function<void()> on_wait = {};  // see StagerOptions: if set, there is no thread
 };
 
 // The thread that reads one volume for one device: it owns a read queue (a ring is bound to one
@@ -62,6 +63,10 @@ class Reader {
   Reader(const ReaderOptions& options, StagingPool& pool, ReadQueueFactory make_queue)
       : options_(options), pool_(pool), make_queue_(std::move(make_queue)) {}
   void Work();
+  // One round of it; false at the end.
+  bool WorkOnce();
+  // Without a thread: does the work, or lets another caller do it, until `task` has ended.
+  void WorkUntilEnded(const Task& task) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for something to do; false at the end.
   bool TakeIncoming() ABSL_LOCKS_EXCLUDED(mu_);
   bool HasIncoming() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -85,6 +90,7 @@ class Reader {
   absl::Mutex mu_;  // never held across a read, a copy or a callback
   std::vector<std::shared_ptr<Task>> incoming_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool worked_on_ ABSL_GUARDED_BY(mu_) = false;  // by a caller
   std::thread thread_;
 };
 

@@ -96,7 +96,10 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
   ReaderOptions options;
   options.block_bytes = options_.block_bytes;
   options.numa_node = key.device->info().numa_node;
-  options.loop = {.depth_max = queue.depth, .stall_timeout = queue.stall_timeout};
+  options.loop = {.depth_max = queue.depth,
+                  .stall_timeout = queue.stall_timeout,
+                  .sleeps = options_.on_wait == nullptr};
+  options.on_wait = options_.on_wait;
   const auto make_queue = options_.make_queue ? options_.make_queue : CreateReadQueue;
   return Reader::Create(options, pool, [queue, make_queue] { return make_queue(queue); });
 }
@@ -128,7 +131,8 @@ absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
   Device* device = gpu == input.targets.end() ? input.targets.front().device : gpu->device;
   return CopyRun(input, *pools_.at(device),
                  {.block_bytes = options_.block_bytes,
-                  .stall_timeout = options_.read_queue.stall_timeout})
+                  .stall_timeout = options_.read_queue.stall_timeout,
+                  .on_wait = options_.on_wait})
       .Run();
 }
 

@@ -42,6 +42,9 @@ struct StagerOptions {
   ReadQueueOptions read_queue;   // depth and slots are filled in from the above
   // Makes a read queue; for tests. Null is CreateReadQueue.
   std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>(const ReadQueueOptions&)> make_queue;
+  // For a simulation, which runs one thread at a time: called wherever a thread would wait for
+  // another one. Readers have no threads then; whoever waits for one does its work meanwhile.
+  std::function<void()> on_wait = {};
 
   absl::Status Validate() const;
 };

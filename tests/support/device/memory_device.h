@@ -35,6 +35,7 @@ struct MemoryDeviceOptions {
   uint64_t total_bytes = uint64_t{1} << 30;
   Completion completion = Completion::kOnPoll;
   uint32_t copies_per_poll = 1;
+  uint64_t granularity_bytes = uint64_t{2} << 20;  // a power of two
 };
 
 class MemoryAllocation;
@@ -60,7 +61,7 @@ class MemoryDevice final : public Device {
 
   const DeviceInfo& info() const override { return info_; }
   absl::StatusOr<std::unique_ptr<Allocation>> Allocate(uint64_t bytes) override;
-  uint64_t allocation_granularity() const override { return uint64_t{2} << 20; }
+  uint64_t allocation_granularity() const override { return options_.granularity_bytes; }
   absl::Status RegisterStaging(absl::Span<std::byte> memory) override;
   void UnregisterStaging(absl::Span<std::byte> memory) override;
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;

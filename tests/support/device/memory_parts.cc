@@ -16,18 +16,17 @@
 namespace weightd::testing {
 namespace {
 
-constexpr uint64_t kAlignment = 2 * kMiB;
 constexpr size_t kHandleBytes = 64;
 
 // Room for the alignment where an address shows.
 uint64_t StorageBytes(const MemoryDevice& device, uint64_t bytes) {
-  return device.info().kind == DeviceKind::kHost ? bytes + kAlignment : bytes;
+  return device.info().kind == DeviceKind::kHost ? bytes + device.allocation_granularity() : bytes;
 }
 
 std::byte* BaseOf(const MemoryDevice& device, std::vector<std::byte>& storage) {
   if (device.info().kind != DeviceKind::kHost) return storage.data();
   const auto address = reinterpret_cast<uintptr_t>(storage.data());
-  return storage.data() + (AlignUp(address, kAlignment) - address);
+  return storage.data() + (AlignUp(address, device.allocation_granularity()) - address);
 }
 
 // A descriptor of a copy: who maps it sees the bytes.

@@ -27,7 +27,7 @@ class MemoryAllocation final : public Allocation {
 
   MemoryDevice& device() const { return device_; }
   bool sealed() const { return sealed_; }
-  // The first 2 MiB boundary in the storage.
+  // The first boundary of the granularity in the storage.
   std::byte* base() const { return base_; }
   const std::shared_ptr<std::vector<std::byte>>& storage() const { return storage_; }
 

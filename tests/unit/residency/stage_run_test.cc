@@ -83,6 +83,10 @@ class StageRunTest : public ::testing::Test {
     EXPECT_THAT(device_.violations(), IsEmpty());
   }
 
+  void AwaitChange(const Admission& admission) {
+    table_.AwaitChange(admission, absl::Milliseconds(100));
+  }
+
   void RunJob(Stager& stager) { StageRun(context_, job_).Run(stager); }
 
   FakeClock clock_;
@@ -94,7 +98,8 @@ class StageRunTest : public ::testing::Test {
   MemoryDevice& device_ = *host_;
   std::vector<std::shared_ptr<Device>> devices_ = {host_};
   ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, uint64_t{64} << 20}}}};
-  Evictor evictor_{table_, devices_, events_, clock_};
+  Evictor evictor_{table_, devices_, events_, clock_,
+                   [this](const Admission& admission) { AwaitChange(admission); }};
   ReportLog reports_;
   LastUses last_uses_;
   StageContext context_{.catalog = catalog_,
@@ -105,6 +110,8 @@ class StageRunTest : public ::testing::Test {
                         .reports = reports_,
                         .clock = clock_,
                         .last_uses = last_uses_,
+                        .await_change =
+                            [this](const Admission& admission) { AwaitChange(admission); },
                         .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
                         .on_superseded = [](const CopyInfo&, GenerationId) {}};
   StageJob job_{JobId(1), {.ref = {.model = "a"}, .devices = {"host"}}};
