@@ -24,8 +24,7 @@ class Evictor {
  public:
   // `devices` hold at most one host. All must outlive it. `await_change` as in StageContext.
   Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
-          EventLog& events, const Clock& clock,
-          std::function<void(const Admission&)> await_change);
+          EventLog& events, const Clock& clock, std::function<void(const Admission&)> await_change);
   // Copies need it: nothing is kept before it is set, once, before the threads start.
   void set_stager(Stager* stager) { stager_ = stager; }
 

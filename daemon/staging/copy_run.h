@@ -39,8 +39,8 @@ struct CopyOutcome {
 };
 
 struct CopyRunOptions {
-  uint64_t block_bytes = 0;      // of a staging buffer, at most
-  absl::Duration stall_timeout;  // without any progress
+  uint64_t block_bytes = 0;            // of a staging buffer, at most
+  absl::Duration stall_timeout;        // without any progress
   std::function<void()> on_wait = {};  // see StagerOptions
 };
 

@@ -25,7 +25,7 @@ using ReadQueueFactory = std::function<absl::StatusOr<std::unique_ptr<ReadQueue>
 struct ReaderOptions {
   ReadLoopOptions loop;
   uint64_t block_bytes = uint64_t{8} << 20;
-  int numa_node = -1;  // whose processors the thread runs on; -1 for any
+  int numa_node = -1;                  // whose processors the thread runs on; -1 for any
   std::function<void()> on_wait = {};  // see StagerOptions: if set, there is no thread
 };
 

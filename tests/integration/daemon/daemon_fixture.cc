@@ -66,8 +66,7 @@ std::unique_ptr<AttachProbe> DaemonTest::Attach(const std::string& model,
   return probe;
 }
 
-void DaemonTest::ExpectSameAsFiles(const std::string& model,
-                                   const std::vector<std::string>& files,
+void DaemonTest::ExpectSameAsFiles(const std::string& model, const std::vector<std::string>& files,
                                    const std::string& device) const {
   const std::unique_ptr<AttachProbe> probe = Attach(model, files, device);
   const std::string compared = probe->Compare();

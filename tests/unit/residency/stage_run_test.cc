@@ -93,8 +93,8 @@ class StageRunTest : public ::testing::Test {
   EventLog events_{clock_, nullptr};
   std::shared_ptr<MemoryVolume> volume_ = std::make_shared<MemoryVolume>();
   Catalog catalog_{{volume_}, CatalogOptions{.header_threads = 1}};
-  std::shared_ptr<MemoryDevice> host_ = std::make_shared<MemoryDevice>(
-      MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
+  std::shared_ptr<MemoryDevice> host_ =
+      std::make_shared<MemoryDevice>(MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
   MemoryDevice& device_ = *host_;
   std::vector<std::shared_ptr<Device>> devices_ = {host_};
   ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, uint64_t{64} << 20}}}};
@@ -102,18 +102,18 @@ class StageRunTest : public ::testing::Test {
                    [this](const Admission& admission) { AwaitChange(admission); }};
   ReportLog reports_;
   LastUses last_uses_;
-  StageContext context_{.catalog = catalog_,
-                        .table = table_,
-                        .evictor = evictor_,
-                        .devices = devices_,
-                        .events = events_,
-                        .reports = reports_,
-                        .clock = clock_,
-                        .last_uses = last_uses_,
-                        .await_change =
-                            [this](const Admission& admission) { AwaitChange(admission); },
-                        .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
-                        .on_superseded = [](const CopyInfo&, GenerationId) {}};
+  StageContext context_{
+      .catalog = catalog_,
+      .table = table_,
+      .evictor = evictor_,
+      .devices = devices_,
+      .events = events_,
+      .reports = reports_,
+      .clock = clock_,
+      .last_uses = last_uses_,
+      .await_change = [this](const Admission& admission) { AwaitChange(admission); },
+      .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
+      .on_superseded = [](const CopyInfo&, GenerationId) {}};
   StageJob job_{JobId(1), {.ref = {.model = "a"}, .devices = {"host"}}};
   std::unique_ptr<absl::Notification> answers_;
 };
