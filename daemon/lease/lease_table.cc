@@ -92,7 +92,8 @@ absl::StatusOr<Grant> LeaseTable::GrantLease(LeaseRequest request) {
 }
 
 absl::StatusOr<Grant> LeaseTable::GrantHeld(LeaseRequest request, const CopyHold& hold) {
-  return GrantOn(std::move(request), residency_.AcquireHeld(hold));
+  ASSIGN_OR_RETURN(HeldCopy held, residency_.AcquireHeld(hold));
+  return GrantOn(std::move(request), std::move(held));
 }
 
 absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
@@ -113,15 +114,20 @@ absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
   LeaseInfo info;
   {
     absl::MutexLock lock(&mu_);
-    if (absl::Status refused = CheckLimits(request.peer.uid); !refused.ok()) {
+    absl::Status refused = CheckLimits(request.peer.uid);
+    // What happened to the copy since it was acquired found no lease to tell.
+    const CopyInfo now = residency_.InfoOf(copy);
+    if (refused.ok() && now.state != ResidencyState::kResident) {
+      refused = EvictedByForceError(now.model, now.device);
+    }
+    if (!refused.ok()) {
       give_back();
       return refused;
     }
     grant = AddLease(std::move(request), std::move(held), *std::move(handle), *std::move(ticket));
     Lease& lease = leases_.at(grant.lease);
     info = lease.info;
-    // A generation that was published since Acquire() found no lease to tell.
-    Supersede(lease, residency_.SupersededBy(copy));
+    Supersede(lease, now.superseded_by);
   }
   PublishEvent(EventType::kLeaseGranted, info, info.client_name);
   return grant;
@@ -215,10 +221,10 @@ absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view
   return fds;
 }
 
-// Once for each newer generation: the publisher and the grant of a lease may both find it.
+// Once for each generation: the publisher and the grant of a lease may both find it.
 void LeaseTable::Supersede(Lease& lease, GenerationId newer) {
-  if (newer <= std::max(lease.info.content->id, lease.newest_told)) return;
-  lease.newest_told = newer;
+  if (!newer.valid() || newer == lease.last_told || newer == lease.info.content->id) return;
+  lease.last_told = newer;
   if (!lease.on_notice) return;
   lease.on_notice({.kind = LeaseNotice::Kind::kSuperseded, .generation = newer});
 }

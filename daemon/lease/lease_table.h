@@ -124,8 +124,8 @@ class LeaseTable {
     LeaseInfo info;
     std::shared_ptr<Allocation> allocation;
     std::function<void(const LeaseNotice&)> on_notice;
-    std::string ticket;        // empty when there is none, or it was used
-    GenerationId newest_told;  // of the notices that it is superseded
+    std::string ticket;      // empty when there is none, or it was used
+    GenerationId last_told;  // of the notices that it is superseded
   };
 
   static void Supersede(Lease& lease, GenerationId newer);

@@ -224,7 +224,7 @@ absl::StatusOr<HeldCopy> Residency::Acquire(const std::string& model, const std:
   return table_.Acquire(ref, device.empty() ? options_.default_device : device, clock_.Now());
 }
 
-HeldCopy Residency::AcquireHeld(const CopyHold& hold) {
+absl::StatusOr<HeldCopy> Residency::AcquireHeld(const CopyHold& hold) {
   return table_.AcquireHeld(hold.content().copy, clock_.Now());
 }
 

@@ -122,11 +122,11 @@ class Residency {
   // Counts a lease on what is resident on `device`; if empty, on the default device, or anywhere
   // where there is none. The caller gives it back with Release().
   absl::StatusOr<HeldCopy> Acquire(const std::string& model, const std::string& device);
-  // Likewise, of a copy on which the caller has a hold.
-  HeldCopy AcquireHeld(const CopyHold& hold);
+  // Likewise, of a copy on which the caller has a hold. MODEL_BUSY while it is evicted by force.
+  absl::StatusOr<HeldCopy> AcquireHeld(const CopyHold& hold);
   void Release(CopyId id);
-  // What took the place of a copy that the caller holds; not valid if nothing did.
-  GenerationId SupersededBy(CopyId id) const { return table_.SupersededBy(id); }
+  // Of a copy that the caller holds.
+  CopyInfo InfoOf(CopyId id) const { return table_.InfoOf(id); }
 
   // Called on a worker's thread. When this returns, the listener before is not called any more;
   // null is none. It must not block.

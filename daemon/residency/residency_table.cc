@@ -32,6 +32,11 @@ std::string OnDevice(const std::string& device) {
 
 }  // namespace
 
+absl::Status EvictedByForceError(const std::string& model, const std::string& device) {
+  return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                         absl::StrCat(model, " is being evicted by force", OnDevice(device)));
+}
+
 ResidencyTable::ResidencyTable(TableOptions options) : options_(std::move(options)) {}
 
 ResidencyTable::Record& ResidencyTable::At(CopyId id) {
@@ -95,9 +100,7 @@ std::vector<ResidencyTable::Record*> ResidencyTable::Find(const ModelRef& ref,
 
 absl::Status ResidencyTable::NotFound(const ModelRef& ref, const std::string& device) {
   if (!Find(ref, device, ResidencyState::kRevoking).empty()) {
-    return ErrorWithReason(
-        absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
-        absl::StrCat(ToString(ref), " is being evicted by force", OnDevice(device)));
+    return EvictedByForceError(ToString(ref), device);
   }
   return ErrorWithReason(
       absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
@@ -120,13 +123,16 @@ absl::StatusOr<HeldCopy> ResidencyTable::Acquire(const ModelRef& ref, const std:
   return HeldCopy{.content = record.info.content, .allocation = record.allocation};
 }
 
-HeldCopy ResidencyTable::AcquireHeld(CopyId id, absl::Time now) {
+absl::StatusOr<HeldCopy> ResidencyTable::AcquireHeld(CopyId id, absl::Time now) {
   absl::MutexLock lock(&mu_);
   Record& record = At(id);
   WEIGHTD_CHECK(record.info.hold_count > 0);
+  if (record.info.state != ResidencyState::kResident) {
+    return EvictedByForceError(record.info.model, record.info.device);
+  }
   ++record.info.lease_count;
   record.info.last_use = now;
-  return {.content = record.info.content, .allocation = record.allocation};
+  return HeldCopy{.content = record.info.content, .allocation = record.allocation};
 }
 
 std::vector<Doomed> ResidencyTable::Release(CopyId id, absl::Time now) {
@@ -179,11 +185,12 @@ UseResult ResidencyTable::Use(const UseWish& wish, absl::Time now) {
     if (info.model != wish.model || info.device != wish.device) continue;
     if (info.content->identities != wish.identities) continue;
     info.last_use = now;
+    const bool did_follow = info.asked_revision.empty() && !info.host_copy;
     info.host_copy = info.host_copy && wish.host_copy;
-    if (wish.asked_revision.empty() && !info.asked_revision.empty()) {
-      info.asked_revision.clear();
-      Supersede(info, result.published);
-    }
+    if (wish.asked_revision.empty()) info.asked_revision.clear();
+    // Whatever followed the volume before it does not any more.
+    const bool follows = info.asked_revision.empty() && !info.host_copy;
+    if (follows && !did_follow) Supersede(info, /*whatever_id=*/true, result.published);
     if (wish.pin && !info.host_copy) pins_.insert({info.model, info.asked_revision, info.device});
     ++info.hold_count;
     result.content = info.content;
@@ -241,11 +248,11 @@ std::vector<std::string> ResidencyTable::DevicesOf(const ModelRef& ref) const {
   return devices;
 }
 
-GenerationId ResidencyTable::SupersededBy(CopyId id) const {
+CopyInfo ResidencyTable::InfoOf(CopyId id) const {
   absl::MutexLock lock(&mu_);
   const auto found = records_.find(id);
   WEIGHTD_CHECK(found != records_.end());
-  return found->second.info.superseded_by;
+  return Told(found->second);
 }
 
 bool ResidencyTable::AwaitGone(const std::vector<CopyInfo>& copies, absl::Time deadline) const {

@@ -20,6 +20,9 @@
 
 namespace weightd {
 
+// FAILED_PRECONDITION/MODEL_BUSY, of a copy in kRevoking.
+absl::Status EvictedByForceError(const std::string& model, const std::string& device);
+
 // The books: which copies there are, in which state, who may go, who is pinned, and what each
 // device's budget still has. Decides and records; reads nothing, copies nothing, frees nothing.
 //
@@ -74,8 +77,8 @@ class ResidencyTable {
   // Counts one lease on the resident copy on `device`; if empty, on the newest generation's.
   // FAILED_PRECONDITION/MODEL_NOT_RESIDENT, or MODEL_BUSY while it is evicted by force.
   absl::StatusOr<HeldCopy> Acquire(const ModelRef& ref, const std::string& device, absl::Time now);
-  // Likewise, of a copy that the caller has a hold on.
-  HeldCopy AcquireHeld(CopyId id, absl::Time now);
+  // Likewise, of a copy that the caller has a hold on. MODEL_BUSY.
+  absl::StatusOr<HeldCopy> AcquireHeld(CopyId id, absl::Time now);
   // Ends one lease, which is a use too. Returns the copy if it is to go and this was its last
   // holder.
   std::vector<Doomed> Release(CopyId id, absl::Time now);
@@ -93,8 +96,8 @@ class ResidencyTable {
 
   // The devices with a resident copy that `ref` names.
   std::vector<std::string> DevicesOf(const ModelRef& ref) const;
-  // What took the place of a copy that is held, if anything did.
-  GenerationId SupersededBy(CopyId id) const;
+  // Of a copy that is held.
+  CopyInfo InfoOf(CopyId id) const;
   // Waits until none of these is in the books any more; false at the deadline.
   bool AwaitGone(const std::vector<CopyInfo>& copies, absl::Time deadline) const;
 
@@ -137,7 +140,10 @@ class ResidencyTable {
   Fit FitOf(const ClaimedPlace& place, absl::Time used_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   CopyId AddRecord(const StageClaim& claim, const ClaimedPlace& place, GenerationId generation)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Supersede(const CopyInfo& newer, PublishResult& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // `whatever_id`: ids are given when bytes are taken, so that of two that were read at the same
+  // time the one with the lower id may be what the volume has now.
+  void Supersede(const CopyInfo& newer, bool whatever_id, PublishResult& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkIfReplaced(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   static absl::Status CheckMayEvict(const std::string& model, const CopyInfo& info);
 

@@ -39,7 +39,8 @@ bool ResidencyTable::MayGo(const CopyInfo& info) const {
   return info.state == ResidencyState::kResident && !info.is_held() && !IsPinned(info);
 }
 
-// Superseded content is not worth keeping, and what the host tier has already needs no copy.
+// What nobody would promote is not worth keeping: superseded content, what a newer generation on
+// another device replaces, and what the host tier has already.
 bool ResidencyTable::MayDemote(const Record& record) const {
   if (!options_.demote || record.info.device_kind != DeviceKind::kCuda || record.info.superseded) {
     return false;
@@ -48,11 +49,15 @@ bool ResidencyTable::MayDemote(const Record& record) const {
       std::any_of(options_.budgets.begin(), options_.budgets.end(), [](const DeviceBudget& budget) {
         return budget.kind == DeviceKind::kHost && budget.bytes > 0;
       });
-  return has_host_tier && std::none_of(records_.begin(), records_.end(), [&](const auto& entry) {
-           const CopyInfo& other = entry.second.info;
-           return other.id == record.info.id && other.device_kind == DeviceKind::kHost &&
-                  !IsGoing(other);
-         });
+  const CopyInfo& info = record.info;
+  const auto spares_it = [&](const auto& entry) {
+    const CopyInfo& other = entry.second.info;
+    if (other.id == info.id) return other.device_kind == DeviceKind::kHost && !IsGoing(other);
+    return info.asked_revision.empty() && other.asked_revision.empty() &&
+           other.model == info.model && other.id > info.id && !other.superseded &&
+           other.state == ResidencyState::kResident;
+  };
+  return has_host_tier && std::none_of(records_.begin(), records_.end(), spares_it);
 }
 
 Doomed ResidencyTable::Doom(Record& record, std::string why, bool demote) {
@@ -158,12 +163,17 @@ void ResidencyTable::AwaitChange(const Admission& admission, absl::Duration time
   mu_.AwaitWithTimeout(absl::Condition(&changed), timeout);
 }
 
-void ResidencyTable::Supersede(const CopyInfo& newer, PublishResult& result) {
+void ResidencyTable::Supersede(const CopyInfo& newer, bool whatever_id, PublishResult& result) {
   for (auto& [id, record] : records_) {
     CopyInfo& old = record.info;
     if (old.state != ResidencyState::kResident || old.model != newer.model) continue;
-    if (!old.asked_revision.empty() || old.id >= newer.id) continue;
-    if (old.device != newer.device && !old.host_copy) continue;
+    if (!old.asked_revision.empty() || old.copy == newer.copy) continue;
+    if (old.id > newer.id && !whatever_id) continue;
+    // A demotion and a job may have made the same content on one device.
+    if (old.id == newer.id && old.device != newer.device) continue;
+    // A host copy replaces only such; and all that are older go, whatever device they were kept
+    // for.
+    if (!old.host_copy && (newer.host_copy || old.device != newer.device)) continue;
     // Whoever holds one that was superseded before is told again.
     old.superseded = true;
     old.superseded_by = newer.id;
@@ -181,9 +191,11 @@ void ResidencyTable::MarkIfReplaced(Record& record) {
   if (!info.asked_revision.empty()) return;
   for (const auto& [id, other] : records_) {
     const CopyInfo& newer = other.info;
-    if (newer.model != info.model || newer.id <= info.id || !newer.asked_revision.empty()) continue;
-    if (newer.state != ResidencyState::kResident || newer.superseded || newer.host_copy) continue;
-    if (newer.device != info.device && !info.host_copy) continue;
+    if (newer.model != info.model || newer.id < info.id || newer.copy == info.copy) continue;
+    if (newer.state != ResidencyState::kResident || newer.superseded) continue;
+    if (!newer.asked_revision.empty()) continue;
+    if (!info.host_copy && (newer.host_copy || newer.device != info.device)) continue;
+    if (newer.id == info.id && (!info.host_copy || newer.device != info.device)) continue;
     info.superseded = true;
     info.superseded_by = newer.id;
   }
@@ -203,8 +215,8 @@ PublishResult ResidencyTable::Publish(std::vector<StagedCopy> copies, bool pin,
     if (pin && !record.info.host_copy) {
       pins_.insert({record.info.model, record.info.asked_revision, record.info.device});
     }
-    if (record.info.asked_revision.empty() && !record.info.host_copy) {
-      Supersede(record.info, result);
+    if (record.info.asked_revision.empty()) {
+      Supersede(record.info, /*whatever_id=*/false, result);
     }
   }
   for (const StagedCopy& copy : copies) MarkIfReplaced(At(copy.id));

@@ -39,6 +39,21 @@ TEST(LeaseRaceTest, DrainInTheMiddleOfAGrantRefusesIt) {
   EXPECT_EQ(world.lease_count("a"), 0);
 }
 
+// Evicted by force after it was acquired and before its lease is in the table: nobody would ever
+// revoke it.
+TEST(LeaseRaceTest, EvictionByForceInTheMiddleOfAGrantRefusesIt) {
+  LeaseWorld world(DeviceKind::kCuda);
+  world.Stage("a");
+  world.device().OnExport([&] {
+    const auto evicted = world.residency().Evict("a", "", /*force=*/true);
+    EXPECT_OK(evicted);
+    EXPECT_EQ(world.leases().Revoke(evicted->revoking), 0);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kModelBusy, _));
+  EXPECT_EQ(world.leases().count(), 0);
+}
+
 TEST(LeaseRaceTest, LimitHoldsForGrantsInParallel) {
   LeaseWorld world(DeviceKind::kCuda, {.leases_per_uid_max = 1, .leases_max = 10});
   world.Stage("a");

@@ -154,8 +154,8 @@ TEST_F(ResidencyTableTest, SupersededGoesWithItsLastLease) {
   books_.Lease("a");
   books_.Lease("a");
   const CopyId newer = books_.Stage("a", "host", 20);
-  EXPECT_EQ(table_.SupersededBy(old), table_.List("a").back().id);
-  EXPECT_FALSE(table_.SupersededBy(newer).valid());
+  EXPECT_EQ(table_.InfoOf(old).superseded_by, table_.List("a").back().id);
+  EXPECT_FALSE(table_.InfoOf(newer).superseded);
   EXPECT_EQ(table_.Usage()[0].leased_bytes, 20);
   ASSERT_OK_AND_ASSIGN(const HeldCopy held, table_.Acquire({.model = "a"}, "", books_.now()));
   EXPECT_EQ(held.content->copy, newer);
