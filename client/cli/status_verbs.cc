@@ -57,6 +57,13 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
   line("state   ", status.draining() ? "draining" : "serving");
   line("sockets ", status.socket_dir());
   line("roots   ", absl::StrJoin(status.roots(), ", "));
+  for (const v1::RootWatch& watch : status.root_watches()) {
+    if (!watch.notified()) {
+      line("scanned ", absl::StrCat(watch.root(), " from time to time: ", watch.reason()));
+    }
+  }
+  line("pins    ", status.state_file().empty() ? "not kept over a restart"
+                                               : absl::StrCat("kept in ", status.state_file()));
   line("storage ", StorageText(status.storage()));
   line("jobs    ",
        absl::StrCat(status.jobs_running(), " running, ", status.jobs_queued(), " queued"));

@@ -111,6 +111,17 @@ void SetMemory(const config::Config& config, DaemonOptions& options) {
   }
 }
 
+void SetCatalogWatch(const config::CatalogWatch& catalog, DaemonOptions& options) {
+  if (catalog.refresh() == config::CatalogWatch::KEEP_FRESH) {
+    options.refresh = RefreshPolicy::kKeepFresh;
+  }
+  CatalogWatchOptions& watch = options.catalog_watch;
+  if (catalog.has_scan_interval_ms()) {
+    watch.scan_interval = absl::Milliseconds(catalog.scan_interval_ms());
+  }
+  if (catalog.has_settle_ms()) watch.settle = absl::Milliseconds(catalog.settle_ms());
+}
+
 void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   if (limits.has_leases_per_uid_max()) {
     options.leases.leases_per_uid_max = limits.leases_per_uid_max();
@@ -153,7 +164,9 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   SetStaging(config, options);
   SetMemory(config, options);
   SetLimits(config.limits(), options);
+  SetCatalogWatch(config.catalog(), options);
   RETURN_IF_ERROR(options.catalog.Validate());
+  RETURN_IF_ERROR(options.catalog_watch.Validate());
   RETURN_IF_ERROR(options.residency.Validate());
   RETURN_IF_ERROR(options.leases.Validate());
   return options;

@@ -10,9 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/catalog/catalog.h"
+#include "daemon/catalog/catalog_watcher.h"
 #include "daemon/config/config.pb.h"
 #include "daemon/device/device.h"
 #include "daemon/lease/lease_table.h"
+#include "daemon/residency/refresher.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
 
@@ -36,6 +38,8 @@ struct DaemonOptions {
 
   AccessOptions access;
   CatalogOptions catalog;
+  CatalogWatchOptions catalog_watch;
+  RefreshPolicy refresh = RefreshPolicy::kOnRequest;
   ResidencyOptions residency;  // without budgets and default device
   LeaseOptions leases;
   HostDeviceOptions host;

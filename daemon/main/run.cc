@@ -13,6 +13,7 @@
 #include "daemon/lease/lease_table.h"
 #include "daemon/main/devices.h"
 #include "daemon/main/version.h"
+#include "daemon/residency/refresher.h"
 #include "daemon/residency/residency.h"
 #include "daemon/residency/saved_state.h"
 #include "daemon/residency/state_keeper.h"
@@ -81,10 +82,13 @@ struct Daemon {
   DeviceSet devices;
   EngineProbe probe;
   std::unique_ptr<EventLog> events;
+  std::vector<std::shared_ptr<Volume>> volumes;
   std::unique_ptr<Catalog> catalog;
   std::unique_ptr<Residency> residency;
   std::unique_ptr<StateKeeper> state;
   uint64_t state_watch = 0;
+  std::unique_ptr<Refresher> refresher;
+  std::unique_ptr<CatalogWatcher> watcher;
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<PeerRegistry> peers;
   DaemonInfo info;
@@ -102,6 +106,8 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   info.start_time = dependencies.clock.Now();
   info.roots = options.roots;
   info.socket_dir = options.socket_dir;
+  info.state_file = options.state_file;
+  info.root_watches = [watcher = daemon.watcher.get()] { return watcher->roots(); };
   info.warnings = daemon.devices.warnings;
   for (const std::string& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
   if (options.residency.stager.read_queue.engine == ReadEngine::kAuto) {
@@ -113,26 +119,56 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   return info;
 }
 
+absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& daemon) {
+  daemon.refresher = std::make_unique<Refresher>(
+      RefresherOptions{.policy = options.refresh,
+                       .preload = options.preload,
+                       .preload_pin = options.preload_pin},
+      *daemon.residency, *daemon.events,
+      [&logger](const std::string& model, const absl::Status& status) {
+        logger.Log(LogLevel::kWarning, "refresh_refused",
+                   {{"model", model}, {"detail", std::string(status.message())}});
+      });
+  CatalogWatcher::Listener listener;
+  listener.on_first_look =
+      [refresher = daemon.refresher.get()](const std::vector<Checkpoint>& checkpoints) {
+        refresher->OnFirstLook(checkpoints);
+      };
+  listener.on_changes = [refresher =
+                             daemon.refresher.get()](const std::vector<CatalogChange>& changes) {
+    refresher->OnChanges(changes);
+  };
+  listener.on_failure = [&logger](const absl::Status& status) {
+    logger.Log(LogLevel::kWarning, "catalog_unreadable",
+               {{"detail", std::string(status.message())}});
+  };
+  ASSIGN_OR_RETURN(daemon.watcher,
+                   CatalogWatcher::Start(options.catalog_watch, *daemon.catalog, daemon.volumes,
+                                         options.catalog.depth_max, std::move(listener)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
                                               const RunDependencies& dependencies) {
   auto daemon = std::make_unique<Daemon>();
   ASSIGN_OR_RETURN(daemon->sockets, SocketDir::Open(options.socket_dir));
-  ASSIGN_OR_RETURN(std::vector<std::shared_ptr<Volume>> volumes, OpenRoots(options.roots));
+  ASSIGN_OR_RETURN(daemon->volumes, OpenRoots(options.roots));
   ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
   daemon->probe = ProbeReadEngine();
-  const bool any_remote = std::any_of(volumes.begin(), volumes.end(), [](const auto& volume) {
-    return volume->file_system() != FileSystemKind::kLocal;
-  });
+  const bool any_remote = std::any_of(
+      daemon->volumes.begin(), daemon->volumes.end(),
+      [](const auto& volume) { return volume->file_system() != FileSystemKind::kLocal; });
   daemon->events = std::make_unique<EventLog>(
       dependencies.clock,
       [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
-  daemon->catalog = std::make_unique<Catalog>(std::move(volumes), options.catalog);
+  daemon->catalog = std::make_unique<Catalog>(daemon->volumes, options.catalog);
   ASSIGN_OR_RETURN(
       daemon->residency,
       Residency::Create(
           MakeResidencyOptions(options, daemon->devices, daemon->probe,
                                LoadState(options, daemon->devices.warnings), any_remote),
           *daemon->catalog, daemon->devices.devices, *daemon->events, dependencies.clock));
+  RETURN_IF_ERROR(WatchCatalog(options, dependencies.logger, *daemon));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
@@ -228,6 +264,7 @@ void Preload(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
 
 void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Daemon& daemon) {
   const absl::Time deadline = dependencies.clock.Now() + options.drain_grace;
+  daemon.watcher->Stop();
   daemon.service->StartDraining();
   daemon.rpc->SetServing(false);
   Event event;

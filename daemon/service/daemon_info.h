@@ -1,21 +1,26 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_DAEMON_INFO_H_
 #define WEIGHTD_DAEMON_SERVICE_DAEMON_INFO_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "daemon/catalog/catalog_watcher.h"
 
 namespace weightd {
 
-// What GetStatus says that does not change while the daemon runs.
+// What GetStatus says of the daemon as a whole.
 struct DaemonInfo {
   std::string version;
   absl::Time start_time;
   std::vector<std::string> roots;
   std::string socket_dir;
   std::string engine_reason;  // why not io_uring; empty if it is
+  std::string state_file;     // empty: nothing is kept
   std::vector<std::string> warnings;
+  // How changes below the roots are noticed, now.
+  std::function<std::vector<RootWatchInfo>()> root_watches;
 };
 
 }  // namespace weightd

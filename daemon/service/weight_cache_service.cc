@@ -221,6 +221,13 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   response.set_socket_dir(d_.info.socket_dir);
   response.set_draining(draining_.load());
   response.set_default_device(d_.residency.default_device());
+  response.set_state_file(d_.info.state_file);
+  for (const RootWatchInfo& info : d_.info.root_watches()) {
+    v1::RootWatch& watch = *response.add_root_watches();
+    watch.set_root(info.root);
+    watch.set_notified(info.notified);
+    watch.set_reason(info.reason);
+  }
   const std::vector<DeviceUsage> usage = d_.residency.Usage();
   for (size_t i = 0; i < usage.size(); ++i) {
     v1::Device& device = *response.add_devices();

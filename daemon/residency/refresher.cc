@@ -1,0 +1,89 @@
+#include "daemon/residency/refresher.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace weightd {
+namespace {
+
+EventType TypeOf(CatalogChange::Kind kind) {
+  switch (kind) {
+    case CatalogChange::Kind::kAdded:
+      return EventType::kModelAdded;
+    case CatalogChange::Kind::kChanged:
+      return EventType::kModelChanged;
+    case CatalogChange::Kind::kRemoved:
+      return EventType::kModelRemoved;
+  }
+  return EventType::kModelChanged;
+}
+
+}  // namespace
+
+Refresher::Refresher(RefresherOptions options, Residency& residency, EventLog& events,
+                     std::function<void(const std::string& model, const absl::Status&)> on_refused)
+    : options_(std::move(options)),
+      residency_(residency),
+      events_(events),
+      on_refused_(std::move(on_refused)) {}
+
+void Refresher::OnFirstLook(const std::vector<Checkpoint>& checkpoints) {
+  for (const Checkpoint& checkpoint : checkpoints) {
+    Stage(checkpoint.model, RefreshPolicy::kOnRequest);
+  }
+}
+
+void Refresher::OnChanges(const std::vector<CatalogChange>& changes) {
+  for (const CatalogChange& change : changes) {
+    Event event;
+    event.type = TypeOf(change.kind);
+    event.model = change.model;
+    event.bytes = change.file_bytes;
+    if (!change.revision.empty()) event.detail = absl::StrCat("revision=", change.revision);
+    events_.Publish(std::move(event));
+    if (change.kind != CatalogChange::Kind::kRemoved) Stage(change.model, options_.policy);
+  }
+}
+
+bool Refresher::IsPreloaded(const std::string& model) const {
+  return std::find(options_.preload.begin(), options_.preload.end(), model) !=
+         options_.preload.end();
+}
+
+std::vector<std::string> Refresher::DevicesFor(const std::string& model,
+                                               RefreshPolicy policy) const {
+  std::set<std::string> wanted;
+  if (IsPreloaded(model)) wanted.insert(residency_.default_device());
+  for (const Pin& pin : residency_.pins()) {
+    if (pin.model == model && pin.asked_revision.empty()) wanted.insert(pin.device);
+  }
+  for (const CopyInfo& info : residency_.List(model)) {
+    const bool follows = info.state == ResidencyState::kResident && !info.superseded &&
+                         !info.host_copy && info.asked_revision.empty();
+    if (!follows) continue;
+    if (policy == RefreshPolicy::kKeepFresh) {
+      wanted.insert(info.device);
+    } else {
+      wanted.erase(info.device);
+    }
+  }
+  return {wanted.begin(), wanted.end()};
+}
+
+void Refresher::Stage(const std::string& model, RefreshPolicy policy) {
+  StageRequest request;
+  request.model = model;
+  request.devices = DevicesFor(model, policy);
+  if (request.devices.empty()) return;
+  request.pin = options_.preload_pin && IsPreloaded(model);
+  request.detached = true;
+  request.priority = JobPriority::kRefresh;
+  if (const auto ticket = residency_.Stage(request); !ticket.ok()) {
+    on_refused_(model, ticket.status());
+  }
+}
+
+}  // namespace weightd
