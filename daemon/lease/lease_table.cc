@@ -154,29 +154,29 @@ Grant LeaseTable::AddLease(LeaseRequest request, HeldCopy held, std::string hand
   return grant;
 }
 
-absl::StatusOr<LeaseInfo> LeaseTable::TakeOut(LeaseId id, bool tell) {
+bool LeaseTable::TakeOut(LeaseId id, EventType type, absl::string_view why) {
   LeaseInfo info;
   {
     absl::MutexLock lock(&mu_);
     const auto found = leases_.find(id);
-    if (found == leases_.end()) return absl::NotFoundError("no such lease");
+    if (found == leases_.end()) return false;
     Lease& lease = found->second;
     if (!lease.ticket.empty()) tickets_.erase(lease.ticket);
     const auto held = leases_per_uid_.find(lease.info.peer.uid);
     if (--held->second == 0) leases_per_uid_.erase(held);
     info = std::move(lease.info);
-    if (tell && lease.on_notice) {
+    if (type == EventType::kLeaseRevoked && lease.on_notice) {
       lease.on_notice({.kind = LeaseNotice::Kind::kRevoked});
     }
     leases_.erase(found);  // and with it its reference to the allocation
   }
+  PublishEvent(type, info, why);
   residency_.Release(info.content->copy);
-  return info;
+  return true;
 }
 
 void LeaseTable::End(LeaseId id, absl::string_view why) {
-  const absl::StatusOr<LeaseInfo> info = TakeOut(id, /*tell=*/false);
-  if (info.ok()) PublishEvent(EventType::kLeaseEnded, *info, why);
+  (void)TakeOut(id, EventType::kLeaseEnded, why);
 }
 
 void LeaseTable::NotifyRevoking(const std::vector<CopyInfo>& copies, absl::Time deadline) {
@@ -197,10 +197,7 @@ uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
   }
   uint32_t revoked = 0;
   for (const LeaseId id : ids) {
-    const absl::StatusOr<LeaseInfo> info = TakeOut(id, /*tell=*/true);
-    if (!info.ok()) continue;
-    ++revoked;
-    PublishEvent(EventType::kLeaseRevoked, *info, "evicted by force");
+    if (TakeOut(id, EventType::kLeaseRevoked, "evicted by force")) ++revoked;
   }
   return revoked;
 }

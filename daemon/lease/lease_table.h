@@ -135,9 +135,10 @@ class LeaseTable {
   absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::string> ExportHandle(const HeldCopy& held, const Peer& peer) const;
   void NotifySuperseded(CopyId old, GenerationId newer);
-  // Takes it out of the books and gives the copy back; `tell` tells its holder that it was revoked.
-  // NOT_FOUND for an unknown one.
-  absl::StatusOr<LeaseInfo> TakeOut(LeaseId id, bool tell);
+  // Takes it out of the books, publishes `type`, and gives the copy back: in this order, so that
+  // nobody reads of an eviction before the end of the last lease. kLeaseRevoked tells the holder.
+  // False for an unknown one.
+  bool TakeOut(LeaseId id, EventType type, absl::string_view why);
   void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
 
   const LeaseOptions options_;

@@ -176,26 +176,38 @@ std::vector<Doomed> ResidencyTable::Unhold(CopyId id) {
   return DoomIfDone(record);
 }
 
+ResidencyTable::Record* ResidencyTable::FindUsable(const UseWish& wish) {
+  Record* superseded = nullptr;
+  for (auto& [id, record] : records_) {
+    const CopyInfo& info = record.info;
+    if (info.state != ResidencyState::kResident || info.model != wish.model) continue;
+    if (info.device != wish.device || info.content->identities != wish.identities) continue;
+    if (!info.superseded) return &record;
+    superseded = &record;
+  }
+  return superseded;
+}
+
 UseResult ResidencyTable::Use(const UseWish& wish, absl::Time now) {
   absl::MutexLock lock(&mu_);
   UseResult result;
-  for (auto& [id, record] : records_) {
-    CopyInfo& info = record.info;
-    if (info.state != ResidencyState::kResident || info.superseded) continue;
-    if (info.model != wish.model || info.device != wish.device) continue;
-    if (info.content->identities != wish.identities) continue;
-    info.last_use = now;
-    const bool did_follow = info.asked_revision.empty() && !info.host_copy;
-    info.host_copy = info.host_copy && wish.host_copy;
-    if (wish.asked_revision.empty()) info.asked_revision.clear();
-    // Whatever followed the volume before it does not any more.
-    const bool follows = info.asked_revision.empty() && !info.host_copy;
-    if (follows && !did_follow) Supersede(info, /*whatever_id=*/true, result.published);
-    if (wish.pin && !info.host_copy) pins_.insert({info.model, info.asked_revision, info.device});
-    ++info.hold_count;
-    result.content = info.content;
-    return result;
+  Record* record = FindUsable(wish);
+  if (record == nullptr) return result;
+  CopyInfo& info = record->info;
+  info.last_use = now;
+  const bool did_follow = info.asked_revision.empty() && !info.host_copy && !info.superseded;
+  info.host_copy = info.host_copy && wish.host_copy;
+  if (wish.asked_revision.empty()) info.asked_revision.clear();
+  if (wish.current) {
+    info.superseded = false;
+    info.superseded_by = {};
   }
+  // Whatever followed the volume before it does not any more.
+  const bool follows = info.asked_revision.empty() && !info.host_copy && !info.superseded;
+  if (follows && !did_follow) Supersede(info, /*whatever_id=*/true, result.published);
+  if (wish.pin && !info.host_copy) pins_.insert({info.model, info.asked_revision, info.device});
+  ++info.hold_count;
+  result.content = info.content;
   return result;
 }
 

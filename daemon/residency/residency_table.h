@@ -91,7 +91,8 @@ class ResidencyTable {
   std::vector<Doomed> Unhold(CopyId id);
 
   // The resident copy on `wish.device` that was read from `wish.identities`, which counts as used;
-  // null content if there is none. It has a hold.
+  // null content if there is none. It has a hold. A superseded one will do, and follows the volume
+  // again if the volume is back at it.
   UseResult Use(const UseWish& wish, absl::Time now);
 
   // The devices with a resident copy that `ref` names.
@@ -144,6 +145,7 @@ class ResidencyTable {
   // time the one with the lower id may be what the volume has now.
   void Supersede(const CopyInfo& newer, bool whatever_id, PublishResult& result)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Record* FindUsable(const UseWish& wish) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkIfReplaced(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   static absl::Status CheckMayEvict(const std::string& model, const CopyInfo& info);
 

@@ -19,6 +19,7 @@ absl::Status OpenFiles(const StageContext& context, const StageTask& task, Stage
   ASSIGN_OR_RETURN(plan.opened, context.catalog.Open(checkpoint));
   for (const auto& file : plan.opened->files) plan.identities.push_back(file->identity());
   plan.revision = plan.opened->checkpoint.revision;
+  plan.current = task.ref.revision.empty();
   return absl::OkStatus();
 }
 

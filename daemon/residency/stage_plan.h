@@ -23,6 +23,8 @@ struct StagePlan {
   std::unique_ptr<CopyHold> source;
   std::optional<OpenedCheckpoint> opened;
 
+  // The volume was looked at, and has these files now.
+  bool current = false;
   std::string revision;
   std::string asked_revision;
   std::vector<FileIdentity> identities;

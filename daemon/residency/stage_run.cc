@@ -95,7 +95,8 @@ void StageRun::TakePresent(const StageWishes& wishes) {
                                          .asked_revision = plan_.asked_revision,
                                          .device = device,
                                          .identities = plan_.identities,
-                                         .pin = wishes.pin},
+                                         .pin = wishes.pin,
+                                         .current = plan_.current},
                                         plan_.made_time);
     if (used.content == nullptr) continue;
     Settle(std::move(used.published));

@@ -105,6 +105,7 @@ struct UseWish {
   std::vector<FileIdentity> identities;
   bool pin = false;
   bool host_copy = false;  // asked for as a host copy only
+  bool current = false;    // the volume has it now, and calls it the model
 };
 
 struct UseResult {

@@ -113,13 +113,14 @@ void World::CheckBooks(const std::vector<CopyInfo>& list) {
 // What is pinned stays, until somebody unpins it, evicts it by force, or a newer one takes its
 // place.
 void World::CheckPins(const std::map<CopyId, CopyInfo>& copies) {
-  for (const auto& [id, info] : pinned_) {
-    const auto found = copies.find(id);
+  for (const auto& entry : pinned_) {
+    const CopyInfo& info = entry.second;  // clang 14 lets no lambda capture a binding
+    const auto found = copies.find(entry.first);
     if (found != copies.end() && (IsLeasable(found->second.state) || found->second.superseded)) {
       continue;
     }
-    const bool replaced = std::any_of(copies.begin(), copies.end(), [&](const auto& entry) {
-      const CopyInfo& newer = entry.second;
+    const bool replaced = std::any_of(copies.begin(), copies.end(), [&info](const auto& other) {
+      const CopyInfo& newer = other.second;
       return newer.model == info.model && newer.device == info.device && newer.id > info.id &&
              newer.state == ResidencyState::kResident;
     });

@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::_;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 // The new generation is published after the old one was acquired and before its lease is in the
 // table: the publisher finds nobody to tell.
@@ -66,6 +66,19 @@ TEST(LeaseRaceTest, LimitHoldsForGrantsInParallel) {
   EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kLimitExceeded, _));
   EXPECT_OK(inner);
   EXPECT_EQ(world.lease_count("a"), 1);
+}
+
+// Whoever reads the events never sees memory go that somebody still has.
+TEST(LeaseRaceTest, LeaseEndsBeforeItsCopyIsEvicted) {
+  LeaseWorld world(DeviceKind::kHost);
+  world.Stage("a");
+  ASSERT_OK_AND_ASSIGN(Grant grant, world.leases().GrantLease(world.Request("a")));
+  world.Stage("a", /*restage=*/true);
+  world.TakeEvents();
+  const LeaseId lease = grant.lease;
+  grant = Grant();
+  world.leases().End(lease, "done");
+  EXPECT_THAT(world.AwaitEvents(2), ElementsAre("lease_ended a done", StartsWith("evicted a")));
 }
 
 // Grants, ends and new generations from several threads: in the end nothing is held, and one

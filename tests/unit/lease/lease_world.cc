@@ -171,6 +171,14 @@ std::vector<std::string> LeaseWorld::TakeEvents() {
   return std::exchange(events_seen_, {});
 }
 
+std::vector<std::string> LeaseWorld::AwaitEvents(size_t count) {
+  absl::MutexLock lock(&mu_);
+  const auto enough = [&]()
+                          ABSL_SHARED_LOCKS_REQUIRED(mu_) { return events_seen_.size() >= count; };
+  mu_.Await(absl::Condition(&enough));
+  return std::exchange(events_seen_, {});
+}
+
 uint32_t LeaseWorld::lease_count(const std::string& model) const {
   uint32_t count = 0;
   for (const CopyInfo& info : residency_->List(model)) count += info.lease_count;

@@ -69,6 +69,8 @@ class LeaseWorld {
   LeaseRequest Request(const std::string& model, int32_t pid = 100, uint32_t uid = 1000);
   // "type model detail" of each event since the last call.
   std::vector<std::string> TakeEvents();
+  // Likewise, when there are `count`.
+  std::vector<std::string> AwaitEvents(size_t count);
   uint32_t lease_count(const std::string& model) const;
 
   LeaseTable& leases() { return *leases_; }

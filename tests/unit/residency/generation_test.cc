@@ -12,15 +12,17 @@ namespace {
 
 using State = ResidencyState;
 
-const std::vector<State> kAll = {State::kStaging, State::kResident, State::kEvicting,
-                                 State::kFailed, State::kGone};
+const std::vector<State> kAll = {State::kStaging,  State::kResident, State::kRevoking,
+                                 State::kDemoting, State::kEvicting, State::kFailed,
+                                 State::kGone};
 
 TEST(GenerationTest, OnlyTheMovesOfTheTableAreLegal) {
-  const std::set<std::pair<State, State>> legal = {{State::kStaging, State::kResident},
-                                                   {State::kStaging, State::kFailed},
-                                                   {State::kResident, State::kEvicting},
-                                                   {State::kEvicting, State::kGone},
-                                                   {State::kFailed, State::kGone}};
+  const std::set<std::pair<State, State>> legal = {
+      {State::kStaging, State::kResident},  {State::kStaging, State::kFailed},
+      {State::kResident, State::kRevoking}, {State::kRevoking, State::kEvicting},
+      {State::kResident, State::kDemoting}, {State::kDemoting, State::kEvicting},
+      {State::kResident, State::kEvicting}, {State::kEvicting, State::kGone},
+      {State::kFailed, State::kGone}};
   for (const State from : kAll) {
     for (const State to : kAll) {
       EXPECT_EQ(CanMove(from, to), legal.contains({from, to}))

@@ -40,10 +40,13 @@ class TableRacesTest : public ::testing::Test {
   static std::string Name(CopyId id, const char* device) {
     return absl::StrCat(id.value(), " ", device);
   }
-  UseResult Use(uint64_t inode) {
-    UseResult used = table_.Use(
-        {.model = "a", .asked_revision = "", .device = "host", .identities = {{.inode = inode}}},
-        books_.now());
+  UseResult Use(uint64_t inode, bool current = false) {
+    UseResult used = table_.Use({.model = "a",
+                                 .asked_revision = "",
+                                 .device = "host",
+                                 .identities = {{.inode = inode}},
+                                 .current = current},
+                                books_.now());
     (void)table_.Unhold(used.content->copy);
     return used;
   }
@@ -117,6 +120,36 @@ TEST_F(TableRacesTest, OfTwoCopiesOfOneContentTheOneThatIsAskedForStays) {
     EXPECT_THAT(table_.List(), SizeIs(2));
     (void)books_.Free(table_.EvictAll());
   }
+}
+
+// The volume is back at what it had, and somebody still has that.
+TEST_F(TableRacesTest, SupersededCopyFollowsAgainWhenTheVolumeIsBackAtIt) {
+  const CopyId old = Stage("host", /*host_copy=*/false, 1);
+  books_.Lease("a", "host");
+  const CopyId newer = Stage("host", /*host_copy=*/false, 2);
+  EXPECT_THAT(Following(), ElementsAre(Name(newer, "host")));
+  UseResult used = Use(1, /*current=*/true);
+  EXPECT_EQ(used.content->copy, old);
+  ASSERT_THAT(used.published.doomed, SizeIs(1));
+  EXPECT_EQ(used.published.doomed[0].info.copy, newer);
+  (void)books_.Free(std::move(used.published.doomed));
+  EXPECT_THAT(Following(), ElementsAre(Name(old, "host")));
+  EXPECT_FALSE(table_.InfoOf(old).superseded_by.valid());
+  books_.EndLease("a", "host");
+  EXPECT_THAT(Following(), ElementsAre(Name(old, "host")));
+}
+
+// Asked for by its generation: there need be no second copy, and it still goes with its holders.
+TEST_F(TableRacesTest, SupersededCopyIsUsedByWhoAsksForItsContent) {
+  const CopyId old = Stage("host", /*host_copy=*/false, 1);
+  books_.Lease("a", "host");
+  const CopyId newer = Stage("host", /*host_copy=*/false, 2);
+  const UseResult used = Use(1);
+  EXPECT_EQ(used.content->copy, old);
+  EXPECT_THAT(used.published.doomed, IsEmpty());
+  EXPECT_THAT(Following(), ElementsAre(Name(newer, "host")));
+  books_.EndLease("a", "host");
+  EXPECT_THAT(table_.List(), SizeIs(1));
 }
 
 TEST_F(TableRacesTest, NoLeaseIsGrantedOnAHeldCopyThatIsEvictedByForce) {

@@ -1,0 +1,95 @@
+// Many clients of a daemon whose budget is too small, with everything that can happen to them at
+// once: see history_judge.h for what has to hold.
+//
+//   WEIGHTD_HISTORY_SEED=N      the run of that seed again, as far as the machine plays along
+//   WEIGHTD_HISTORY_CLIENTS=N   a longer one
+
+#include "tests/integration/history/history_run.h"
+
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/history/history_judge.h"
+#include "tests/integration/history/process_footprint.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/process/wait_until.h"
+
+namespace weightd::testing {
+namespace {
+
+// The eight models take about 60 MiB, the largest 12.
+constexpr uint64_t kBudgetBytes = 22 << 20;
+// What the daemon's heap may keep: arenas of malloc (one per thread that ever allocated, each keeps
+// what was freed in its middle), and gRPC's caches. Models are not in it.
+constexpr uint64_t kHeapGrowthMax = 64 << 20;
+
+class HistoryTest : public DaemonTest {
+ protected:
+  HistoryTest() { std::filesystem::create_directory(workshop_); }
+
+  RunOptions Options() const {
+    RunOptions options;
+    options.seed = seed_;
+    options.clients.socket_dir = socket_dir_;
+    options.operators.socket_dir = socket_dir_;
+    return options;
+  }
+
+  // Only the first breaches: one cause has many.
+  void ExpectGood(const Verdict& verdict) const {
+    constexpr size_t kShown = 20;
+    std::cout << "WEIGHTD_HISTORY_SEED=" << seed_ << ": " << verdict.figures << std::endl;
+    std::vector<std::string> shown = verdict.breaches;
+    shown.resize(std::min(shown.size(), kShown));
+    EXPECT_EQ(verdict.breaches.size(), 0) << absl::StrJoin(shown, "\n");
+  }
+
+  // Nothing of the run is left in the daemon.
+  void ExpectBackAt(const ProcessFootprint& before) const {
+    EXPECT_EQ(LeaseCount(), 0);
+    EXPECT_EQ(UsedBytes(), 0);
+    ProcessFootprint after;
+    const auto is_back = [&] {
+      after = ReadFootprint(daemon_->pid());
+      return after.descriptors <= before.descriptors && after.memfds <= before.memfds &&
+             after.shared_bytes <= before.shared_bytes &&
+             after.hugetlb_bytes <= before.hugetlb_bytes;
+    };
+    EXPECT_TRUE(WaitUntil(is_back)) << "before " << before << ", after " << after;
+    EXPECT_LE(after.heap_bytes, before.heap_bytes + kHeapGrowthMax);
+    std::cout << "before " << before << "\nafter " << after << std::endl;
+  }
+
+  const uint64_t seed_ = HistorySeed();
+  const std::string workshop_ = dir_.File("workshop");
+  VolumePublisher publisher_{root_, workshop_};
+};
+
+TEST_F(HistoryTest, ClientsReadWhatTheyWereGrantedWhateverHappens) {
+  SCOPED_TRACE(absl::StrCat("WEIGHTD_HISTORY_SEED=", seed_));
+  ASSERT_OK(publisher_.PublishAll());
+  ASSERT_NE(Start({"--host.budget-bytes", absl::StrCat(kBudgetBytes), "--staging.jobs-max", "3"}),
+            nullptr);
+  const ProcessFootprint before = ReadFootprint(daemon_->pid());
+  RunOptions options = Options();
+  options.clients.count = HistoryClientCount(200);
+  options.operators.graces = {absl::ZeroDuration(), absl::Milliseconds(40),
+                              absl::Milliseconds(300)};
+  const Verdict verdict = Judge(RunHistory(options, publisher_));
+  ExpectGood(verdict);
+  EXPECT_EQ(verdict.figures.clients, options.clients.count);
+  EXPECT_GT(verdict.figures.granted, options.clients.count / 2);
+  EXPECT_GT(verdict.figures.killed_holding, 0);
+  EXPECT_GT(verdict.figures.used_bytes_max, kBudgetBytes / 2);
+  ExpectBackAt(before);
+  StopCleanly();
+}
+
+}  // namespace
+}  // namespace weightd::testing
