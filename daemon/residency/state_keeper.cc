@@ -39,15 +39,19 @@ void StateKeeper::Run() {
       changed = std::exchange(changed_, false);
       at_once_ = false;
     }
-    if (changed) Store();
+    const bool failed = changed && !Store();
     if (stops) return;
+    if (!failed) continue;
+    absl::MutexLock lock(&mu_);
+    changed_ = true;
   }
 }
 
-void StateKeeper::Store() {
+bool StateKeeper::Store() {
   const absl::Status stored = StoreSavedState(path_, snapshot_());
   if (!stored.ok() && !failing_) on_failure_(stored);
   failing_ = !stored.ok();
+  return stored.ok();
 }
 
 }  // namespace weightd

@@ -14,7 +14,8 @@
 namespace weightd {
 
 // Stores the state when it has changed: at once where that matters, else at most once in a while,
-// and a last time at the end. On a thread of its own, so that nobody waits for the disk.
+// and a last time at the end. What fails is tried again after that while. On a thread of its own,
+// so that nobody waits for the disk.
 //
 // Thread-safe.
 class StateKeeper {
@@ -32,7 +33,7 @@ class StateKeeper {
 
  private:
   void Run();
-  void Store();
+  bool Store();
 
   const std::string path_;  // these are fixed at construction
   const std::function<SavedState()> snapshot_;

@@ -25,6 +25,7 @@ DaemonProcess* DaemonTest::Start(std::vector<std::string> flags,
   setup.root = root_;
   setup.socket_dir = socket_dir_;
   setup.flags = std::move(flags);
+  setup.state_file = state_file_;
   setup.environment = environment_;
   setup.environment.insert(setup.environment.end(), environment.begin(), environment.end());
   daemon_.reset();
@@ -96,6 +97,11 @@ std::vector<std::string> DaemonTest::Resident() const {
     }
   }
   return names;
+}
+
+std::vector<nlohmann::json> DaemonTest::Generations(const std::string& model) const {
+  const nlohmann::json described = ctl_.Json({"describe", model});
+  return described["model"]["generations"];
 }
 
 uint64_t DaemonTest::GenerationOf(const std::string& model) const {

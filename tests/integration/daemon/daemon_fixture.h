@@ -50,6 +50,8 @@ class DaemonTest : public ::testing::Test {
   uint64_t UsedBytes(const std::string& id = "host") const;
   // Names of the resident models, sorted.
   std::vector<std::string> Resident() const;
+  // The copies in memory, an entry each of ListModels.
+  std::vector<nlohmann::json> Generations(const std::string& model) const;
   uint64_t GenerationOf(const std::string& model) const;
   size_t LeaseCount() const;
   // What the daemon has told since it started, a JSON object each, until `last_type` came.
@@ -58,6 +60,7 @@ class DaemonTest : public ::testing::Test {
   TempDir dir_;
   std::string root_ = dir_.File("root");
   std::string socket_dir_ = dir_.File("run");
+  std::string state_file_;  // none: the daemon keeps nothing
   Weightctl ctl_{socket_dir_};
   std::unique_ptr<DaemonProcess> daemon_;
   // Added to the daemon and the probes: the fake driver.

@@ -2,6 +2,10 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
+#include <optional>
+#include <string>
+
 #include "daemon/config/config_file.h"
 #include "tests/support/common/status_matchers.h"
 
@@ -46,6 +50,51 @@ TEST(DaemonOptionsTest, BudgetOfZeroIsKeptApartFromNone) {
   EXPECT_EQ(options.host_budget_bytes, 0u);
 }
 
+// A variable of the environment for the length of a scope.
+class ScopedVariable {
+ public:
+  ScopedVariable(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    Set(value);
+  }
+  ScopedVariable(const ScopedVariable&) = delete;
+  ScopedVariable& operator=(const ScopedVariable&) = delete;
+  ~ScopedVariable() { Set(old_.has_value() ? old_->c_str() : nullptr); }
+
+ private:
+  void Set(const char* value) const {
+    value == nullptr ? (void)::unsetenv(name_) : (void)::setenv(name_, value, 1);
+  }
+  const char* const name_;
+  std::optional<std::string> old_;
+};
+
+TEST(DaemonOptionsTest, StateIsKeptWhereSystemdSaysElseWhereTheUserMay) {
+  const ScopedVariable home("HOME", "/home/u");
+  const ScopedVariable xdg("XDG_STATE_HOME", nullptr);
+  {
+    const ScopedVariable systemd("STATE_DIRECTORY", "/var/lib/first:/var/lib/second");
+    ASSERT_OK_AND_ASSIGN(const DaemonOptions options, Options(""));
+    EXPECT_EQ(options.state_file, "/var/lib/first/state.json");
+  }
+  const ScopedVariable systemd("STATE_DIRECTORY", nullptr);
+  ASSERT_OK_AND_ASSIGN(DaemonOptions options, Options(""));
+  EXPECT_EQ(options.state_file, ::geteuid() == 0 ? "/var/lib/weightd/state.json"
+                                                 : "/home/u/.local/state/weightd/state.json");
+  ASSERT_OK_AND_ASSIGN(options, Options(R"(state_file: "")"));
+  EXPECT_EQ(options.state_file, "");
+  ASSERT_OK_AND_ASSIGN(options, Options(R"(state_file: "/s/t.json")"));
+  EXPECT_EQ(options.state_file, "/s/t.json");
+}
+
+TEST(DaemonOptionsTest, ChangesAreWatchedAndStagedOnlyOnRequest) {
+  ASSERT_OK_AND_ASSIGN(DaemonOptions options, Options(""));
+  EXPECT_EQ(options.refresh, RefreshPolicy::kOnRequest);
+  ASSERT_OK_AND_ASSIGN(options, Options("catalog { refresh: KEEP_FRESH settle_ms: 5 }"));
+  EXPECT_EQ(options.refresh, RefreshPolicy::kKeepFresh);
+  EXPECT_EQ(options.catalog_watch.settle, absl::Milliseconds(5));
+}
+
 // One test at each stated maximum.
 struct Limit {
   const char* allowed;
@@ -74,6 +123,11 @@ INSTANTIATE_TEST_SUITE_P(
         Limit{"storage { pread_threads: 64 }", "storage { pread_threads: 65 }"},
         Limit{"limits { leases_per_uid_max: 65536 }", "limits { leases_per_uid_max: 65537 }"},
         Limit{"limits { leases_max: 65536 }", "limits { leases_max: 0 }"},
+        Limit{"limits { jobs_per_uid_max: 4096 }", "limits { jobs_per_uid_max: 4097 }"},
+        Limit{"limits { jobs_per_uid_max: 1 }", "limits { jobs_per_uid_max: 0 }"},
+        Limit{"catalog { scan_interval_ms: 1000 }", "catalog { scan_interval_ms: 999 }"},
+        Limit{"catalog { scan_interval_ms: 86400000 }", "catalog { scan_interval_ms: 86400001 }"},
+        Limit{"catalog { settle_ms: 600000 }", "catalog { settle_ms: 600001 }"},
         Limit{"limits { catalog_depth_max: 32 }", "limits { catalog_depth_max: 33 }"},
         Limit{"limits { shards_max: 65536 }", "limits { shards_max: 65537 }"},
         Limit{"limits { tensors_max: 16000000 }", "limits { tensors_max: 16000001 }"}));

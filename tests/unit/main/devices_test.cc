@@ -30,6 +30,21 @@ TEST(DevicesTest, GivenBudgetIsTaken) {
   EXPECT_EQ(set.budgets[0].bytes, 12345u);
 }
 
+TEST(DevicesTest, ReserveIsTakenFromWhatThereIs) {
+  ASSERT_OK_AND_ASSIGN(const DeviceSet usual, OpenDevices(HostOnly()));
+  const uint64_t total = usual.devices[0]->info().total_bytes;
+  DaemonOptions options = HostOnly();
+  options.host_reserve_bytes = total - 1000;
+  ASSERT_OK_AND_ASSIGN(DeviceSet set, OpenDevices(options));
+  EXPECT_EQ(set.budgets[0].bytes, 1000u);
+  EXPECT_EQ(set.budgets[0].reserve_bytes, total - 1000);
+  options.host_budget_bytes = 1000;
+  EXPECT_OK(OpenDevices(options));
+  options.host_budget_bytes = 1001;
+  EXPECT_THAT(OpenDevices(options),
+              ReasonIs(Reason::kInvalidRequest, HasSubstr("host.reserve_bytes")));
+}
+
 TEST(DevicesTest, DefaultDeviceThatIsNotHereIsRefused) {
   DaemonOptions options = HostOnly();
   options.default_device = "GPU-1";
