@@ -134,8 +134,9 @@ absl::Status RunPs(const Invocation& invocation, bool watch) {
 }
 
 void PrintReport(const v1::StageReport& report, const Io& io) {
-  io.out << "staged    by job " << report.job_id() << " with " << Printable(report.engine()) << ", "
-         << ModesText(report);
+  io.out << "staged    by job " << report.job_id();
+  if (!report.engine().empty()) io.out << " with " << Printable(report.engine());
+  if (const std::string modes = ModesText(report); !modes.empty()) io.out << ", " << modes;
   const std::string rate = FormatRate(report.bytes_per_second());
   if (!rate.empty()) io.out << ", " << rate;
   io.out << "\nphases    " << PhasesText(report) << '\n';

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/cli/text.h"
 #include "common/format_units.h"
 
 namespace weightd::cli {
@@ -27,6 +28,7 @@ std::string ModesText(const v1::StageReport& report) {
   add(report.direct_bytes(), "direct");
   add(report.cached_bytes(), "out of the page cache");
   add(report.buffered_bytes(), "through the page cache");
+  add(report.copied_bytes(), absl::StrCat("from ", Printable(report.source())));
   return absl::StrJoin(modes, ", ");
 }
 

@@ -100,6 +100,7 @@ void SetMemory(const config::Config& config, DaemonOptions& options) {
     options.host.huge_pages = HostDeviceOptions::HugePages::kOff;
   }
   if (host.has_demote()) options.residency.table.demote = host.demote();
+  if (host.has_pin()) options.residency.stager.pin_host_memory = host.pin();
   options.residency.host_copy = host.host_copies();
   options.host_reserve_bytes = host.reserve_bytes();
   const config::Cuda& cuda = config.cuda();

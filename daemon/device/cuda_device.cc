@@ -69,13 +69,19 @@ absl::StatusOr<std::unique_ptr<CudaDevice>> CudaDevice::Open(const CudaDriver& d
   info.total_bytes = device.total_bytes;
   info.free_bytes = memory.free_bytes;
   ASSIGN_OR_RETURN(info.numa_node, Attribute(driver, device, kHostNumaId, /*unknown=*/-1));
+  ASSIGN_OR_RETURN(
+      const int read_only,
+      Attribute(driver, device, CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED, 0));
   return std::unique_ptr<CudaDevice>(
-      new CudaDevice(std::move(info), std::move(context), std::move(pinned)));
+      new CudaDevice(std::move(info), std::move(context), std::move(pinned), read_only != 0));
 }
 
 CudaDevice::CudaDevice(DeviceInfo info, std::unique_ptr<CudaContext> context,
-                       std::shared_ptr<PinnedRanges> pinned)
-    : info_(std::move(info)), context_(std::move(context)), pinned_(std::move(pinned)) {}
+                       std::shared_ptr<PinnedRanges> pinned, bool pins_read_only)
+    : info_(std::move(info)),
+      context_(std::move(context)),
+      pinned_(std::move(pinned)),
+      pins_read_only_(pins_read_only) {}
 
 uint64_t CudaDevice::allocation_granularity() const { return CudaAllocation::kGranularityBytes; }
 
@@ -90,10 +96,23 @@ absl::StatusOr<std::unique_ptr<Allocation>> CudaDevice::Allocate(uint64_t bytes)
 }
 
 absl::Status CudaDevice::RegisterStaging(absl::Span<std::byte> memory) {
-  return pinned_->Add(*context_, memory);
+  return pinned_->Add(*context_, memory, PinnedRanges::Access::kReadWrite);
 }
 
 void CudaDevice::UnregisterStaging(absl::Span<std::byte> memory) {
+  pinned_->Remove(*context_, memory);
+}
+
+absl::Status CudaDevice::RegisterSealed(absl::Span<const std::byte> memory) {
+  if (!pins_read_only_) {
+    return ErrorWithReason(
+        absl::StatusCode::kUnimplemented, Reason::kDeviceFailed,
+        absl::StrCat("pin sealed memory for ", info_.id, ": its driver pins no read-only memory"));
+  }
+  return pinned_->Add(*context_, memory, PinnedRanges::Access::kReadOnly);
+}
+
+void CudaDevice::UnregisterSealed(absl::Span<const std::byte> memory) {
   pinned_->Remove(*context_, memory);
 }
 

@@ -27,16 +27,19 @@ class CudaDevice final : public Device {
   uint64_t allocation_granularity() const override;
   absl::Status RegisterStaging(absl::Span<std::byte> memory) override;
   void UnregisterStaging(absl::Span<std::byte> memory) override;
+  absl::Status RegisterSealed(absl::Span<const std::byte> memory) override;
+  void UnregisterSealed(absl::Span<const std::byte> memory) override;
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
   std::vector<std::string> warnings() const override { return context_->warnings().Get(); }
 
  private:
   CudaDevice(DeviceInfo info, std::unique_ptr<CudaContext> context,
-             std::shared_ptr<PinnedRanges> pinned);
+             std::shared_ptr<PinnedRanges> pinned, bool pins_read_only);
 
   const DeviceInfo info_;
   const std::unique_ptr<CudaContext> context_;  // synchronizes itself, as the next does
   const std::shared_ptr<PinnedRanges> pinned_;
+  const bool pins_read_only_;
 };
 
 }  // namespace weightd

@@ -72,6 +72,14 @@ class Allocation {
   // mapped with PROT_READ, MAP_SHARED.
   virtual absl::StatusOr<Export> CreateExport() const = 0;
 
+  // The bytes of sealed host memory; empty for a GPU's, before Seal(), and where a mapping of it is
+  // not shared, so that to pin it would be to copy it.
+  virtual absl::Span<const std::byte> sealed_memory() const { return {}; }
+
+  // The same, while it is pinned for every GPU, which then copies from it by itself: see
+  // pinned_allocation.h. Else empty.
+  virtual absl::Span<const std::byte> pinned_memory() const { return {}; }
+
   // Reads back from a sealed or unsealed allocation, waiting. OUT_OF_RANGE past its end.
   virtual absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const = 0;
 };
@@ -80,7 +88,7 @@ struct CopyRequest {
   Allocation* to = nullptr;
   uint64_t offset = 0;  // in `to`
   // Must stay unchanged until the copy is done. For CUDA it must lie in memory given to
-  // RegisterStaging().
+  // RegisterStaging() or RegisterSealed().
   absl::Span<const std::byte> from;
   uint64_t tag = 0;
 };
@@ -137,6 +145,11 @@ class Device {
   // range that is given to several. Host: does nothing.
   virtual absl::Status RegisterStaging(absl::Span<std::byte> memory) = 0;
   virtual void UnregisterStaging(absl::Span<std::byte> memory) = 0;
+
+  // Likewise, of memory that this process cannot write: an allocation's sealed_memory().
+  // UNIMPLEMENTED/DEVICE_FAILED for a GPU that cannot be kept from writing it.
+  virtual absl::Status RegisterSealed(absl::Span<const std::byte> memory) = 0;
+  virtual void UnregisterSealed(absl::Span<const std::byte> memory) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() = 0;
 

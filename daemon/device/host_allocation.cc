@@ -97,6 +97,11 @@ absl::StatusOr<Export> HostAllocation::CreateExport() const {
   return result;
 }
 
+absl::Span<const std::byte> HostAllocation::sealed_memory() const {
+  if (!sealed_ || !mapped_ || !mapping_.shared()) return {};
+  return mapping_.memory();
+}
+
 absl::Status HostAllocation::CopyOut(uint64_t offset, absl::Span<std::byte> to) const {
   RETURN_IF_ERROR(CheckRange("copy out of allocation", offset, to.size(), bytes()));
   if (!mapped_) return absl::FailedPreconditionError("copy out of allocation: its seal failed");

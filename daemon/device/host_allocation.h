@@ -30,6 +30,8 @@ class HostAllocation final : public Allocation {
   absl::StatusOr<Export> CreateExport() const override;
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override;
 
+  absl::Span<const std::byte> sealed_memory() const override;
+
   bool sealed() const { return sealed_; }
 
  private:

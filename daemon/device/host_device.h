@@ -23,6 +23,8 @@ class HostDevice final : public Device {
   uint64_t allocation_granularity() const override { return kHugePageBytes; }
   absl::Status RegisterStaging(absl::Span<std::byte>) override { return absl::OkStatus(); }
   void UnregisterStaging(absl::Span<std::byte>) override {}
+  absl::Status RegisterSealed(absl::Span<const std::byte>) override { return absl::OkStatus(); }
+  void UnregisterSealed(absl::Span<const std::byte>) override {}
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
   std::string pages() const override;
   std::vector<std::string> warnings() const override { return warnings_.Get(); }

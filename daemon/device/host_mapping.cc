@@ -31,11 +31,14 @@ absl::StatusOr<HostMapping> HostMapping::Reserve(uint64_t bytes) {
 }
 
 HostMapping::HostMapping(HostMapping&& other) noexcept
-    : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : base_(std::exchange(other.base_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      shared_(other.shared_) {}
 
 HostMapping& HostMapping::operator=(HostMapping&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(bytes_, other.bytes_);
+  std::swap(shared_, other.shared_);
   return *this;
 }
 
@@ -44,7 +47,9 @@ HostMapping::~HostMapping() {
 }
 
 int HostMapping::Map(int protection, int flags, int fd) {
-  return ::mmap(base_, bytes_, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED ? errno : 0;
+  if (::mmap(base_, bytes_, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED) return errno;
+  shared_ = (flags & MAP_SHARED) != 0;
+  return 0;
 }
 
 absl::Status HostMapping::MapWritable(int fd) {

@@ -29,6 +29,8 @@ class HostMapping {
   absl::Status Clear();
 
   absl::Span<std::byte> memory() const { return {base_, bytes_}; }
+  // Whether what is there now is the file's, and not mapped privately.
+  bool shared() const { return shared_; }
 
  private:
   HostMapping(std::byte* base, uint64_t bytes) : base_(base), bytes_(bytes) {}
@@ -37,6 +39,7 @@ class HostMapping {
 
   std::byte* base_ = nullptr;
   uint64_t bytes_ = 0;
+  bool shared_ = false;
 };
 
 }  // namespace weightd

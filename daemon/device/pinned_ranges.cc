@@ -7,8 +7,15 @@
 #include "common/status_macros.h"
 
 namespace weightd {
+namespace {
 
-absl::Status PinnedRanges::Add(CudaContext& context, absl::Span<std::byte> memory) {
+// The driver's functions name memory that they do not write by a pointer to what may be written.
+void* Address(absl::Span<const std::byte> memory) { return const_cast<std::byte*>(memory.data()); }
+
+}  // namespace
+
+absl::Status PinnedRanges::Add(CudaContext& context, absl::Span<const std::byte> memory,
+                               Access access) {
   absl::MutexLock lock(&mu_);
   const Range range(memory.data(), memory.size());
   if (const auto known = users_.find(range); known != users_.end()) {
@@ -18,18 +25,20 @@ absl::Status PinnedRanges::Add(CudaContext& context, absl::Span<std::byte> memor
   const CudaDriver& driver = context.driver();
   ASSIGN_OR_RETURN(const ScopedCudaContext current, context.Enter());
   // Portable: pinned for every context of the process.
+  unsigned flags = CU_MEMHOSTREGISTER_PORTABLE;
+  if (access == Access::kReadOnly) flags |= CU_MEMHOSTREGISTER_READ_ONLY;
   RETURN_IF_ERROR(driver.ToStatus(
-      driver.cuMemHostRegister(memory.data(), memory.size(), CU_MEMHOSTREGISTER_PORTABLE),
-      absl::StrCat("pin ", FormatBytes(memory.size()), " of staging memory for ", context.uuid())));
+      driver.cuMemHostRegister(Address(memory), memory.size(), flags),
+      absl::StrCat("pin ", FormatBytes(memory.size()), " of host memory for ", context.uuid())));
   users_.emplace(range, 1);
   return absl::OkStatus();
 }
 
-void PinnedRanges::Remove(CudaContext& context, absl::Span<std::byte> memory) {
+void PinnedRanges::Remove(CudaContext& context, absl::Span<const std::byte> memory) {
   absl::MutexLock lock(&mu_);
   const auto known = users_.find(Range(memory.data(), memory.size()));
   if (known == users_.end()) {
-    context.warnings().Add("staging memory was unregistered that had not been registered");
+    context.warnings().Add("host memory was unregistered that had not been registered");
     return;
   }
   if (--known->second > 0) return;
@@ -37,11 +46,11 @@ void PinnedRanges::Remove(CudaContext& context, absl::Span<std::byte> memory) {
   const auto current = context.Enter();
   const CudaDriver& driver = context.driver();
   const absl::Status status =
-      current.ok() ? driver.ToStatus(driver.cuMemHostUnregister(memory.data()), "unpin")
+      current.ok() ? driver.ToStatus(driver.cuMemHostUnregister(Address(memory)), "unpin")
                    : current.status();
   if (!status.ok()) {
     context.warnings().Add(absl::StrCat(FormatBytes(memory.size()),
-                                        " of staging memory stay pinned: ", status.message()));
+                                        " of host memory stay pinned: ", status.message()));
   }
 }
 

@@ -20,13 +20,15 @@ namespace weightd {
 // once, however many GPUs copy from it. Thread-safe.
 class PinnedRanges {
  public:
+  enum class Access { kReadWrite, kReadOnly };  // as this process has it mapped
+
   // Pins the range on the first call for it.
-  absl::Status Add(CudaContext& context, absl::Span<std::byte> memory);
+  absl::Status Add(CudaContext& context, absl::Span<const std::byte> memory, Access access);
   // Unpins it on the last call; what the driver refuses becomes a warning of `context`.
-  void Remove(CudaContext& context, absl::Span<std::byte> memory);
+  void Remove(CudaContext& context, absl::Span<const std::byte> memory);
 
  private:
-  using Range = std::pair<std::byte*, size_t>;
+  using Range = std::pair<const std::byte*, size_t>;
   // Held across the driver's call: a second GPU may use the range only when it is pinned. Guards
   // nothing that a copy or an allocation needs.
   absl::Mutex mu_;

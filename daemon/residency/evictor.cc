@@ -112,6 +112,7 @@ absl::Status Evictor::FillHostCopy(const Doomed& doomed, CopyId copy, uint64_t b
   input.cancelled = &kNeverCancelled;
   ASSIGN_OR_RETURN(const CopyOutcome outcome, stager_->Copy(input));
   RETURN_IF_ERROR(allocation->Seal());
+  const absl::Status pinned = stager_->Pin(*host_, allocation);
 
   auto content = std::make_shared<CopyContent>(from);
   content->copy = copy;
@@ -123,6 +124,7 @@ absl::Status Evictor::FillHostCopy(const Doomed& doomed, CopyId copy, uint64_t b
   content->report.source = doomed.info.device;
   content->report.copied_bytes = outcome.bytes;
   content->report.copy_time = outcome.copy_time;
+  if (!pinned.ok()) content->report.fallbacks.push_back(std::string(pinned.message()));
   PublishResult published = table_.Publish(
       {{.id = copy, .content = std::move(content), .allocation = std::move(allocation)}},
       /*pin=*/false, doomed.info.last_use);

@@ -78,7 +78,7 @@ absl::Status StageRun::Stage(Stager& stager) {
   RETURN_IF_ERROR(Admit());
   absl::Status filled = Allocate();
   if (filled.ok()) filled = Fill(stager);
-  if (filled.ok()) filled = Seal();
+  if (filled.ok()) filled = Seal(stager);
   if (filled.ok()) filled = CheckNotCancelled(job_);
   if (!filled.ok()) {
     Abandon();
@@ -272,9 +272,14 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   return absl::OkStatus();
 }
 
-absl::Status StageRun::Seal() {
+absl::Status StageRun::Seal(Stager& stager) {
   const absl::Time start = context_.clock.Now();
-  for (const Target& target : targets_) RETURN_IF_ERROR(target.allocation->Seal());
+  for (Target& target : targets_) {
+    RETURN_IF_ERROR(target.allocation->Seal());
+    if (const absl::Status pinned = stager.Pin(*target.device, target.allocation); !pinned.ok()) {
+      report_.fallbacks.push_back(std::string(pinned.message()));
+    }
+  }
   report_.publish_time = context_.clock.Now() - start;
   return absl::OkStatus();
 }

@@ -51,7 +51,7 @@ class StageRun {
   absl::Status Fill(Stager& stager);
   absl::Status ReadFiles(Stager& stager);
   absl::Status CopyResident(Stager& stager);
-  absl::Status Seal();
+  absl::Status Seal(Stager& stager);
   void Abandon();
   void Publish();
   std::shared_ptr<const CopyContent> ContentOf(const Target& target,

@@ -108,6 +108,7 @@ void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_engine(report.engine);
   for (const std::string& fallback : report.fallbacks) to.add_fallbacks(fallback);
   to.set_bytes_read(report.bytes_read());
+  to.set_copied_bytes(report.copied_bytes);
   to.set_direct_bytes(report.direct_bytes);
   to.set_cached_bytes(report.cached_bytes);
   to.set_buffered_bytes(report.buffered_bytes);

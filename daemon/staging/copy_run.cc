@@ -15,6 +15,15 @@ namespace {
 // How long to wait for what nothing tells of: pages that are made, buffers that others have.
 constexpr absl::Duration kShortWait = absl::Milliseconds(1);
 
+// Copies from pinned memory in flight: enough to keep the bus busy, few enough to cancel soon.
+constexpr size_t kPinnedInFlightMax = 8;
+
+bool AnyHost(absl::Span<const StageTarget> targets) {
+  return std::any_of(targets.begin(), targets.end(), [](const StageTarget& target) {
+    return target.device->info().kind == DeviceKind::kHost;
+  });
+}
+
 absl::Status Cancelled() {
   return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
                          "stage: cancelled while copying");
@@ -33,18 +42,23 @@ absl::StatusOr<std::vector<std::unique_ptr<CopyQueue>>> MakeCopyQueues(
 }
 
 CopyRun::CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options)
-    : input_(input), pool_(pool), options_(options) {
+    : input_(input),
+      pool_(pool),
+      options_(options),
+      host_alone_(input.targets.size() == 1 && AnyHost(input.targets)),
+      pinned_(!input.from->pinned_memory().empty() && !AnyHost(input.targets)) {
   pool_.AddUser();
 }
 
 CopyRun::~CopyRun() {
-  for (const auto& [tag, flight] : in_flight_) pool_.GiveSlot(flight.slot);
+  for (const auto& [tag, flight] : in_flight_) GiveSlot(flight);
   pool_.RemoveUser();
 }
 
-bool CopyRun::HostAlone() const {
-  return input_.targets.size() == 1 &&
-         input_.targets.front().device->info().kind == DeviceKind::kHost;
+void CopyRun::GiveSlot(const InFlight& flight) {
+  if (!flight.slot.has_value()) return;
+  pool_.GiveSlot(*flight.slot);
+  --slots_held_;
 }
 
 absl::StatusOr<CopyOutcome> CopyRun::Run() {
@@ -69,7 +83,8 @@ absl::Status CopyRun::CopyBlocks() {
 
 absl::Status CopyRun::CopyBlock(uint64_t offset, uint64_t bytes) {
   RETURN_IF_ERROR(WaitFor("pages of host memory", [&] { return PagesReady(offset + bytes); }));
-  if (HostAlone()) return CopyToHost(offset, bytes);
+  if (host_alone_) return CopyToHost(offset, bytes);
+  if (pinned_) return CopyPinned(offset, bytes);
   uint32_t slot = 0;
   RETURN_IF_ERROR(WaitFor("a staging buffer", [&] { return TakeSlot(slot); }));
   return CopyThroughBuffer(offset, bytes, slot);
@@ -82,13 +97,25 @@ absl::Status CopyRun::CopyToHost(uint64_t offset, uint64_t bytes) {
   return absl::OkStatus();
 }
 
+absl::Status CopyRun::CopyPinned(uint64_t offset, uint64_t bytes) {
+  RETURN_IF_ERROR(WaitFor("copies to the GPU", [this]() -> absl::StatusOr<bool> {
+    return in_flight_.size() < kPinnedInFlightMax;
+  }));
+  InFlight& flight = in_flight_[offset] = {.slot = std::nullopt, .bytes = bytes};
+  return Submit(offset, input_.from->pinned_memory().subspan(offset, bytes), flight);
+}
+
 absl::Status CopyRun::CopyThroughBuffer(uint64_t offset, uint64_t bytes, uint32_t slot) {
   InFlight& flight = in_flight_[offset] = {.slot = slot, .bytes = bytes};
   const absl::Span<std::byte> buffer = pool_.slot(slot).subspan(0, bytes);
   RETURN_IF_ERROR(input_.from->CopyOut(offset, buffer));
+  return Submit(offset, buffer, flight);
+}
+
+absl::Status CopyRun::Submit(uint64_t offset, absl::Span<const std::byte> from, InFlight& flight) {
   for (size_t i = 0; i < queues_.size(); ++i) {
     RETURN_IF_ERROR(queues_[i]->Submit(
-        {.to = input_.targets[i].destination, .offset = offset, .from = buffer, .tag = offset}));
+        {.to = input_.targets[i].destination, .offset = offset, .from = from, .tag = offset}));
     ++flight.copies_left;
   }
   return PollCopies(absl::ZeroDuration());
@@ -147,8 +174,7 @@ void CopyRun::OnCopied(uint64_t tag) {
   last_progress_ = SteadyNow();
   if (--entry->second.copies_left > 0) return;
   const uint64_t bytes = entry->second.bytes;
-  pool_.GiveSlot(entry->second.slot);
-  --slots_held_;
+  GiveSlot(entry->second);
   in_flight_.erase(entry);
   Progress(bytes);
 }

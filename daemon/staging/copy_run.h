@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,8 +49,9 @@ struct CopyRunOptions {
 absl::StatusOr<std::vector<std::unique_ptr<CopyQueue>>> MakeCopyQueues(
     absl::Span<const StageTarget> targets);
 
-// One such copy. Blocks go through staging buffers, of which it has its share, as a transfer has;
-// to host memory alone they go straight. Used once, by one thread.
+// One such copy. GPUs take the blocks of pinned host memory by themselves; others go through
+// staging buffers, of which it has its share, as a transfer has; to host memory alone they go
+// straight. Used once, by one thread.
 class CopyRun {
  public:
   // `pool` is pinned for every target that is a GPU.
@@ -65,7 +67,7 @@ class CopyRun {
 
  private:
   struct InFlight {
-    uint32_t slot = 0;
+    std::optional<uint32_t> slot;  // none: from pinned memory
     uint64_t bytes = 0;
     size_t copies_left = 0;
   };
@@ -73,7 +75,9 @@ class CopyRun {
   absl::Status CopyBlocks();
   absl::Status CopyBlock(uint64_t offset, uint64_t bytes);
   absl::Status CopyToHost(uint64_t offset, uint64_t bytes);
+  absl::Status CopyPinned(uint64_t offset, uint64_t bytes);
   absl::Status CopyThroughBuffer(uint64_t offset, uint64_t bytes, uint32_t slot);
+  absl::Status Submit(uint64_t offset, absl::Span<const std::byte> from, InFlight& flight);
   // Waits until `condition` holds, taking copies that have ended meanwhile.
   absl::Status WaitFor(const char* what, absl::FunctionRef<absl::StatusOr<bool>()> condition);
   absl::StatusOr<bool> PagesReady(uint64_t end) const;
@@ -82,11 +86,13 @@ class CopyRun {
   void OnCopied(uint64_t tag);
   absl::Status FinishCopies();
   void Progress(uint64_t bytes);
-  bool HostAlone() const;
+  void GiveSlot(const InFlight& flight);
 
   const CopyInput& input_;
   StagingPool& pool_;
   const CopyRunOptions options_;
+  const bool host_alone_;
+  const bool pinned_;                                  // and every target is a GPU
   std::vector<std::unique_ptr<CopyQueue>> queues_;     // like the targets
   absl::flat_hash_map<uint64_t, InFlight> in_flight_;  // by tag, the offset
   uint32_t slots_held_ = 0;

@@ -1,12 +1,15 @@
 #include "daemon/staging/stager.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/check.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/device/pinned_allocation.h"
 
 namespace weightd {
 namespace {
@@ -134,6 +137,16 @@ absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
                   .stall_timeout = options_.read_queue.stall_timeout,
                   .on_wait = options_.on_wait})
       .Run();
+}
+
+absl::Status Stager::Pin(const Device& owner, std::shared_ptr<Allocation>& allocation) const {
+  if (!options_.pin_host_memory || owner.info().kind != DeviceKind::kHost) return absl::OkStatus();
+  std::vector<Device*> gpus;
+  std::copy_if(devices_.begin(), devices_.end(), std::back_inserter(gpus),
+               [](Device* device) { return device->info().kind == DeviceKind::kCuda; });
+  if (gpus.empty()) return absl::OkStatus();
+  return Annotate(PinForGpus(gpus, allocation),
+                  "host memory is not pinned, copies to GPUs go through staging buffers");
 }
 
 absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {

@@ -40,6 +40,8 @@ struct StagerOptions {
   uint32_t slot_count = 8;       // staging buffers of one GPU, 1..1024
   uint32_t host_slot_count = 2;  // of host memory: few files need them (layout.h), 1..1024
   ReadQueueOptions read_queue;   // depth and slots are filled in from the above
+  // Host memory that was filled is pinned for the GPUs, so that they copy it at the bus's speed.
+  bool pin_host_memory = true;
   // Makes a read queue; for tests. Null is CreateReadQueue.
   std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>(const ReadQueueOptions&)> make_queue;
   // For a simulation, which runs one thread at a time: called wherever a thread would wait for
@@ -67,6 +69,10 @@ class Stager {
 
   // Copies a sealed allocation to others, on this thread: see CopyRun.
   absl::StatusOr<CopyOutcome> Copy(const CopyInput& input);
+
+  // Pins a sealed allocation of `owner` for the GPUs, where it is the host, there are GPUs and the
+  // options say so. An error means that copies of it go through staging buffers, and says so.
+  absl::Status Pin(const Device& owner, std::shared_ptr<Allocation>& allocation) const;
 
   ReadEngine engine() const { return first_reader_->engine(); }
   const std::vector<std::string>& fallbacks() const { return first_reader_->fallbacks(); }

@@ -66,6 +66,10 @@ class NullDevice final : public Device {
     return absl::OkStatus();
   }
   void UnregisterStaging(absl::Span<std::byte> /*memory*/) override {}
+  absl::Status RegisterSealed(absl::Span<const std::byte> /*memory*/) override {
+    return absl::OkStatus();
+  }
+  void UnregisterSealed(absl::Span<const std::byte> /*memory*/) override {}
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override {
     return std::make_unique<NullCopyQueue>();
   }

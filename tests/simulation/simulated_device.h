@@ -27,6 +27,12 @@ class SimulatedDevice final : public Device {
   void UnregisterStaging(absl::Span<std::byte> memory) override {
     inner_.UnregisterStaging(memory);
   }
+  absl::Status RegisterSealed(absl::Span<const std::byte> memory) override {
+    return inner_.RegisterSealed(memory);
+  }
+  void UnregisterSealed(absl::Span<const std::byte> memory) override {
+    inner_.UnregisterSealed(memory);
+  }
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
 
   MemoryDevice& inner() { return inner_; }

@@ -238,6 +238,42 @@ TEST_P(DeviceContractTest, SealedAllocationsTakeNoCopies) {
   EXPECT_EQ(Read(*allocation, 0, kBlockBytes), Pattern(kBlockBytes, 3));
 }
 
+TEST_P(DeviceContractTest, SealedHostMemoryCanBeReadInPlace) {
+  const auto allocation = Allocate(kBlockBytes);
+  EXPECT_THAT(allocation->sealed_memory(), IsEmpty());
+  FillPattern(Slot(0), 3);
+  const auto queue = Queue();
+  ASSERT_OK(queue->Submit({allocation.get(), 0, Slot(0), 0}));
+  ASSERT_OK(queue->Finish());
+  ASSERT_OK(allocation->Seal());
+  EXPECT_THAT(allocation->pinned_memory(), IsEmpty());
+  const absl::Span<const std::byte> memory = allocation->sealed_memory();
+  if (device().info().kind == DeviceKind::kCuda) {
+    EXPECT_THAT(memory, IsEmpty());
+    return;
+  }
+  ASSERT_THAT(memory, SizeIs(allocation->bytes()));
+  EXPECT_EQ(std::vector<std::byte>(memory.begin(), memory.begin() + kBlockBytes),
+            Pattern(kBlockBytes, 3));
+}
+
+// Memory that nobody can write, of a host beside the device.
+TEST_P(DeviceContractTest, CopiesFromSealedMemoryThatIsRegistered) {
+  const auto host = CreateHostDevice({});
+  ASSERT_OK_AND_ASSIGN(const auto source, host->Allocate(2 * kBlockBytes));
+  FillPattern(source->host_memory(), 8);
+  ASSERT_OK(source->Seal());
+  ASSERT_OK(device().RegisterSealed(source->sealed_memory()));
+  const auto allocation = Allocate(2 * kBlockBytes);
+  auto queue = Queue();
+  ASSERT_OK(queue->Submit(
+      {allocation.get(), 0, source->sealed_memory().subspan(kBlockBytes, kBlockBytes), 0}));
+  ASSERT_OK(queue->Finish());
+  EXPECT_EQ(Read(*allocation, 0, kBlockBytes), Read(*source, kBlockBytes, kBlockBytes));
+  queue.reset();
+  device().UnregisterSealed(source->sealed_memory());
+}
+
 TEST_P(DeviceContractTest, ExportsOnlyWhatIsSealed) {
   const auto allocation = Allocate(kBlockBytes);
   EXPECT_THAT(allocation->CreateExport(), StatusIs(absl::StatusCode::kFailedPrecondition, _));

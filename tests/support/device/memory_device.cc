@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 #include "tests/support/device/memory_parts.h"
 
 namespace weightd::testing {
@@ -61,21 +62,29 @@ void MemoryDevice::Free(MemoryAllocation& allocation) {
   }
 }
 
-absl::Status MemoryDevice::RegisterStaging(absl::Span<std::byte> memory) {
-  absl::MutexLock lock(&mu_);
-  if (registered_.emplace(memory.data(), memory.size()).second) return absl::OkStatus();
-  Violate("staging memory registered twice");
-  return absl::AlreadyExistsError("register staging: already registered");
+absl::Status MemoryDevice::RegisterSealed(absl::Span<const std::byte> memory) {
+  {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(Hit(register_fault_));
+  }
+  return Register(memory);
 }
 
-void MemoryDevice::UnregisterStaging(absl::Span<std::byte> memory) {
+absl::Status MemoryDevice::Register(absl::Span<const std::byte> memory) {
+  absl::MutexLock lock(&mu_);
+  if (registered_.emplace(memory.data(), memory.size()).second) return absl::OkStatus();
+  Violate("memory registered twice");
+  return absl::AlreadyExistsError("register memory: already registered");
+}
+
+void MemoryDevice::Unregister(absl::Span<const std::byte> memory) {
   absl::MutexLock lock(&mu_);
   for (const MemoryCopyQueue* queue : queues_) {
     for (const Copy& copy : queue->pending_) {
       const bool reads = copy.from.data() < memory.data() + memory.size() &&
                          memory.data() < copy.from.data() + copy.from.size();
       if (reads && !copy.move_from.has_value()) {
-        Violate("staging memory unregistered with copies in flight");
+        Violate("memory unregistered with copies in flight");
       }
     }
   }
@@ -124,6 +133,11 @@ uint32_t MemoryDevice::Step(uint32_t copies) {
 void MemoryDevice::FailAllocate(uint64_t nth, const absl::Status& error) {
   absl::MutexLock lock(&mu_);
   allocate_fault_ = {nth, error};
+}
+
+void MemoryDevice::FailRegisterSealed(uint64_t nth, const absl::Status& error) {
+  absl::MutexLock lock(&mu_);
+  register_fault_ = {nth, error};
 }
 
 void MemoryDevice::FailSubmit(uint64_t nth, const absl::Status& error) {

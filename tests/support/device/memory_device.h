@@ -62,13 +62,17 @@ class MemoryDevice final : public Device {
   const DeviceInfo& info() const override { return info_; }
   absl::StatusOr<std::unique_ptr<Allocation>> Allocate(uint64_t bytes) override;
   uint64_t allocation_granularity() const override { return options_.granularity_bytes; }
-  absl::Status RegisterStaging(absl::Span<std::byte> memory) override;
-  void UnregisterStaging(absl::Span<std::byte> memory) override;
+  absl::Status RegisterStaging(absl::Span<std::byte> memory) override { return Register(memory); }
+  void UnregisterStaging(absl::Span<std::byte> memory) override { Unregister(memory); }
+  absl::Status RegisterSealed(absl::Span<const std::byte> memory) override;
+  void UnregisterSealed(absl::Span<const std::byte> memory) override { Unregister(memory); }
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
 
   // The nth Allocate() or Submit() from now, counted from 1, returns `error`.
   void FailAllocate(uint64_t nth, const absl::Status& error);
   void FailSubmit(uint64_t nth, const absl::Status& error);
+  // The nth RegisterSealed() from now returns `error`.
+  void FailRegisterSealed(uint64_t nth, const absl::Status& error);
   // The nth copy that ends from now fails: its queue's Poll and Finish return `error`.
   void FailCopy(uint64_t nth, const absl::Status& error);
 
@@ -81,7 +85,7 @@ class MemoryDevice final : public Device {
   uint64_t used_bytes() const;
   uint64_t peak_used_bytes() const;
   uint32_t allocation_count() const;
-  // Ranges given to RegisterStaging() and not taken back.
+  // Ranges given to RegisterStaging() or RegisterSealed() and not taken back.
   uint32_t registered_count() const;
   // Submitted and not ended, over all queues.
   uint32_t copies_in_flight() const;
@@ -107,6 +111,8 @@ class MemoryDevice final : public Device {
   // Counts down; the error when it is this call's turn.
   static absl::Status Hit(Fault& fault);
 
+  absl::Status Register(absl::Span<const std::byte> memory);
+  void Unregister(absl::Span<const std::byte> memory);
   bool IsRegistered(absl::Span<const std::byte> memory) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Violate(const std::string& line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndOldest(MemoryCopyQueue& queue) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -122,6 +128,7 @@ class MemoryDevice final : public Device {
   uint32_t allocation_count_ ABSL_GUARDED_BY(mu_) = 0;
   Fault allocate_fault_ ABSL_GUARDED_BY(mu_);
   Fault submit_fault_ ABSL_GUARDED_BY(mu_);
+  Fault register_fault_ ABSL_GUARDED_BY(mu_);
   Fault copy_fault_ ABSL_GUARDED_BY(mu_);
   std::set<MemoryCopyQueue*> queues_ ABSL_GUARDED_BY(mu_);
   std::map<const std::byte*, size_t> registered_ ABSL_GUARDED_BY(mu_);

@@ -62,6 +62,11 @@ absl::Status MemoryAllocation::Seal() {
   return absl::OkStatus();
 }
 
+absl::Span<const std::byte> MemoryAllocation::sealed_memory() const {
+  if (!sealed_ || device_.info().kind != DeviceKind::kHost) return {};
+  return {base_, bytes_};
+}
+
 absl::StatusOr<Export> MemoryAllocation::CreateExport() const {
   if (!sealed_) return absl::FailedPreconditionError("export allocation: not sealed yet");
   Export result;

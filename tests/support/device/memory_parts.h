@@ -23,6 +23,7 @@ class MemoryAllocation final : public Allocation {
   absl::Span<std::byte> host_memory() override;
   absl::Status Seal() override;
   absl::StatusOr<Export> CreateExport() const override;
+  absl::Span<const std::byte> sealed_memory() const override;
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override;
 
   MemoryDevice& device() const { return device_; }

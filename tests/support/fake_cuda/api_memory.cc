@@ -99,12 +99,19 @@ CUresult cuMemFree(CUdeviceptr address) {
   return call.Misuse("freed while another process has the memory open", CUDA_SUCCESS);
 }
 
-CUresult cuMemHostRegister(void* memory, size_t bytes, unsigned int) {
+CUresult cuMemHostRegister(void* memory, size_t bytes, unsigned int flags) {
   FAKE_CUDA_CALL("cuMemHostRegister", Needs::kGoodContext);
   const fake_cuda::Range range = fake_cuda::RangeOf(memory, bytes);
   if (memory == nullptr || bytes == 0 || !fake_cuda::IsMapped(range)) {
     return call.Misuse("the memory is not mapped", CUDA_ERROR_INVALID_VALUE);
   }
+  // Memory that cannot be written is taken only by a GPU that will not write it.
+  const bool read_only = (flags & CU_MEMHOSTREGISTER_READ_ONLY) != 0;
+  const auto ordinal = static_cast<size_t>(call.context().ordinal);
+  if (read_only && !call.driver().config.visible[ordinal].read_only_registration) {
+    return CUDA_ERROR_NOT_SUPPORTED;
+  }
+  if (!read_only && !fake_cuda::IsWritable(range)) return CUDA_ERROR_INVALID_VALUE;
   if (call.driver().host_ranges.Overlaps(range)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
   call.driver().host_ranges.Add(range, call.context().handle);
   return CUDA_SUCCESS;

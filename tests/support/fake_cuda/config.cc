@@ -63,6 +63,7 @@ std::vector<GpuConfig> NodeGpus() {
     gpu.prohibited = Listed("WEIGHTD_FAKE_CUDA_PROHIBITED", index);
     gpu.ipc = !Listed("WEIGHTD_FAKE_CUDA_NO_IPC", index);
     gpu.unified_addressing = !Listed("WEIGHTD_FAKE_CUDA_NO_UVA", index);
+    gpu.read_only_registration = !Listed("WEIGHTD_FAKE_CUDA_NO_READ_ONLY", index);
     gpus.push_back(gpu);
   }
   return gpus;

@@ -19,6 +19,7 @@ struct GpuConfig {
   bool prohibited = false;
   bool ipc = true;
   bool unified_addressing = true;
+  bool read_only_registration = true;
 };
 
 // The environment of fake_cuda.h.

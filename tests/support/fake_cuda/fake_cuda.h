@@ -50,7 +50,8 @@
 //   WEIGHTD_FAKE_CUDA_REPORT=FILE          see above
 //   WEIGHTD_FAKE_CUDA_COPY_DELAY_US=50     before each copy
 //   WEIGHTD_FAKE_CUDA_VERSION=13000
-//   WEIGHTD_FAKE_CUDA_MIG, _PROHIBITED, _NO_IPC, _NO_UVA=0,2     ordinals of GPUs that are so
+//   WEIGHTD_FAKE_CUDA_MIG, _PROHIBITED, _NO_IPC, _NO_UVA, _NO_READ_ONLY=0,2  ordinals of GPUs that
+//       are so; the last registers no memory that is mapped read-only
 //   CUDA_VISIBLE_DEVICES                   ordinals or UUIDs, as the driver takes it
 //
 // GPU number N has the UUID GPU-fa4ec0da-0000-4000-8000-0000000000NN (hexadecimal).

@@ -3,6 +3,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <sstream>
+#include <string>
 #include <vector>
 
 namespace fake_cuda {
@@ -14,6 +17,22 @@ bool IsMapped(const Range& range) {
   std::vector<unsigned char> residency(pages);
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the caller of a driver gives numbers
   return ::mincore(reinterpret_cast<void*>(begin), pages * page, residency.data()) == 0;
+}
+
+bool IsWritable(const Range& range) {
+  std::ifstream maps("/proc/self/maps");
+  uintptr_t covered = range.begin;
+  for (std::string line; covered < range.end && std::getline(maps, line);) {
+    uintptr_t begin = 0;
+    uintptr_t end = 0;
+    char dash = 0;
+    std::string access;
+    std::istringstream(line) >> std::hex >> begin >> dash >> end >> access;
+    if (end <= covered) continue;
+    if (begin > covered || access.size() < 2 || access[1] != 'w') return false;
+    covered = end;
+  }
+  return covered >= range.end;
 }
 
 void HostRanges::Add(const Range& range, const void* owner) {

@@ -20,6 +20,8 @@ inline Range RangeOf(const void* memory, size_t bytes) {
 
 // Whether every page of the range is mapped.
 bool IsMapped(const Range& range);
+// Whether the range lies in memory that this process may write.
+bool IsWritable(const Range& range);
 
 // Registered host memory. Guarded by the driver's lock.
 class HostRanges {
