@@ -108,7 +108,8 @@ std::string HintFor(const absl::Status& status) {
     case Reason::kModelNotFound:
       return "`weightctl ls` lists the models on the volume";
     case Reason::kModelNotResident:
-      return "`weightctl stage MODEL --wait` brings it into memory";
+      return "`weightctl ps` shows what is in memory, `weightctl stage MODEL --wait` brings a "
+             "model there";
     case Reason::kModelLeased:
       return "`weightctl leases` shows who holds it; `weightctl evict --force` tells them and "
              "evicts";

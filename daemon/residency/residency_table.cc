@@ -104,7 +104,10 @@ absl::Status ResidencyTable::NotFound(const ModelRef& ref, const std::string& de
   }
   return ErrorWithReason(
       absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
-      absl::StrCat(ToString(ref), " is not resident", OnDevice(device), "; stage it first"));
+      absl::StrCat(ToString(ref), " is not resident", OnDevice(device),
+                   ref.generation.has_value() ? "; a generation that is gone cannot be staged, "
+                                                "name the model alone"
+                                              : "; stage it first"));
 }
 
 HeldCopy ResidencyTable::Hold(Record& record) {

@@ -53,6 +53,13 @@ TEST_F(ResidencyTableTest, GenerationThatIsStagedIsNotResident) {
   EXPECT_OK(table_.Acquire({.model = "a"}, "", books_.now()));
 }
 
+TEST_F(ResidencyTableTest, GenerationThatIsGoneIsNotSaidToBeStageable) {
+  EXPECT_THAT(table_.Acquire({.model = "a"}, "", books_.now()),
+              ReasonIs(Reason::kModelNotResident, HasSubstr("stage it first")));
+  EXPECT_THAT(table_.Acquire({.model = "a", .generation = 7}, "", books_.now()),
+              ReasonIs(Reason::kModelNotResident, HasSubstr("a@7 is not resident; a generation")));
+}
+
 TEST_F(ResidencyTableTest, EvictsLeastRecentlyUsedFirst) {
   for (const char* model : {"a", "b", "c", "d"}) books_.Stage(model, "host", 25);
   books_.Lease("a");
