@@ -10,74 +10,65 @@
 namespace weightd::testing {
 namespace {
 
-class SimulatedAllocation final : public Allocation {
+class SimulatedAllocation final : public ForwardingAllocation {
  public:
   SimulatedAllocation(std::unique_ptr<Allocation> inner, DeviceKind kind, Faults& faults)
-      : inner_(std::move(inner)), kind_(kind), faults_(faults) {}
+      : ForwardingAllocation(std::move(inner)), kind_(kind), faults_(faults) {}
   SimulatedAllocation(const SimulatedAllocation&) = delete;
   SimulatedAllocation& operator=(const SimulatedAllocation&) = delete;
   ~SimulatedAllocation() override { Actors::Yield(); }
 
-  uint64_t bytes() const override { return inner_->bytes(); }
-  absl::Span<std::byte> host_memory() override { return inner_->host_memory(); }
-  absl::StatusOr<uint64_t> ready_bytes() const override { return inner_->ready_bytes(); }
   absl::Status Seal() override {
     Actors::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kSeal));
-    return inner_->Seal();
+    return ForwardingAllocation::Seal();
   }
   absl::StatusOr<Export> CreateExport() const override {
     // A descriptor is duplicated under a lock (LeaseTable::RedeemTicket).
     if (kind_ == DeviceKind::kCuda) Actors::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kExport));
-    return inner_->CreateExport();
+    return ForwardingAllocation::CreateExport();
   }
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override {
     Actors::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kCopyOut));
-    return inner_->CopyOut(offset, to);
+    return ForwardingAllocation::CopyOut(offset, to);
   }
-  Allocation* inner() { return inner_.get(); }
 
  private:
-  const std::unique_ptr<Allocation> inner_;
   const DeviceKind kind_;
   Faults& faults_;
 };
 
-class SimulatedCopyQueue final : public CopyQueue {
+class SimulatedCopyQueue final : public ForwardingCopyQueue {
  public:
   SimulatedCopyQueue(std::unique_ptr<CopyQueue> inner, Faults& faults)
-      : inner_(std::move(inner)), faults_(faults) {}
+      : ForwardingCopyQueue(std::move(inner)), faults_(faults) {}
 
   absl::Status Submit(const CopyRequest& request) override {
     Actors::Yield();
     RETURN_IF_ERROR(failed_);
     failed_ = faults_.Hit(Call::kCopyIn);
     RETURN_IF_ERROR(failed_);
-    CopyRequest inner = request;
-    inner.to = static_cast<SimulatedAllocation*>(request.to)->inner();
-    return inner_->Submit(inner);
+    return ForwardingCopyQueue::Submit(request);
   }
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done) override {
     Actors::Yield();
     RETURN_IF_ERROR(failed_);
-    return inner_->Poll(timeout, done);
+    return ForwardingCopyQueue::Poll(timeout, done);
   }
   absl::Status Move(Allocation& allocation, uint64_t from, uint64_t to, uint64_t bytes) override {
     RETURN_IF_ERROR(failed_);
-    return inner_->Move(*static_cast<SimulatedAllocation&>(allocation).inner(), from, to, bytes);
+    return ForwardingCopyQueue::Move(allocation, from, to, bytes);
   }
   absl::Status Finish() override {
     Actors::Yield();
-    const absl::Status finished = inner_->Finish();
+    const absl::Status finished = ForwardingCopyQueue::Finish();
     RETURN_IF_ERROR(failed_);
     return finished;
   }
-  uint32_t in_flight() const override { return inner_->in_flight(); }
 
  private:
-  const std::unique_ptr<CopyQueue> inner_;
   Faults& faults_;
   absl::Status failed_;
 };
@@ -86,24 +77,24 @@ class SimulatedCopyQueue final : public CopyQueue {
 
 SimulatedDevice::SimulatedDevice(const std::string& id, DeviceKind kind, uint64_t budget_bytes,
                                  Faults& faults)
-    : inner_({.id = id, .kind = kind, .granularity_bytes = 4 * kKiB}),
+    : ForwardingDevice({.id = id, .kind = kind, .granularity_bytes = 4 * kKiB}),
       budget_bytes_(budget_bytes),
       faults_(faults) {}
 
 absl::StatusOr<std::unique_ptr<Allocation>> SimulatedDevice::Allocate(uint64_t bytes) {
   Actors::Yield();
   RETURN_IF_ERROR(faults_.Hit(Call::kAllocate));
-  ASSIGN_OR_RETURN(std::unique_ptr<Allocation> inner, inner_.Allocate(bytes));
-  if (inner_.used_bytes() > budget_bytes_) {
-    violations_.push_back(absl::StrCat(info().id, " has ", inner_.used_bytes(),
+  ASSIGN_OR_RETURN(std::unique_ptr<Allocation> allocation, inner().Allocate(bytes));
+  if (inner().used_bytes() > budget_bytes_) {
+    violations_.push_back(absl::StrCat(info().id, " has ", inner().used_bytes(),
                                        " bytes allocated, budget ", budget_bytes_));
   }
-  return std::make_unique<SimulatedAllocation>(std::move(inner), info().kind, faults_);
+  return std::make_unique<SimulatedAllocation>(std::move(allocation), info().kind, faults_);
 }
 
 absl::StatusOr<std::unique_ptr<CopyQueue>> SimulatedDevice::CreateCopyQueue() {
-  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> inner, inner_.CreateCopyQueue());
-  return std::make_unique<SimulatedCopyQueue>(std::move(inner), faults_);
+  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> queue, inner().CreateCopyQueue());
+  return std::make_unique<SimulatedCopyQueue>(std::move(queue), faults_);
 }
 
 }  // namespace weightd::testing

@@ -13,47 +13,17 @@
 namespace weightd::testing {
 namespace {
 
-class HookedAllocation final : public Allocation {
+class HookedAllocation final : public ForwardingAllocation {
  public:
   HookedAllocation(HookedDevice& device, std::unique_ptr<Allocation> inner)
-      : device_(device), inner_(std::move(inner)) {}
-  uint64_t bytes() const override { return inner_->bytes(); }
-  absl::Span<std::byte> host_memory() override { return inner_->host_memory(); }
-  absl::Status Seal() override { return inner_->Seal(); }
+      : ForwardingAllocation(std::move(inner)), device_(device) {}
   absl::StatusOr<Export> CreateExport() const override {
     RETURN_IF_ERROR(device_.CallHook());
-    return inner_->CreateExport();
+    return ForwardingAllocation::CreateExport();
   }
-  absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override {
-    return inner_->CopyOut(offset, to);
-  }
-  Allocation& inner() { return *inner_; }
 
  private:
   HookedDevice& device_;
-  const std::unique_ptr<Allocation> inner_;
-};
-
-// Copies to what is inside a HookedAllocation.
-class HookedCopyQueue final : public CopyQueue {
- public:
-  explicit HookedCopyQueue(std::unique_ptr<CopyQueue> inner) : inner_(std::move(inner)) {}
-  absl::Status Submit(const CopyRequest& request) override {
-    CopyRequest inside = request;
-    inside.to = &dynamic_cast<HookedAllocation&>(*request.to).inner();
-    return inner_->Submit(inside);
-  }
-  absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done) override {
-    return inner_->Poll(timeout, done);
-  }
-  absl::Status Move(Allocation& allocation, uint64_t from, uint64_t to, uint64_t bytes) override {
-    return inner_->Move(dynamic_cast<HookedAllocation&>(allocation).inner(), from, to, bytes);
-  }
-  absl::Status Finish() override { return inner_->Finish(); }
-  uint32_t in_flight() const override { return inner_->in_flight(); }
-
- private:
-  const std::unique_ptr<CopyQueue> inner_;
 };
 
 }  // namespace
@@ -73,13 +43,8 @@ absl::Status HookedDevice::CallHook() {
 }
 
 absl::StatusOr<std::unique_ptr<Allocation>> HookedDevice::Allocate(uint64_t bytes) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Allocation> inner, inner_.Allocate(bytes));
-  return std::make_unique<HookedAllocation>(*this, std::move(inner));
-}
-
-absl::StatusOr<std::unique_ptr<CopyQueue>> HookedDevice::CreateCopyQueue() {
-  ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> inner, inner_.CreateCopyQueue());
-  return std::make_unique<HookedCopyQueue>(std::move(inner));
+  ASSIGN_OR_RETURN(std::unique_ptr<Allocation> allocation, inner().Allocate(bytes));
+  return std::make_unique<HookedAllocation>(*this, std::move(allocation));
 }
 
 std::function<void(const LeaseNotice&)> Notices::Callback() {

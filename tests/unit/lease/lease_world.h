@@ -12,42 +12,25 @@
 #include "daemon/lease/lease_table.h"
 #include "tests/support/common/fake_clock.h"
 #include "tests/support/common/temp_dir.h"
-#include "tests/support/device/memory_device.h"
+#include "tests/support/device/forwarding_device.h"
 
 namespace weightd::testing {
 
 // A MemoryDevice of which each export first calls a function that the test gives: what happens in
 // the middle of a grant. Thread-safe.
-class HookedDevice final : public Device {
+class HookedDevice final : public ForwardingDevice {
  public:
   using Hook = std::function<absl::Status()>;
 
-  explicit HookedDevice(const MemoryDeviceOptions& options) : inner_(options) {}
+  using ForwardingDevice::ForwardingDevice;
 
   // Called before each export, until it is replaced; an error is the export's.
   void OnExport(Hook hook);
   absl::Status CallHook();
 
-  const DeviceInfo& info() const override { return inner_.info(); }
   absl::StatusOr<std::unique_ptr<Allocation>> Allocate(uint64_t bytes) override;
-  uint64_t allocation_granularity() const override { return inner_.allocation_granularity(); }
-  absl::Status RegisterStaging(absl::Span<std::byte> memory) override {
-    return inner_.RegisterStaging(memory);
-  }
-  void UnregisterStaging(absl::Span<std::byte> memory) override {
-    inner_.UnregisterStaging(memory);
-  }
-  absl::Status RegisterSealed(absl::Span<const std::byte> memory) override {
-    return inner_.RegisterSealed(memory);
-  }
-  void UnregisterSealed(absl::Span<const std::byte> memory) override {
-    inner_.UnregisterSealed(memory);
-  }
-  absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
-  MemoryDevice& inner() { return inner_; }
 
  private:
-  MemoryDevice inner_;
   absl::Mutex mu_;
   Hook hook_ ABSL_GUARDED_BY(mu_);
 };
