@@ -1,3 +1,5 @@
+#include <google/protobuf/util/time_util.h>
+
 #include <memory>
 #include <string>
 
@@ -12,6 +14,8 @@
 
 namespace weightd::cli {
 namespace {
+
+using google::protobuf::util::TimeUtil;
 
 // What the daemon gives where --grace does not say.
 constexpr absl::Duration kDefaultGrace = absl::Seconds(10);
@@ -113,9 +117,7 @@ absl::Status RunEvict(Invocation& invocation, const EvictArguments& arguments) {
     if (arguments.grace != "0" && arguments.grace != "0s") {
       ASSIGN_OR_RETURN(grace, ParseTimeout(arguments.grace));
     }
-    request.mutable_grace()->set_seconds(absl::ToInt64Seconds(grace));
-    request.mutable_grace()->set_nanos(
-        static_cast<int32_t>(absl::ToInt64Nanoseconds(grace % absl::Seconds(1))));
+    *request.mutable_grace() = TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(grace));
     timeout += grace;
   } else if (arguments.force) {
     timeout += kDefaultGrace;

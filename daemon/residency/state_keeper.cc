@@ -39,11 +39,11 @@ void StateKeeper::Run() {
       changed = std::exchange(changed_, false);
       at_once_ = false;
     }
-    const bool failed = changed && !Store();
+    if (changed && !Store()) {
+      absl::MutexLock lock(&mu_);
+      changed_ = true;
+    }
     if (stops) return;
-    if (!failed) continue;
-    absl::MutexLock lock(&mu_);
-    changed_ = true;
   }
 }
 

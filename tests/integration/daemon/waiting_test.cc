@@ -1,5 +1,7 @@
 // Attaches that wait, evictions by force, and lists that stream.
 
+#include <google/protobuf/util/time_util.h>
+
 #include <string>
 #include <thread>
 #include <vector>
@@ -64,8 +66,7 @@ v1::AttachRequest WaitFor(const std::string& model, int64_t timeout_ms = 60'000)
   v1::AttachRequest request;
   request.set_model(model);
   request.set_policy(v1::WAIT);
-  request.mutable_timeout()->set_seconds(timeout_ms / 1000);
-  request.mutable_timeout()->set_nanos(static_cast<int32_t>(timeout_ms % 1000) * 1'000'000);
+  *request.mutable_timeout() = google::protobuf::util::TimeUtil::MillisecondsToDuration(timeout_ms);
   return request;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 namespace weightd::testing {
@@ -37,13 +36,10 @@ uint64_t VersionShards(const HistoryModel& model, uint64_t version) {
   return model.layout == ModelLayout::kShards ? 2 + version % 3 : 1;
 }
 
-// FNV-1a of the name, with the version: no two of the few that a run uses are alike.
+// No two are alike: FillTensorBytes mixes it.
 uint64_t VersionSeed(const HistoryModel& model, uint64_t version) {
-  uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : absl::StrCat(model.name, "@", version)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  }
-  return hash;
+  const std::vector<HistoryModel>& models = HistoryModels();
+  return version * models.size() + static_cast<uint64_t>(&model - models.data());
 }
 
 std::string VersionRevision(uint64_t version) { return absl::StrFormat("%040x", version); }

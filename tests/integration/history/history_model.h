@@ -36,7 +36,7 @@ const HistoryModel* FindHistoryModel(absl::string_view name);
 // Their number differs from version to version.
 std::vector<TensorSpec> VersionSpecs(const HistoryModel& model, uint64_t version);
 uint64_t VersionShards(const HistoryModel& model, uint64_t version);
-// For FillTensorBytes.
+// For FillTensorBytes. `model` is one of HistoryModels().
 uint64_t VersionSeed(const HistoryModel& model, uint64_t version);
 // Of a hub cache's snapshot.
 std::string VersionRevision(uint64_t version);

@@ -1,5 +1,6 @@
 #include "tests/integration/history/history_operator.h"
 
+#include <google/protobuf/util/time_util.h>
 #include <grpcpp/client_context.h>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 
 namespace weightd::testing {
 namespace {
+
+using google::protobuf::util::TimeUtil;
 
 constexpr int kPauseMinMs = 2;
 constexpr int kPauseMaxMs = 25;
@@ -86,9 +89,7 @@ void HistoryOperator::Evict(const std::string& model, bool force) {
   request.set_force(force);
   if (force) {
     const absl::Duration grace = options_.graces[random_() % options_.graces.size()];
-    request.mutable_grace()->set_seconds(absl::ToInt64Seconds(grace));
-    request.mutable_grace()->set_nanos(
-        static_cast<int32_t>(absl::ToInt64Nanoseconds(grace % absl::Seconds(1))));
+    *request.mutable_grace() = TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(grace));
   }
   v1::EvictModelResponse response;
   const grpc::Status status = stub_->EvictModel(&context, request, &response);

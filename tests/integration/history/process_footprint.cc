@@ -1,11 +1,10 @@
 #include "tests/integration/history/process_footprint.h"
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/support/process/proc_files.h"
 
 namespace weightd::testing {
 
@@ -18,22 +17,16 @@ std::ostream& operator<<(std::ostream& out, const ProcessFootprint& footprint) {
 
 ProcessFootprint ReadFootprint(pid_t pid) {
   ProcessFootprint footprint;
-  const std::string folder = absl::StrCat("/proc/", pid);
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder + "/fd", error)) {
-    std::error_code gone;  // closed meanwhile
-    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
-    if (gone) continue;
+  const auto targets = ListDescriptors(pid);
+  if (!targets.ok()) return footprint;
+  for (const std::string& target : *targets) {
     ++footprint.descriptors;
     if (absl::StrContains(target, "memfd:")) ++footprint.memfds;
   }
-  std::ifstream status(folder + "/status");
-  for (std::string key; status >> key;) {
-    uint64_t kib = 0;
-    if (key == "RssShmem:" && status >> kib) footprint.shared_bytes = kib * 1024;
-    if (key == "HugetlbPages:" && status >> kib) footprint.hugetlb_bytes = kib * 1024;
-    if (key == "RssAnon:" && status >> kib) footprint.heap_bytes = kib * 1024;
-  }
+  const std::string status = absl::StrCat("/proc/", pid, "/status");
+  footprint.shared_bytes = ReadProcBytes(status, "RssShmem").value_or(0);
+  footprint.hugetlb_bytes = ReadProcBytes(status, "HugetlbPages").value_or(0);
+  footprint.heap_bytes = ReadProcBytes(status, "RssAnon").value_or(0);
   return footprint;
 }
 
