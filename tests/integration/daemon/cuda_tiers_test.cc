@@ -53,7 +53,7 @@ class CudaTiersTest : public CudaTest {
   nlohmann::json Report() const { return ctl_.Json({"stages"})["reports"][0]; }
   std::string PathOf(const std::string& model) const { return InRoot(model + ".safetensors"); }
 
-  const std::string gpu1_ = "GPU-fa4ec0da-0000-4000-8000-000000000001";
+  const std::string gpu1_{kSecondFakeGpu};
 };
 
 TEST_F(CudaTiersTest, OneStageToAllReadsTheVolumeOnce) {

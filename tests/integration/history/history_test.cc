@@ -18,6 +18,7 @@
 #include "tests/integration/history/history_judge.h"
 #include "tests/integration/history/process_footprint.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
 #include "tests/support/process/wait_until.h"
 
 namespace weightd::testing {
@@ -89,6 +90,50 @@ TEST_F(HistoryTest, ClientsReadWhatTheyWereGrantedWhateverHappens) {
   EXPECT_GT(verdict.figures.used_bytes_max, kBudgetBytes / 2);
   ExpectBackAt(before);
   StopCleanly();
+}
+
+// On the fake driver: two GPUs and the host tier, between which copies are promoted and demoted.
+class CudaHistoryTest : public HistoryTest {
+ protected:
+  CudaHistoryTest() {
+    environment_ = FakeCuda(node_, report_);
+    if (!environment_.empty()) environment_.push_back("WEIGHTD_FAKE_CUDA_DEVICES=2");
+  }
+  ~CudaHistoryTest() override {
+    std::error_code ignored;  // a killed process leaves its counter of memory
+    std::filesystem::remove_all("/dev/shm/weightd-fake-cuda-" + node_, ignored);
+  }
+
+  const std::string node_ = std::filesystem::path(dir_.path()).filename().string();
+  const std::string report_ = dir_.File("fake_cuda_report");
+};
+
+TEST_F(CudaHistoryTest, ClientsOfGpusReadWhatTheyWereGranted) {
+  if (environment_.empty()) GTEST_SKIP() << "the fake driver is not built: no cuda.h";
+  SCOPED_TRACE(absl::StrCat("WEIGHTD_HISTORY_SEED=", seed_));
+  ASSERT_OK(publisher_.PublishAll());
+  ASSERT_NE(Start({"--cuda.enabled", "ON", "--cuda.budget-bytes", absl::StrCat(kBudgetBytes),
+                   "--host.budget-bytes", absl::StrCat(kBudgetBytes), "--staging.jobs-max", "3"}),
+            nullptr);
+  const std::vector<std::string> devices = {std::string(kFakeGpu), std::string(kSecondFakeGpu),
+                                            "host"};
+  RunOptions options = Options();
+  options.clients.count = HistoryClientCount(100);
+  options.clients.devices = devices;
+  options.clients.environment = environment_;
+  // A GPU's memory goes from under whoever does not leave in time: that is what force means there.
+  options.clients.leave_when_revoking = true;
+  options.operators.devices = devices;
+  options.operators.graces = {absl::Seconds(3)};
+  const Verdict verdict = Judge(RunHistory(options, publisher_));
+  ExpectGood(verdict);
+  EXPECT_EQ(verdict.figures.clients, options.clients.count);
+  EXPECT_GT(verdict.figures.granted, options.clients.count / 2);
+  EXPECT_GT(verdict.figures.demotions, 0);
+  EXPECT_EQ(LeaseCount(), 0);
+  for (const std::string& device : devices) EXPECT_EQ(UsedBytes(device), 0);
+  StopCleanly();
+  EXPECT_FALSE(std::filesystem::exists(report_)) << "the fake driver reports misuse";
 }
 
 }  // namespace

@@ -21,8 +21,9 @@ std::vector<std::string> FaultPreload(const std::vector<std::string>& settings);
 // Environment that makes the fake libcuda.so.1 the driver; empty where it is not built. `node`
 // names a set of GPUs that processes share, `report` is the file for what it finds wrong.
 std::vector<std::string> FakeCuda(absl::string_view node, absl::string_view report);
-// The first GPU of the fake.
+// The first GPUs of the fake.
 inline constexpr absl::string_view kFakeGpu = "GPU-fa4ec0da-0000-4000-8000-000000000000";
+inline constexpr absl::string_view kSecondFakeGpu = "GPU-fa4ec0da-0000-4000-8000-000000000001";
 
 }  // namespace weightd::testing
 

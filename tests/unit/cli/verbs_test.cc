@@ -119,6 +119,20 @@ TEST_F(VerbsTest, DescribeShowsModelAndMetadata) {
               AllOf(HasSubstr("model     org/llama"), HasSubstr("metadata  format = pt")));
 }
 
+// Nothing was read, so there is no engine to name.
+TEST_F(VerbsTest, DescribeSaysFromWhereACopyWasMade) {
+  service_.get_model = [](const v1::GetModelRequest&, v1::GetModelResponse* answer) {
+    *answer->mutable_model() = SmallModel();
+    v1::StageReport& report = *answer->mutable_model()->mutable_generations(0)->mutable_report();
+    report.set_job_id(7);
+    report.set_source("host");
+    report.set_copied_bytes(2'000'000);
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Run({"describe", "org/llama"}).out,
+              HasSubstr("staged    by job 7, 2.0 MB from host\n"));
+}
+
 grpc::Status StageSlowly(const v1::StageModelRequest&, std::vector<v1::StageModelResponse>* out) {
   v1::StageModelResponse& queued = out->emplace_back();
   queued.set_job_id(5);
