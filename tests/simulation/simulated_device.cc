@@ -63,7 +63,7 @@ class SimulatedCopyQueue final : public ForwardingCopyQueue {
   }
   absl::Status Finish() override {
     Actors::Yield();
-    const absl::Status finished = ForwardingCopyQueue::Finish();
+    absl::Status finished = ForwardingCopyQueue::Finish();
     RETURN_IF_ERROR(failed_);
     return finished;
   }

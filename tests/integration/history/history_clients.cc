@@ -99,7 +99,7 @@ bool HistoryClients::WaitForLines(absl::Time until) {
   const int64_t wait_ms = std::max<int64_t>(0, absl::ToInt64Milliseconds(until - absl::Now()));
   pollfd source{lines_.get(), POLLIN, 0};
   if (::poll(&source, 1, static_cast<int>(wait_ms)) <= 0) return false;
-  std::array<char, 16 * 1024> buffer;
+  std::array<char, size_t{16} * 1024> buffer;
   const ssize_t got = ::read(lines_.get(), buffer.data(), buffer.size());
   if (got <= 0) return false;
   partial_line_.append(buffer.data(), static_cast<size_t>(got));
