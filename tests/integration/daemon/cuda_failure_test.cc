@@ -15,6 +15,9 @@ using ::testing::StartsWith;
 
 class CudaFailureTest : public CudaTest {
  protected:
+  void SetUp() override {
+    if (on_real_gpu()) GTEST_SKIP() << "steers the fake driver";
+  }
   void StartFailing(const std::string& plan) {
     path_ = MakeModel("model", 12 << 20);
     StartCuda({"WEIGHTD_FAKE_CUDA_FAIL=" + plan});
@@ -85,6 +88,7 @@ TEST_F(CudaTest, ModelAboveTheGpusBudgetIsRefusedWithTheNumbers) {
 }
 
 TEST_F(CudaTest, CudaThatIsWantedAndNotThereIsRefusedAtStart) {
+  if (on_real_gpu()) GTEST_SKIP() << "this node has a real driver";
   DaemonProcess daemon({.root = root_,
                         .socket_dir = socket_dir_,
                         .flags = {"--cuda.enabled", "ON"},

@@ -10,10 +10,13 @@
 
 namespace weightd::testing {
 
-// A daemon and clients on the fake driver, with a node of their own.
+// A daemon and clients on the fake driver, with a node of their own; or on the real GPU that
+// WEIGHTD_TEST_GPU names, by whatever tests do not steer the fake.
 class CudaTest : public DaemonTest {
  protected:
-  CudaTest() { environment_ = FakeCuda(node_, report_); }
+  CudaTest() {
+    if (!on_real_gpu()) environment_ = FakeCuda(node_, report_);
+  }
   ~CudaTest() override {
     std::error_code ignored;  // a killed process leaves its counter of memory
     std::filesystem::remove_all("/dev/shm/weightd-fake-cuda-" + node_, ignored);
@@ -22,6 +25,7 @@ class CudaTest : public DaemonTest {
   DaemonProcess* StartCuda(const std::vector<std::string>& environment = {}) {
     return Start({"--cuda.enabled", "ON"}, environment);
   }
+  static bool on_real_gpu() { return RealGpu().has_value(); }
   // After a clean end nothing may have leaked or been misused, by daemon or clients.
   void ExpectNoReport() const {
     std::error_code error;
@@ -30,7 +34,7 @@ class CudaTest : public DaemonTest {
 
   const std::string node_ = std::filesystem::path(dir_.path()).filename().string();
   const std::string report_ = dir_.File("fake_cuda_report");
-  const std::string gpu_{kFakeGpu};
+  const std::string gpu_ = RealGpu().value_or(std::string(kFakeGpu));
 };
 
 }  // namespace weightd::testing

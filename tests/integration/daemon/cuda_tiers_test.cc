@@ -57,6 +57,7 @@ class CudaTiersTest : public CudaTest {
 };
 
 TEST_F(CudaTiersTest, OneStageToAllReadsTheVolumeOnce) {
+  if (on_real_gpu()) GTEST_SKIP() << "needs two GPUs";
   const std::string path = MakeModel("model", kModelBytes);
   StartWithGpus(2);
   StageOn("model", {gpu_, gpu1_, "host"});
@@ -72,6 +73,7 @@ TEST_F(CudaTiersTest, OneStageToAllReadsTheVolumeOnce) {
 
 // The file is gone: what another GPU gets can only come from memory.
 TEST_F(CudaTiersTest, AttachOnAnotherGpuIsMadeFromWhatIsResident) {
+  if (on_real_gpu()) GTEST_SKIP() << "needs two GPUs";
   const std::string path = MakeModel("model", kModelBytes);
   StartWithGpus(2);
   StageOn("model", {gpu_});
@@ -90,6 +92,7 @@ class PromotionTest : public CudaTiersTest, public ::testing::WithParamInterface
 
 TEST_P(PromotionTest, EvictedModelIsKeptInTheHostTierAndComesBackFromThere) {
   const bool pinned = GetParam();
+  if (!pinned && on_real_gpu()) GTEST_SKIP() << "steers the fake driver";
   const std::string path = MakeModel("model", kModelBytes);
   StartWithGpus(1, {}, {pinned ? "UNUSED=1" : "WEIGHTD_FAKE_CUDA_NO_READ_ONLY=0"});
   StageOn("model", {gpu_});
@@ -110,6 +113,7 @@ TEST_P(PromotionTest, EvictedModelIsKeptInTheHostTierAndComesBackFromThere) {
 
 TEST_P(PromotionTest, StageToTheHostSaysWhetherItIsPinned) {
   const bool pinned = GetParam();
+  if (!pinned && on_real_gpu()) GTEST_SKIP() << "steers the fake driver";
   MakeModel("model", kModelBytes);
   StartWithGpus(1, {}, {pinned ? "UNUSED=1" : "WEIGHTD_FAKE_CUDA_NO_READ_ONLY=0"});
   StageOn("model", {"host"});
@@ -168,6 +172,7 @@ TEST_F(CudaTiersTest, HostCopyIsMadeInTheSameStage) {
 }
 
 TEST_F(CudaTiersTest, FailedPromotionLeavesTheHostCopyAsItWas) {
+  if (on_real_gpu()) GTEST_SKIP() << "steers the fake driver";
   const std::string path = MakeModel("model", kModelBytes);
   StartWithGpus(1, {}, {"WEIGHTD_FAKE_CUDA_FAIL=cuMemAlloc:1:CUDA_ERROR_OUT_OF_MEMORY"});
   StageOn("model", {"host"});

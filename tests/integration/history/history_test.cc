@@ -92,11 +92,12 @@ TEST_F(HistoryTest, ClientsReadWhatTheyWereGrantedWhateverHappens) {
   StopCleanly();
 }
 
-// On the fake driver: two GPUs and the host tier, between which copies are promoted and demoted.
+// On the fake driver, two GPUs and the host tier, between which copies are promoted and demoted; or
+// on the one real GPU that WEIGHTD_TEST_GPU names.
 class CudaHistoryTest : public HistoryTest {
  protected:
   CudaHistoryTest() {
-    environment_ = FakeCuda(node_, report_);
+    if (!RealGpu().has_value()) environment_ = FakeCuda(node_, report_);
     if (!environment_.empty()) environment_.push_back("WEIGHTD_FAKE_CUDA_DEVICES=2");
   }
   ~CudaHistoryTest() override {
@@ -109,14 +110,16 @@ class CudaHistoryTest : public HistoryTest {
 };
 
 TEST_F(CudaHistoryTest, ClientsOfGpusReadWhatTheyWereGranted) {
-  if (environment_.empty()) GTEST_SKIP() << "the fake driver is not built: no cuda.h";
+  if (environment_.empty() && !RealGpu().has_value()) {
+    GTEST_SKIP() << "the fake driver is not built: no cuda.h";
+  }
   SCOPED_TRACE(absl::StrCat("WEIGHTD_HISTORY_SEED=", seed_));
   ASSERT_OK(publisher_.PublishAll());
   ASSERT_NE(Start({"--cuda.enabled", "ON", "--cuda.budget-bytes", absl::StrCat(kBudgetBytes),
                    "--host.budget-bytes", absl::StrCat(kBudgetBytes), "--staging.jobs-max", "3"}),
             nullptr);
-  const std::vector<std::string> devices = {std::string(kFakeGpu), std::string(kSecondFakeGpu),
-                                            "host"};
+  std::vector<std::string> devices = {std::string(kFakeGpu), std::string(kSecondFakeGpu), "host"};
+  if (RealGpu().has_value()) devices = {*RealGpu(), "host"};
   RunOptions options = Options();
   options.clients.count = HistoryClientCount(100);
   options.clients.devices = devices;

@@ -1,5 +1,7 @@
 #include "tests/support/process/programs.h"
 
+#include <cstdlib>
+
 #include "absl/strings/str_cat.h"
 
 namespace weightd::testing {
@@ -14,6 +16,12 @@ std::vector<std::string> FaultPreload(const std::vector<std::string>& settings) 
   // The preload comes before the sanitizer's runtime, and passes everything on to it.
   environment.push_back("ASAN_OPTIONS=verify_asan_link_order=0");
   return environment;
+}
+
+std::optional<std::string> RealGpu() {
+  const char* uuid = std::getenv("WEIGHTD_TEST_GPU");
+  if (uuid == nullptr || *uuid == '\0') return std::nullopt;
+  return uuid;
 }
 
 std::vector<std::string> FakeCuda(absl::string_view node, absl::string_view report) {

@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_TESTS_SUPPORT_PROCESS_PROGRAMS_H_
 #define WEIGHTD_TESTS_SUPPORT_PROCESS_PROGRAMS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ std::vector<std::string> FakeCuda(absl::string_view node, absl::string_view repo
 // The first GPUs of the fake.
 inline constexpr absl::string_view kFakeGpu = "GPU-fa4ec0da-0000-4000-8000-000000000000";
 inline constexpr absl::string_view kSecondFakeGpu = "GPU-fa4ec0da-0000-4000-8000-000000000001";
+
+// WEIGHTD_TEST_GPU: the UUID of a real GPU that the tests are to use instead of the fake ones.
+// Those that steer the fake driver skip themselves. See tests/gpu.sh.
+std::optional<std::string> RealGpu();
 
 }  // namespace weightd::testing
 
