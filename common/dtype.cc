@@ -37,6 +37,12 @@ constexpr std::array<DtypeRow, kDtypeCount> kRows = {{
     {Dtype::kF64, "F64", 64, 8},
     {Dtype::kI64, "I64", 64, 8},
     {Dtype::kU64, "U64", 64, 8},
+    {Dtype::kC32, "C32", 32, 2},
+    {Dtype::kC128, "C128", 128, 8},
+    {Dtype::kOpaque8, "OPAQUE8", 8, 1},
+    {Dtype::kOpaque16, "OPAQUE16", 16, 2},
+    {Dtype::kOpaque32, "OPAQUE32", 32, 4},
+    {Dtype::kOpaque64, "OPAQUE64", 64, 8},
 }};
 
 const DtypeRow& Row(Dtype dtype) { return kRows[static_cast<size_t>(dtype) - 1]; }

@@ -55,10 +55,12 @@ failed=0
 run_test() {
   local name="$1"
   step "$name ${*:2}"
-  if timeout 240 "$build/tests/$name" --gtest_brief=1 --gtest_output="xml:$out/$name.xml" "${@:2}" 2>&1 | tee "$out/$name.log" | tail -n 60; then
+  if timeout 240 "$build/tests/$name" --gtest_brief=1 "${@:2}" >"$out/$name.log" 2>&1; then
+    grep -v -A 1 Skipped "$out/$name.log" | grep -E '^\[|^WEIGHTD' || true
     passed=$((passed + 1))
   else
     failed=$((failed + 1)) && echo "FAILED: $name"
+    grep -A 12 ': Failure$' "$out/$name.log" | head -n 120
   fi
 }
 

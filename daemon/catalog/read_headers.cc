@@ -19,7 +19,7 @@
 namespace weightd {
 namespace {
 
-absl::StatusOr<SafetensorsHeader> ReadHeader(const File& file, const CatalogOptions& options) {
+absl::StatusOr<ShardHeader> ReadHeader(const File& file, const CatalogOptions& options) {
   const SafetensorsLimits limits = {.tensors_max = options.tensors_max};
   const uint64_t file_bytes = file.identity().size_bytes;
   std::array<std::byte, kSafetensorsPrefixBytes> buffer;
@@ -85,7 +85,7 @@ std::vector<Names> NamesByShard(const SafetensorsIndex& index) {
 }
 
 // Whether the tensors are those with `names`. Both are unique.
-bool HasExactly(const SafetensorsHeader& header, const Names& names) {
+bool HasExactly(const ShardHeader& header, const Names& names) {
   if (header.tensors.size() != names.size()) return false;
   absl::flat_hash_set<absl::string_view> tensors;
   tensors.reserve(header.tensors.size());
@@ -100,7 +100,7 @@ absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>>
                                          const SafetensorsIndex* index,
                                          const CatalogOptions& options) {
   const std::vector<Names> names = index != nullptr ? NamesByShard(*index) : std::vector<Names>();
-  std::vector<absl::StatusOr<SafetensorsHeader>> results(files.size(),
+  std::vector<absl::StatusOr<ShardHeader>> results(files.size(),
                                                          absl::CancelledError("not read"));
   // Files are taken in order, so whatever fails, all before it are being read or done: the first
   // error in the order of the files is always found.
@@ -134,7 +134,7 @@ absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>>
   ShardHeaders shards;
   shards.as_indexed = as_indexed.load();
   shards.headers.reserve(results.size());
-  for (absl::StatusOr<SafetensorsHeader>& result : results) {
+  for (absl::StatusOr<ShardHeader>& result : results) {
     RETURN_IF_ERROR(result.status());
     shards.headers.push_back(*std::move(result));
   }
@@ -145,12 +145,12 @@ absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint, ShardHea
                                           const SafetensorsIndex* index,
                                           const CatalogOptions& options) {
   uint64_t count = 0;
-  for (const SafetensorsHeader& header : shards.headers) count += header.tensors.size();
+  for (const ShardHeader& header : shards.headers) count += header.tensors.size();
   if (count > options.tensors_max) return TooManyTensors(checkpoint, count, options.tensors_max);
 
   Manifest manifest;
   manifest.tensors.reserve(count);
-  for (SafetensorsHeader& header : shards.headers) {
+  for (ShardHeader& header : shards.headers) {
     const uint32_t shard_index = static_cast<uint32_t>(manifest.shards.size());
     manifest.shards.push_back(std::move(header.shard));
     for (TensorEntry& tensor : header.tensors) {

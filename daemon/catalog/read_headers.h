@@ -18,7 +18,7 @@
 namespace weightd {
 
 struct ShardHeaders {
-  std::vector<SafetensorsHeader> headers;  // like the files
+  std::vector<ShardHeader> headers;  // like the files
   // Every file has the tensors that the index names for it, and no others. So no tensor is in two
   // files: an index names each once.
   bool as_indexed = false;

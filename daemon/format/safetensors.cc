@@ -7,10 +7,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/dtype.h"
-#include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/format/invalid.h"
 #include "daemon/format/json_reader.h"
 #include "daemon/format/safetensors_handler.h"
 #include "daemon/format/text.h"
@@ -26,24 +25,6 @@ constexpr uint32_t kRankCeiling = 64;
 
 // An entry with a name of a few letters; real ones are longer. Decides what is reserved.
 constexpr size_t kEntryBytesGuess = 80;
-constexpr uint64_t kShapeShownMax = 8;
-
-absl::Status WithFile(const absl::Status& status, absl::string_view path) {
-  if (status.ok()) return status;
-  const std::optional<Reason> reason = GetReason(status);
-  if (!reason.has_value()) return status;
-  return ErrorWithReason(status.code(), *reason, status.message(), {{"file", std::string(path)}});
-}
-
-absl::Status Invalid(absl::string_view path, absl::string_view message) {
-  return WithFile(JsonError(absl::StrCat("read header of ", path, ": ", message)), path);
-}
-
-std::string ShapeText(const Shape& shape) {
-  const size_t shown = std::min<size_t>(shape.size(), kShapeShownMax);
-  return absl::StrCat("[", absl::StrJoin(shape.begin(), shape.begin() + shown, ","),
-                      shown < shape.size() ? ",..." : "", "]");
-}
 
 // Why TensorBytes refuses a tensor: rule 6b or 6c.
 std::string SizeProblem(const TensorEntry& tensor) {
@@ -66,7 +47,7 @@ std::string SizeProblem(const TensorEntry& tensor) {
 absl::Status CheckTensor(const TensorEntry& tensor, const Range& range, uint64_t previous_end,
                          absl::string_view path) {
   const auto invalid = [&](const auto&... parts) {
-    return Invalid(path, absl::StrCat("tensor ", Quoted(tensor.name), ": ", parts...));
+    return InvalidHeader(path, absl::StrCat("tensor ", Quoted(tensor.name), ": ", parts...));
   };
   if (range.begin != previous_end || range.end < range.begin) {
     const absl::string_view rule = range.begin > previous_end   ? "leaves a hole"
@@ -105,7 +86,7 @@ absl::Status CheckNamesUnique(const std::vector<TensorEntry>& tensors, absl::str
   names.reserve(tensors.size());
   for (const TensorEntry& tensor : tensors) {
     if (!names.insert(tensor.name).second) {
-      return Invalid(path, absl::StrCat("tensor ", Quoted(tensor.name), " occurs twice"));
+      return InvalidHeader(path, absl::StrCat("tensor ", Quoted(tensor.name), " occurs twice"));
     }
   }
   return absl::OkStatus();
@@ -135,22 +116,18 @@ std::vector<TensorEntry> Arrange(std::vector<TensorEntry> tensors,
 }  // namespace
 
 absl::Status SafetensorsLimits::Validate() const {
-  const auto check = [](absl::string_view name, uint64_t value, uint64_t max) {
-    if (value >= 1 && value <= max) return absl::OkStatus();
-    return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-                           absl::StrCat(name, " is ", value, ", wanted 1 to ", max));
-  };
-  RETURN_IF_ERROR(check("header_bytes_max", header_bytes_max, kSafetensorsHeaderBytesMax));
-  RETURN_IF_ERROR(check("tensors_max", tensors_max, kTensorsCeiling));
-  RETURN_IF_ERROR(check("name_bytes_max", name_bytes_max, kNameBytesCeiling));
-  return check("rank_max", rank_max, kRankCeiling);
+  RETURN_IF_ERROR(CheckLimit("header_bytes_max", header_bytes_max, kSafetensorsHeaderBytesMax));
+  RETURN_IF_ERROR(CheckLimit("tensors_max", tensors_max, kTensorsCeiling));
+  RETURN_IF_ERROR(CheckLimit("name_bytes_max", name_bytes_max, kNameBytesCeiling));
+  return CheckLimit("rank_max", rank_max, kRankCeiling);
 }
 
 absl::StatusOr<uint64_t> ParseSafetensorsPrefix(absl::Span<const std::byte> prefix,
                                                 uint64_t file_bytes, absl::string_view path,
                                                 const SafetensorsLimits& limits) {
   if (file_bytes < kSafetensorsPrefixBytes || prefix.size() < kSafetensorsPrefixBytes) {
-    return Invalid(path, absl::StrCat("file has ", std::min<uint64_t>(file_bytes, prefix.size()),
+    return InvalidHeader(path,
+                         absl::StrCat("file has ", std::min<uint64_t>(file_bytes, prefix.size()),
                                       " bytes, wanted at least ", kSafetensorsPrefixBytes));
   }
   uint64_t header_bytes = 0;
@@ -158,30 +135,27 @@ absl::StatusOr<uint64_t> ParseSafetensorsPrefix(absl::Span<const std::byte> pref
     header_bytes = header_bytes << 8 | static_cast<uint64_t>(prefix[i]);
   }
   if (header_bytes > kSafetensorsHeaderBytesMax) {
-    return Invalid(path, absl::StrCat("header length is ", header_bytes, " bytes, wanted at most ",
-                                      kSafetensorsHeaderBytesMax));
+    return InvalidHeader(path, absl::StrCat("header length is ", header_bytes,
+                                            " bytes, wanted at most ", kSafetensorsHeaderBytesMax));
   }
   if (header_bytes > file_bytes - kSafetensorsPrefixBytes) {
-    return Invalid(path,
-                   absl::StrCat("header length is ", header_bytes, " bytes, only ",
-                                file_bytes - kSafetensorsPrefixBytes, " are left in the file"));
+    return InvalidHeader(
+        path, absl::StrCat("header length is ", header_bytes, " bytes, only ",
+                           file_bytes - kSafetensorsPrefixBytes, " are left in the file"));
   }
   if (header_bytes > limits.header_bytes_max) {
-    return ErrorWithReason(
-        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-        absl::StrCat("read header of ", path, ": it has ", header_bytes, " bytes, at most ",
-                     limits.header_bytes_max, " are allowed"),
-        {{"file", std::string(path)}});
+    return HeaderBeyondLimit(path, absl::StrCat("it has ", header_bytes, " bytes, at most ",
+                                                limits.header_bytes_max, " are allowed"));
   }
   return header_bytes;
 }
 
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
-                                                         absl::string_view path,
-                                                         const SafetensorsLimits& limits) {
+absl::StatusOr<ShardHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
+                                                   absl::string_view path,
+                                                   const SafetensorsLimits& limits) {
   const uint64_t data_offset = kSafetensorsPrefixBytes + header.size();
   if (file_bytes < data_offset) {
-    return Invalid(
+    return InvalidHeader(
         path, absl::StrCat("file has ", file_bytes, " bytes, its header ends at ", data_offset));
   }
   SafetensorsHandler parsed(
@@ -204,17 +178,19 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string header, uin
   }
   const uint64_t data_bytes = file_bytes - data_offset;
   if (previous_end != data_bytes) {
-    return Invalid(
+    return InvalidHeader(
         path, absl::StrCat("the last tensor ends at ", previous_end, " of the data, which has ",
                            data_bytes, " bytes: the file is ",
                            previous_end > data_bytes ? "cut off" : "too long"));
   }
-  return SafetensorsHeader{.shard = {.path = std::string(path),
-                                     .file_bytes = file_bytes,
-                                     .data_offset = data_offset,
-                                     .data_bytes = data_bytes},
-                           .tensors = Arrange(std::move(parsed.tensors), order),
-                           .metadata = std::move(parsed.metadata)};
+  ShardHeader result;
+  result.shard.path = std::string(path);
+  result.shard.file_bytes = file_bytes;
+  result.shard.data_offset = data_offset;
+  result.shard.data_bytes = data_bytes;
+  result.tensors = Arrange(std::move(parsed.tensors), order);
+  result.metadata = std::move(parsed.metadata);
+  return result;
 }
 
 }  // namespace weightd

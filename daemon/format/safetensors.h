@@ -47,18 +47,11 @@ absl::StatusOr<uint64_t> ParseSafetensorsPrefix(absl::Span<const std::byte> pref
                                                 uint64_t file_bytes, absl::string_view path,
                                                 const SafetensorsLimits& limits = {});
 
-struct SafetensorsHeader {
-  ShardEntry shard;
-  // By offset, then by name; `shard_index` is 0. Names are unique.
-  std::vector<TensorEntry> tensors;
-  std::map<std::string, std::string> metadata;  // `__metadata__`
-};
-
 // `header` is the JSON text behind the prefix, all of it. It is not copied if it has room for
 // kJsonPaddingBytes more.
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
-                                                         absl::string_view path,
-                                                         const SafetensorsLimits& limits = {});
+absl::StatusOr<ShardHeader> ParseSafetensorsHeader(std::string header, uint64_t file_bytes,
+                                                   absl::string_view path,
+                                                   const SafetensorsLimits& limits = {});
 
 }  // namespace weightd
 

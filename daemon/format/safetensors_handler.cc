@@ -220,7 +220,7 @@ absl::Status SafetensorsHandler::SetDtype(absl::string_view code) {
   // Most writers order tensors by dtype, so it is mostly that of the one before.
   if (code != DtypeName(last_dtype_)) {
     const std::optional<Dtype> dtype = DtypeFromName(code);
-    if (!dtype.has_value()) {
+    if (!dtype.has_value() || !IsSafetensorsDtype(*dtype)) {
       return JsonError(absl::StrCat(Place(), "unknown dtype ", Quoted(code)));
     }
     last_dtype_ = *dtype;

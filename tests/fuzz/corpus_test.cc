@@ -62,7 +62,8 @@ void RunCorpus(const std::string& name, Entry entry) {
   }
 }
 
-TEST(CorpusTest, SafetensorsHeader) { RunCorpus("safetensors_header", &FuzzSafetensorsHeader); }
+TEST(CorpusTest, ShardHeader) { RunCorpus("safetensors_header", &FuzzSafetensorsHeader); }
+TEST(CorpusTest, TensorsFile) { RunCorpus("tensors_file", &FuzzTensorsFile); }
 TEST(CorpusTest, SafetensorsIndex) { RunCorpus("safetensors_index", &FuzzSafetensorsIndex); }
 
 }  // namespace

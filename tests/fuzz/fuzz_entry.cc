@@ -1,5 +1,6 @@
 #include "tests/fuzz/fuzz_entry.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include "common/errors.h"
 #include "daemon/format/safetensors.h"
 #include "daemon/format/safetensors_index.h"
+#include "daemon/format/tensors_shard.h"
 #include "daemon/format/text.h"
 
 namespace weightd::testing {
@@ -32,7 +34,7 @@ void RequireGoodError(const absl::Status& status) {
   Require(status.message().size() < 2000, "messages are short");
 }
 
-void RequireTiling(const SafetensorsHeader& header) {
+void RequireTiling(const ShardHeader& header) {
   uint64_t end = 0;
   std::set<std::string> names;
   for (const TensorEntry& tensor : header.tensors) {
@@ -45,6 +47,24 @@ void RequireTiling(const SafetensorsHeader& header) {
     Require(FindInvalidUtf8(tensor.name) == absl::string_view::npos, "names are UTF-8");
   }
   Require(end == header.shard.data_bytes, "tensors fill the data");
+}
+
+// Tensors of a .tensors file, with headers between them.
+void RequireInOrder(const ShardHeader& header) {
+  const ShardEntry& shard = header.shard;
+  Require(shard.data_offset <= shard.file_bytes, "the data begins in the file");
+  Require(shard.data_bytes <= shard.file_bytes - shard.data_offset, "the data ends in the file");
+  Require(header.stored.size() == header.tensors.size(), "both lists are alike");
+  uint64_t end = 0;
+  std::set<std::string> names;
+  for (const TensorEntry& tensor : header.tensors) {
+    Require(tensor.offset >= end, "tensors are disjoint and in order");
+    Require(tensor.file_bytes() <= shard.data_bytes - tensor.offset, "tensors lie in the data");
+    end = tensor.offset + tensor.file_bytes();
+    Require(TensorBytes(tensor.dtype, tensor.shape) == tensor.bytes, "bytes fit dtype and shape");
+    Require(names.insert(tensor.name).second, "names are unique");
+    Require(FindInvalidUtf8(tensor.name) == absl::string_view::npos, "names are UTF-8");
+  }
 }
 
 }  // namespace
@@ -65,6 +85,24 @@ void FuzzSafetensorsHeader(const uint8_t* data, size_t size) {
   } else {
     RequireGoodError(header.status());
   }
+}
+
+void FuzzTensorsFile(const uint8_t* data, size_t size) {
+  const auto file = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(data), size);
+  const auto read_at = [&](uint64_t offset, absl::Span<std::byte> to) {
+    Require(offset <= size && to.size() <= size - offset, "reads lie in the file");
+    const auto bytes = file.subspan(offset, to.size());
+    std::copy(bytes.begin(), bytes.end(), to.begin());
+    return absl::OkStatus();
+  };
+  const auto for_each = [](size_t count, absl::FunctionRef<absl::Status(size_t)> work) {
+    absl::Status status;
+    for (size_t i = 0; i < count && status.ok(); ++i) status = work(i);
+    return status;
+  };
+  const auto header = ReadTensorsShard(read_at, for_each, size, kPath);
+  if (!header.ok()) return RequireGoodError(header.status());
+  RequireInOrder(*header);
 }
 
 void FuzzSafetensorsIndex(const uint8_t* data, size_t size) {

@@ -12,6 +12,8 @@ namespace weightd::testing {
 // A file whose data section is not there: 8 bytes with its length (little-endian), then the header
 // text.
 void FuzzSafetensorsHeader(const uint8_t* data, size_t size);
+// A whole .tensors file.
+void FuzzTensorsFile(const uint8_t* data, size_t size);
 
 // The text of an index.
 void FuzzSafetensorsIndex(const uint8_t* data, size_t size);

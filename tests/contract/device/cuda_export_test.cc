@@ -147,7 +147,7 @@ TEST_F(FakeCudaExportTest, DoesNotOpenOnAnotherGpu) {
 
 TEST_F(CudaExportTest, DoesNotOpenByBadBytes) {
   const std::vector<std::string> command = ReadCommand(std::string(128, '0'));
-  EXPECT_EQ(ValueOf(PeerProcess(command).Finish(), "open"), "CUDA_ERROR_INVALID_HANDLE");
+  EXPECT_EQ(ValueOf(PeerProcess(command).Finish(), "open"), "CUDA_ERROR_INVALID_VALUE");
 }
 
 TEST_F(CudaExportTest, DoesNotOpenOnceFreed) {
@@ -155,7 +155,7 @@ TEST_F(CudaExportTest, DoesNotOpenOnceFreed) {
   const std::string handle = HandleOf(*allocation);
   allocation.reset();
   EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"),
-            "CUDA_ERROR_INVALID_HANDLE");
+            "CUDA_ERROR_INVALID_VALUE");
 }
 
 // What the fake is for: memory that is freed under a client is the daemon's mistake, and the
@@ -194,7 +194,7 @@ TEST_F(FakeCudaExportTest, MemoryIsCountedOverProcessesAndComesBackFromTheKilled
   peer.Kill();
   EXPECT_EQ(used(), 0);
   EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"),
-            "CUDA_ERROR_INVALID_HANDLE");
+            "CUDA_ERROR_INVALID_VALUE");
 }
 
 TEST_F(FakeCudaExportTest, LeaksAreReportedAtExit) {

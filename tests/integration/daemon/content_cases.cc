@@ -69,7 +69,7 @@ ContentCase ManyTensors(const std::string& root) {
 
 ContentCase AllDtypes(const std::string& root) {
   std::vector<TensorSpec> specs;
-  for (int value = 1; value <= kDtypeCount; ++value) {
+  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
     const Dtype dtype = *DtypeFromValue(value);
     const std::string name(DtypeName(dtype));
     if (DtypeBits(dtype) % 8 == 0) specs.push_back({name + "-scalar", dtype, {}});

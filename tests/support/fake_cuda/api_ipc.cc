@@ -42,7 +42,7 @@ CUresult cuIpcOpenMemHandle(CUdeviceptr* address, CUipcMemHandle wanted, unsigne
   std::memcpy(&handle, wanted.reserved, sizeof(handle));
   if (handle.pid_namespace != fake_cuda::PidNamespace() || handle.pid == ::getpid()) {
     // Zeros, or bytes that are no handle at all, end here too unless they are a good forgery.
-    return handle.pid_namespace == 0 ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_INVALID_CONTEXT;
+    return handle.pid_namespace == 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_CONTEXT;
   }
   if (handle.gpu != call.context().gpu) return CUDA_ERROR_INVALID_DEVICE;
   Driver& driver = call.driver();
@@ -53,7 +53,7 @@ CUresult cuIpcOpenMemHandle(CUdeviceptr* address, CUipcMemHandle wanted, unsigne
     return CUDA_SUCCESS;
   }
   const std::shared_ptr<DeviceMemory> memory = DeviceMemory::Open(handle);
-  if (memory == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
   memory->context = call.context().handle;
   memory->opens = 1;
   driver.addresses.Add(memory);

@@ -12,9 +12,8 @@
 namespace weightd::testing {
 
 // Parses `header` as that of a file m.safetensors with `data_bytes` behind it.
-inline absl::StatusOr<SafetensorsHeader> ParseHeader(absl::string_view header,
-                                                     uint64_t data_bytes = 0,
-                                                     const SafetensorsLimits& limits = {}) {
+inline absl::StatusOr<ShardHeader> ParseHeader(absl::string_view header, uint64_t data_bytes = 0,
+                                               const SafetensorsLimits& limits = {}) {
   return ParseSafetensorsHeader(std::string(header),
                                 kSafetensorsPrefixBytes + header.size() + data_bytes,
                                 "m.safetensors", limits);

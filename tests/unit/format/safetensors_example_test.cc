@@ -17,7 +17,7 @@ absl::Span<const std::byte> Bytes(absl::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-absl::StatusOr<SafetensorsHeader> ParseFile(absl::string_view file) {
+absl::StatusOr<ShardHeader> ParseFile(absl::string_view file) {
   const auto header_bytes =
       ParseSafetensorsPrefix(Bytes(file.substr(0, 8)), file.size(), "example.safetensors");
   if (!header_bytes.ok()) return header_bytes.status();
@@ -32,7 +32,7 @@ TEST(SafetensorsExampleTest, ReadsTheWorkedExample) {
       R"("h":{"dtype":"BF16","shape":[3],"data_offsets":[8,14]}}    )" +
       absl::HexStringToBytes("0000803f000000c0803f00c0003f");
   ASSERT_EQ(file.size(), 166u);
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseFile(file));
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header, ParseFile(file));
   EXPECT_EQ(header.shard.path, "example.safetensors");
   EXPECT_EQ(header.shard.file_bytes, 166u);
   EXPECT_EQ(header.shard.data_offset, 0x98u);
@@ -52,7 +52,7 @@ TEST(SafetensorsExampleTest, ReadsTheWorkedExample) {
 }
 
 TEST(SafetensorsExampleTest, ReadsTheSmallestValidFile) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseFile(absl::HexStringToBytes("02000000000000007b7d")));
   EXPECT_TRUE(header.tensors.empty());
   EXPECT_EQ(header.shard.data_bytes, 0u);

@@ -103,7 +103,7 @@ TEST(SafetensorsHeaderJsonTest, AcceptsWhiteSpaceInside) {
 
 TEST(SafetensorsHeaderJsonTest, DecodesEscapesAndKeepsUtf8InNames) {
   ASSERT_OK_AND_ASSIGN(
-      const SafetensorsHeader header,
+      const ShardHeader header,
       ParseHeader("{\"\\u00e9\\ud83d\\ude00\\\"\\u0000\xC3\xA9\":{\"dtype\":\"U8\",\"shape\":[0],"
                   "\"data_offsets\":[0,0]}}"));
   ASSERT_EQ(header.tensors.size(), 1u);

@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST(SafetensorsHeaderTest, AcceptsEntryAsArray) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseHeader(OneTensor(R"(["F32",[2,3],[0,24]])"), 24));
   ASSERT_EQ(header.tensors.size(), 1u);
   EXPECT_EQ(header.tensors[0].dtype, Dtype::kF32);
@@ -146,7 +146,7 @@ TEST(SafetensorsHeaderTest, AcceptsEntryAsArray) {
 TEST(SafetensorsHeaderTest, AcceptsDtypeAsObject) {
   for (const char* entry : {R"({"dtype":{"F32":null},"shape":[1],"data_offsets":[0,4]})",
                             R"([{"F32":null},[1],[0,4]])"}) {
-    ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseHeader(OneTensor(entry), 4));
+    ASSERT_OK_AND_ASSIGN(const ShardHeader header, ParseHeader(OneTensor(entry), 4));
     EXPECT_EQ(header.tensors[0].dtype, Dtype::kF32);
   }
 }
@@ -163,29 +163,29 @@ TEST(SafetensorsHeaderTest, AcceptsFieldsInAnyOrder) {
 }
 
 TEST(SafetensorsHeaderTest, AcceptsNullMetadata) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseHeader(R"({"__metadata__":null})"));
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header, ParseHeader(R"({"__metadata__":null})"));
   EXPECT_TRUE(header.metadata.empty());
 }
 
 TEST(SafetensorsHeaderTest, TakesTheLastOfAMetadataKeyThatOccursTwice) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseHeader(R"({"__metadata__":{"a":"1","b":"","a":"2"}})"));
   EXPECT_THAT(header.metadata, ElementsAre(Pair("a", "2"), Pair("b", "")));
 }
 
 TEST(SafetensorsHeaderTest, AcceptsAnEmptyName) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseHeader(R"({"":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4));
   EXPECT_EQ(header.tensors[0].name, "");
 }
 
 TEST(SafetensorsHeaderTest, AcceptsScalars) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseHeader(OneTensor("F64", "[]", 8), 8));
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header, ParseHeader(OneTensor("F64", "[]", 8), 8));
   EXPECT_TRUE(header.tensors[0].shape.empty());
 }
 
 TEST(SafetensorsHeaderTest, TakesEachTensorsOwnDtype) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseHeader(R"({"a":["BF16",[1],[0,2]],"b":["F16",[1],[2,4]],)"
                                    R"("c":["F16",[1],[4,6]],"d":["BF16",[1],[6,8]]})",
                                    8));
@@ -194,11 +194,15 @@ TEST(SafetensorsHeaderTest, TakesEachTensorsOwnDtype) {
   EXPECT_THAT(dtypes, ElementsAre(Dtype::kBf16, Dtype::kF16, Dtype::kF16, Dtype::kBf16));
 }
 
-TEST(SafetensorsHeaderTest, KnowsEveryDtype) {
-  for (int value = 1; value <= kDtypeCount; ++value) {
+TEST(SafetensorsHeaderTest, KnowsEveryDtypeOfItsFormatAndNoOther) {
+  for (int value = kSafetensorsDtypeCount + 1; value <= kDtypeCount; ++value) {
+    const absl::string_view name = DtypeName(*DtypeFromValue(value));
+    EXPECT_FALSE(ParseHeader(OneTensor(name, "[0]", 0), 0).ok()) << name;
+  }
+  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
     const Dtype dtype = *DtypeFromValue(value);
     const uint64_t bytes = DtypeBits(dtype);  // of 8 elements
-    ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+    ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                          ParseHeader(OneTensor(DtypeName(dtype), "[2,4]", bytes), bytes));
     EXPECT_EQ(header.tensors[0].dtype, dtype);
   }

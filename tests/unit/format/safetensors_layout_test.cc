@@ -35,7 +35,7 @@ std::string Ranges(const std::vector<std::array<uint64_t, 2>>& ranges) {
   return absl::StrCat("{", absl::StrJoin(entries, ","), "}");
 }
 
-std::vector<std::string> Names(const SafetensorsHeader& header) {
+std::vector<std::string> Names(const ShardHeader& header) {
   std::vector<std::string> names;
   for (const TensorEntry& tensor : header.tensors) names.push_back(tensor.name);
   return names;
@@ -155,7 +155,7 @@ TEST(SafetensorsLayoutTest, ChecksRangesBeforeSizes) {
 }
 
 TEST(SafetensorsLayoutTest, SortsTensorsByOffsetThenName) {
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header,
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header,
                        ParseHeader(Ranges({{4, 8}, {0, 4}, {8, 8}, {4, 4}, {0, 0}}), 8));
   EXPECT_THAT(Names(header), ElementsAre("b", "e", "a", "d", "c"));
 }
@@ -168,14 +168,14 @@ TEST(SafetensorsLayoutTest, AcceptsEmptyTensorsAtAnyBoundary) {
 
 TEST(SafetensorsLayoutTest, AcceptsADataSectionAtAnOddOffset) {
   const std::string header = absl::StrCat(Ranges({{0, 4}}), " ");
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader parsed, ParseHeader(header, 4));
+  ASSERT_OK_AND_ASSIGN(const ShardHeader parsed, ParseHeader(header, 4));
   EXPECT_EQ(parsed.shard.data_offset, 8 + header.size());
 }
 
 TEST(SafetensorsLayoutTest, ReadsWhatTheTestWriterWrites) {
   const std::vector<TensorSpec> specs = LlamaSpecs(uint64_t{16} << 30);
   const std::string text = SafetensorsHeaderText(specs, {});
-  ASSERT_OK_AND_ASSIGN(const SafetensorsHeader header, ParseHeader(text, SpecBytes(specs)));
+  ASSERT_OK_AND_ASSIGN(const ShardHeader header, ParseHeader(text, SpecBytes(specs)));
   EXPECT_EQ(header.tensors.size(), specs.size());
   EXPECT_EQ(header.shard.data_offset % 8, 0u);
 }

@@ -54,7 +54,7 @@
 
 namespace weightd::client {
 
-// Element types, by their safetensors names. Elements are little-endian.
+// Element types, by their safetensors names, and those that only .tensors files have. Elements are little-endian.
 enum class DType : std::uint8_t {
   kBool = 1,    // one byte, 0 or 1
   kF4 = 2,      // bit-packed, 4 bits
@@ -78,11 +78,19 @@ enum class DType : std::uint8_t {
   kF64 = 20,
   kI64 = 21,
   kU64 = 22,
+  // Of .tensors files only.
+  kC32 = 23,   // two F16: real, imaginary
+  kC128 = 24,  // two F64: real, imaginary
+  // Elements of a type that only torch has: Tensor::torch_dtype names it.
+  kOpaque8 = 25,
+  kOpaque16 = 26,
+  kOpaque32 = 27,
+  kOpaque64 = 28,
 };
 
-// "BF16", "F8_E4M3" and so on.
+// "BF16", "F8_E4M3", "OPAQUE8" and so on.
 [[nodiscard]] WEIGHTD_CLIENT_EXPORT std::string_view DTypeName(DType dtype);
-// Bits of one element: 4, 6, 8, 16, 32 or 64.
+// Bits of one element: 4, 6, 8, 16, 32, 64 or 128.
 [[nodiscard]] WEIGHTD_CLIENT_EXPORT std::uint32_t DTypeBits(DType dtype);
 
 // One tensor of a Mapping. A view: everything in it lives as long as the Mapping, moves of the
