@@ -217,9 +217,11 @@ absl::Status RunTensors(Invocation& invocation, const std::string& model) {
   }
   Table table({{"TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"BYTES", true}});
   for (const v1::Tensor& tensor : response.tensors()) {
-    table.AddRow({tensor.name(), v1::DType_Name(tensor.dtype()),
-                  absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]"),
-                  absl::StrCat(tensor.bytes())});
+    table.AddRow(
+        {tensor.name(),
+         tensor.torch_dtype().empty() ? v1::DType_Name(tensor.dtype()) : tensor.torch_dtype(),
+         absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]"),
+         absl::StrCat(tensor.bytes())});
   }
   table.Print(io.out, io.color);
   return absl::OkStatus();

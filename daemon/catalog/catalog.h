@@ -17,15 +17,17 @@
 //
 //   below a root                            model
 //   x.safetensors                           x         in the root itself
+//   x.tensors                               x         likewise, where there is no x.safetensors
 //   x.safetensors.index.json + its shards   x         in the root itself
 //   d/*.safetensors                         d         with or without an index; a/b/d for nested
+//   d/*.tensors                             d         where d has no safetensors file
 //   models--org--name/snapshots/<rev>/...   org/name  a Hugging Face hub cache: refs/main names
 //                                                     the revision, else the only snapshot, else
 //                                                     the one with the newest weight file
 //
 // An index decides which files of its directory count. Where a directory has several, it is
-// model.safetensors.index.json. Without one all *.safetensors count, and those that a name like
-// x-00001-of-00003.safetensors promises must be there.
+// model.safetensors.index.json. Without one all files of the format count, and those that a
+// name like x-00001-of-00003.safetensors promises must be there.
 //
 // Nothing is cached: every call reads directories, so that a model that was just copied is found.
 // Thread-safe.

@@ -1,6 +1,7 @@
 #include "daemon/catalog/directory_files.h"
 
 #include <algorithm>
+#include <compare>
 #include <optional>
 #include <set>
 #include <utility>
@@ -27,10 +28,22 @@ std::optional<uint32_t> ParseNumber(absl::string_view digits) {
   return number;
 }
 
-// "x-00002-of-00003.safetensors" -> ("x", 3).
-std::optional<std::pair<std::string, uint32_t>> ParseShardName(absl::string_view name) {
+absl::string_view SuffixOf(absl::string_view name) {
+  return FormatOf(name) == FileFormat::kTensors ? kTensorsSuffix : kSafetensorsSuffix;
+}
+
+struct ShardSet {
+  std::string stem;
+  uint32_t total = 0;
+  std::string suffix;
+  friend auto operator<=>(const ShardSet&, const ShardSet&) = default;
+};
+
+// "x-00002-of-00003.safetensors" -> ("x", 3, ".safetensors").
+std::optional<ShardSet> ParseShardName(absl::string_view name) {
   constexpr size_t kTailBytes = 1 + kNumberDigits + kOf.size() + kNumberDigits;
-  name = absl::StripSuffix(name, kWeightsSuffix);
+  const absl::string_view suffix = SuffixOf(name);
+  name = absl::StripSuffix(name, suffix);
   if (name.size() < kTailBytes) return std::nullopt;
   const absl::string_view tail = name.substr(name.size() - kTailBytes);
   const auto number = ParseNumber(tail.substr(1, kNumberDigits));
@@ -39,32 +52,42 @@ std::optional<std::pair<std::string, uint32_t>> ParseShardName(absl::string_view
   if (!number.has_value() || !total.has_value() || *number < 1 || *number > *total) {
     return std::nullopt;
   }
-  return std::pair(std::string(name.substr(0, name.size() - kTailBytes)), *total);
+  return ShardSet{std::string(name.substr(0, name.size() - kTailBytes)), *total, std::string(suffix)};
 }
 
 }  // namespace
+
+FileFormat FormatOf(absl::string_view path) {
+  return absl::EndsWith(path, kTensorsSuffix) ? FileFormat::kTensors : FileFormat::kSafetensors;
+}
+
+std::string WithoutWeightsSuffix(absl::string_view name) {
+  return std::string(absl::StripSuffix(name, SuffixOf(name)));
+}
 
 WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries) {
   WeightFiles files;
   for (const DirEntry& entry : entries) {
     if (entry.kind != DirEntry::Kind::kFile || !IsVisibleName(entry.name)) continue;
-    const bool has_stem = entry.name != kWeightsSuffix && entry.name != kIndexSuffix;
-    if (!has_stem) continue;
-    if (absl::EndsWith(entry.name, kWeightsSuffix)) files.weights.push_back(entry.name);
-    if (absl::EndsWith(entry.name, kIndexSuffix)) files.indexes.push_back(entry.name);
+    const auto is = [&](absl::string_view suffix) {
+      return absl::EndsWith(entry.name, suffix) && entry.name.size() > suffix.size();
+    };
+    if (is(kSafetensorsSuffix)) files.safetensors.push_back(entry.name);
+    if (is(kTensorsSuffix)) files.tensors.push_back(entry.name);
+    if (is(kIndexSuffix)) files.indexes.push_back(entry.name);
   }
   return files;
 }
 
 std::vector<std::string> CompleteShards(std::vector<std::string> weights, uint32_t shards_max) {
-  std::set<std::pair<std::string, uint32_t>> sets;
+  std::set<ShardSet> sets;
   for (const std::string& name : weights) {
     if (auto set = ParseShardName(name); set.has_value()) sets.insert(*std::move(set));
   }
-  for (const auto& [stem, total] : sets) {
-    if (total > shards_max) continue;
-    for (uint32_t i = 1; i <= total; ++i) {
-      weights.push_back(absl::StrFormat("%s-%05d-of-%05d%s", stem, i, total, kWeightsSuffix));
+  for (const ShardSet& set : sets) {
+    if (set.total > shards_max) continue;
+    for (uint32_t i = 1; i <= set.total; ++i) {
+      weights.push_back(absl::StrFormat("%s-%05d-of-%05d%s", set.stem, i, set.total, set.suffix));
     }
   }
   std::sort(weights.begin(), weights.end());

@@ -6,18 +6,32 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "daemon/format/manifest.h"
 #include "daemon/storage/volume.h"
 
 // Which files of one directory belong to a checkpoint, by their names. Thread-safe: pure functions.
 
 namespace weightd {
 
-inline constexpr absl::string_view kWeightsSuffix = ".safetensors";
+inline constexpr absl::string_view kSafetensorsSuffix = ".safetensors";
+inline constexpr absl::string_view kTensorsSuffix = ".tensors";
 inline constexpr absl::string_view kIndexSuffix = ".safetensors.index.json";
 
+// The format of a weight file, by its name.
+FileFormat FormatOf(absl::string_view path);
+// "x" of "x.safetensors" and "x.tensors".
+std::string WithoutWeightsSuffix(absl::string_view name);
+
 struct WeightFiles {
-  std::vector<std::string> weights;  // *.safetensors, sorted
-  std::vector<std::string> indexes;  // *.safetensors.index.json, sorted
+  std::vector<std::string> safetensors;  // *.safetensors, sorted
+  std::vector<std::string> tensors;      // *.tensors, sorted
+  std::vector<std::string> indexes;      // *.safetensors.index.json, sorted
+
+  bool empty() const { return safetensors.empty() && tensors.empty() && indexes.empty(); }
+  // Those that count where a directory is one model: *.tensors only where there is nothing else.
+  const std::vector<std::string>& of_directory() const {
+    return safetensors.empty() && indexes.empty() ? tensors : safetensors;
+  }
 };
 WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries);
 

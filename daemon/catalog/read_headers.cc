@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <iterator>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,13 +12,16 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/catalog/directory_files.h"
+#include "daemon/catalog/parallel.h"
 #include "daemon/catalog/read_text.h"
+#include "daemon/format/tensors_shard.h"
 #include "daemon/format/text.h"
 
 namespace weightd {
 namespace {
 
-absl::StatusOr<ShardHeader> ReadHeader(const File& file, const CatalogOptions& options) {
+absl::StatusOr<ShardHeader> ReadSafetensors(const File& file, const CatalogOptions& options) {
   const SafetensorsLimits limits = {.tensors_max = options.tensors_max};
   const uint64_t file_bytes = file.identity().size_bytes;
   std::array<std::byte, kSafetensorsPrefixBytes> buffer;
@@ -29,6 +31,17 @@ absl::StatusOr<ShardHeader> ReadHeader(const File& file, const CatalogOptions& o
                    ParseSafetensorsPrefix(prefix, file_bytes, file.path(), limits));
   ASSIGN_OR_RETURN(std::string header, ReadText(file, kSafetensorsPrefixBytes, header_bytes));
   return ParseSafetensorsHeader(std::move(header), file_bytes, file.path(), limits);
+}
+
+// A header stands before each tensor: those of one file are read by `threads`.
+absl::StatusOr<ShardHeader> ReadTensors(const File& file, const CatalogOptions& options,
+                                        uint32_t threads) {
+  return ReadTensorsShard(
+      [&](uint64_t offset, absl::Span<std::byte> to) { return file.ReadAt(offset, to); },
+      [&](size_t count, absl::FunctionRef<absl::Status(size_t)> work) {
+        return ParallelForEach(threads, count, work);
+      },
+      file.identity().size_bytes, file.path(), {.tensors_max = options.tensors_max});
 }
 
 absl::Status Invalid(absl::string_view message) {
@@ -100,44 +113,20 @@ absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>>
                                          const SafetensorsIndex* index,
                                          const CatalogOptions& options) {
   const std::vector<Names> names = index != nullptr ? NamesByShard(*index) : std::vector<Names>();
-  std::vector<absl::StatusOr<ShardHeader>> results(files.size(),
-                                                         absl::CancelledError("not read"));
-  // Files are taken in order, so whatever fails, all before it are being read or done: the first
-  // error in the order of the files is always found.
-  std::atomic<size_t> next = 0;
-  std::atomic<bool> failed = false;
+  const auto count = static_cast<uint32_t>(files.size());
+  const uint32_t threads_of_each = count > 1 ? 1 : options.header_threads;
   std::atomic<bool> as_indexed = index != nullptr;
-  const auto work = [&] {
-    while (!failed.load()) {
-      const size_t i = next.fetch_add(1);
-      if (i >= files.size()) return;
-      results[i] = ReadHeader(*files[i], options);
-      if (!results[i].ok()) {
-        failed.store(true);
-      } else if (as_indexed.load() && !HasExactly(*results[i], names[i])) {
-        as_indexed.store(false);
-      }
-    }
-  };
-  const size_t helpers_max = std::min<size_t>(options.header_threads, files.size());
-  std::vector<std::thread> helpers;
-  for (size_t i = 1; i < helpers_max; ++i) {
-    try {
-      helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-      break;  // no more threads are allowed here: fewer do it too
-    }
-  }
-  work();
-  for (std::thread& helper : helpers) helper.join();
-
   ShardHeaders shards;
+  shards.headers.resize(files.size());
+  RETURN_IF_ERROR(ParallelForEach(options.header_threads, files.size(), [&](size_t i) {
+    const File& file = *files[i];
+    ASSIGN_OR_RETURN(shards.headers[i], FormatOf(file.path()) == FileFormat::kTensors
+                                            ? ReadTensors(file, options, threads_of_each)
+                                            : ReadSafetensors(file, options));
+    if (as_indexed.load() && !HasExactly(shards.headers[i], names[i])) as_indexed.store(false);
+    return absl::OkStatus();
+  }));
   shards.as_indexed = as_indexed.load();
-  shards.headers.reserve(results.size());
-  for (absl::StatusOr<ShardHeader>& result : results) {
-    RETURN_IF_ERROR(result.status());
-    shards.headers.push_back(*std::move(result));
-  }
   return shards;
 }
 
@@ -153,12 +142,17 @@ absl::StatusOr<Manifest> AssembleManifest(const Checkpoint& checkpoint, ShardHea
   for (ShardHeader& header : shards.headers) {
     const uint32_t shard_index = static_cast<uint32_t>(manifest.shards.size());
     manifest.shards.push_back(std::move(header.shard));
+    if (!header.stored.empty()) {
+      manifest.stored.resize(manifest.tensors.size());  // of safetensors before it
+      std::move(header.stored.begin(), header.stored.end(), std::back_inserter(manifest.stored));
+    }
     for (TensorEntry& tensor : header.tensors) {
       tensor.shard_index = shard_index;
       manifest.tensors.push_back(std::move(tensor));
     }
     manifest.metadata.merge(header.metadata);  // keeps what is there
   }
+  if (!manifest.stored.empty()) manifest.stored.resize(manifest.tensors.size());
   if (!shards.as_indexed) RETURN_IF_ERROR(CheckTensors(checkpoint, manifest, index));
   return manifest;
 }

@@ -26,7 +26,7 @@ struct ShardHeaders {
 
 // The headers of `files`, read by at most `options.header_threads` threads, the caller's included.
 // `index` is null without one. Of several errors the first file's is returned. Each thread holds
-// one header's text at a time, at most 100 MB.
+// one header's text at a time, at most 256 MiB.
 absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>> files,
                                          const SafetensorsIndex* index,
                                          const CatalogOptions& options);

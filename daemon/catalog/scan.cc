@@ -168,17 +168,19 @@ void Scan::FindInRoot(const std::vector<DirEntry>& entries) {
     }
     found_.push_back(std::move(checkpoint));
   }
-  for (const std::string& file : files.weights) {
-    if (claimed.count(file) != 0) continue;
-    Checkpoint checkpoint = Named(WithoutSuffix(file, kWeightsSuffix));
-    checkpoint.shard_paths.push_back(file);
-    found_.push_back(std::move(checkpoint));
+  for (const auto* names : {&files.safetensors, &files.tensors}) {
+    for (const std::string& file : *names) {
+      if (claimed.count(file) != 0) continue;
+      Checkpoint checkpoint = Named(WithoutWeightsSuffix(file));
+      checkpoint.shard_paths.push_back(file);
+      found_.push_back(std::move(checkpoint));
+    }
   }
 }
 
 void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries) {
-  WeightFiles files = SelectWeightFiles(entries);
-  if (files.weights.empty() && files.indexes.empty()) return;
+  const WeightFiles files = SelectWeightFiles(entries);
+  if (files.empty()) return;
   Checkpoint checkpoint = Named(directory.model);
   checkpoint.directory = directory.path;
   checkpoint.revision = directory.revision;
@@ -191,7 +193,7 @@ void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntr
         absl::StrCat("open ", directory.path, ": several indexes (",
                      absl::StrJoin(files.indexes, ", "), "), none called ", kUsualIndex);
   } else {
-    for (const std::string& name : CompleteShards(std::move(files.weights), options_.shards_max)) {
+    for (const std::string& name : CompleteShards(files.of_directory(), options_.shards_max)) {
       checkpoint.shard_paths.push_back(JoinPath(directory.path, name));
     }
   }
@@ -271,7 +273,8 @@ int64_t Scan::NewestWeights(const std::string& snapshot) {
   int64_t newest_ns = 0;
   const auto entries = ListCounted(snapshot);
   if (!entries.ok()) return newest_ns;
-  for (const std::string& name : SelectWeightFiles(*entries).weights) {
+  const WeightFiles files = SelectWeightFiles(*entries);
+  for (const std::string& name : files.of_directory()) {
     const auto file = volume_->Open(JoinPath(snapshot, name));
     if (file.ok()) newest_ns = std::max(newest_ns, (*file)->identity().mtime_ns);
   }
@@ -285,11 +288,14 @@ std::vector<Checkpoint> Scan::TakeBestOf(absl::string_view model) {
 }
 
 std::vector<Checkpoint> Scan::TakeBest() {
-  // Of one name: a file in the root before a directory before a hub cache, then by path.
+  // Of one name: a file in the root before a directory before a hub cache, then by path; of files
+  // in the root, an index before a safetensors file before a .tensors file.
   const auto key = [](const Checkpoint& checkpoint) {
     return std::tuple(absl::string_view(checkpoint.model), !checkpoint.directory.empty(),
                       !checkpoint.revision.empty(), absl::string_view(checkpoint.directory),
-                      checkpoint.index_path.empty());
+                      checkpoint.index_path.empty(),
+                      !checkpoint.shard_paths.empty() &&
+                          FormatOf(checkpoint.shard_paths.front()) == FileFormat::kTensors);
   };
   std::sort(found_.begin(), found_.end(),
             [&](const Checkpoint& a, const Checkpoint& b) { return key(a) < key(b); });

@@ -112,7 +112,7 @@ struct Manifest {
   std::vector<ShardEntry> shards;
   // By shard, then by offset, then by name. Names are unique.
   std::vector<TensorEntry> tensors;
-  // Like `tensors` where the files are .tensors, else empty.
+  // Like `tensors` where a file is .tensors (nothing is said of those of others), else empty.
   std::vector<StoredTensor> stored;
   // `__metadata__` of the files; where shards differ, the first one's value stands.
   std::map<std::string, std::string> metadata;

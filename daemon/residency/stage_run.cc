@@ -253,6 +253,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   input.on_stuck = [this](const absl::Status& status) { Fail(context_, job_, status); };
   uint64_t total = 0;
   for (const ShardEntry& shard : plan_.opened->manifest.shards) total += shard.data_bytes;
+  for (const ZeroRange& zeros : layout_->zeros) total += zeros.bytes;
   job_.SetTotal(total);
   ASSIGN_OR_RETURN(StageOutcome outcome, stager.Run(input));
   const absl::Time verify_start = context_.clock.Now();

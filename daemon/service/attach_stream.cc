@@ -207,7 +207,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
       bytes += tensor.name.size() + tensor.shape.size() * 10 + kTensorOverheadBytes;
       if (bytes > kBatchBytesMax && batch.tensors_size() > 0) break;
       v1::Tensor& to = *batch.add_tensors();
-      ToProto(tensor, to);
+      ToProto(*content.manifest, next_tensor_, to);
       to.set_offset(content.layout->tensor_offsets[next_tensor_]);
       ++next_tensor_;
     }

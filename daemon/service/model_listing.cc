@@ -156,7 +156,7 @@ absl::Status GetModel(const Catalog& catalog, const Residency& residency,
   const size_t end = std::min(by_name.size(), begin + std::min(request.page_size(), kPageSizeMax));
   for (size_t i = begin; i < end; ++i) {
     v1::Tensor& to = *response.add_tensors();
-    ToProto(manifest.tensors[by_name[i]], to);
+    ToProto(manifest, by_name[i], to);
     if (described.resident != nullptr) {
       to.set_offset(described.resident->layout->tensor_offsets[by_name[i]]);
     }

@@ -167,11 +167,16 @@ v1::Generation ResidentToProto(const CopyContent& content) {
   return to;
 }
 
-void ToProto(const TensorEntry& tensor, v1::Tensor& to) {
+void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to) {
+  const TensorEntry& tensor = manifest.tensors[index];
   to.set_name(tensor.name);
   to.set_dtype(static_cast<v1::DType>(tensor.dtype));
   for (const uint64_t dimension : tensor.shape) to.add_shape(dimension);
   to.set_bytes(tensor.bytes);
+  if (manifest.stored.empty()) return;
+  const StoredTensor& stored = manifest.stored[index];
+  to.set_kind(static_cast<v1::TensorKind>(stored.kind));
+  to.set_torch_dtype(stored.torch_dtype);
 }
 
 void ToProto(const Checkpoint& checkpoint, v1::Model& to) {

@@ -21,7 +21,8 @@ void ToProto(const StageReport& report, v1::StageReport& to);
 void ToProto(const StageRecord& record, v1::StageReport& to);
 void ToProto(const CopyInfo& info, v1::Generation& to);
 // `offset` is left 0 where there is no layout.
-void ToProto(const TensorEntry& tensor, v1::Tensor& to);
+// Of the manifest's tensor `index`: all but where it is in memory.
+void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to);
 void ToProto(const Checkpoint& checkpoint, v1::Model& to);
 void ToProto(const LeaseInfo& lease, v1::Lease& to);
 void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to);

@@ -29,6 +29,8 @@ bool ReadLoop::SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Wai
     case Transfer::Submitted::kYes:
       reading_[tag] = &transfer;
       return true;
+    case Transfer::Submitted::kCopies:
+      return true;
     case Transfer::Submitted::kNoPages:
       waits.pages = true;
       return false;

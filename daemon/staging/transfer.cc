@@ -1,6 +1,7 @@
 #include "daemon/staging/transfer.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -59,7 +60,7 @@ ModeChoice Transfer::ChoiceFor(const Block& block) {
 
 absl::StatusOr<bool> Transfer::DestinationReady(const Block& block) const {
   // A direct read writes whole pages.
-  const uint64_t end = AlignUp(block.destination + block.wanted_bytes(), kCongruenceModulus);
+  const uint64_t end = AlignUp(block.destination_end, kCongruenceModulus);
   for (const StageTarget& target : input_.targets) {
     ASSIGN_OR_RETURN(const uint64_t ready, target.destination->ready_bytes());
     if (std::min(end, target.destination->bytes()) > ready) return false;
@@ -95,13 +96,18 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   if (!*ready) return Submitted::kNoPages;
   const std::optional<int32_t> slot = TakeSlotFor(block);
   if (!slot.has_value()) return Submitted::kNoSlot;
+  if (start_time_ == absl::InfinitePast()) start_time_ = now;
+  if (block.kind == Block::Kind::kZeros) {
+    StartZeros(block, *slot, tag, now);
+    next_ = status_.ok() ? plan_.Next() : std::nullopt;
+    return Submitted::kCopies;
+  }
   const ModeChoice choice = ChoiceFor(block);
   if (absl::Status status = reads.Submit(RequestFor(block, *slot, choice, tag)); !status.ok()) {
     GiveSlot(*slot);
     Fail(std::move(status));
     return Submitted::kNothingLeft;
   }
-  if (start_time_ == absl::InfinitePast()) start_time_ = now;
   rate_.Take(block.read_bytes, now);
   in_flight_[tag] = {.block = block, .slot = *slot, .choice = choice};
   ++reads_in_flight_;
@@ -123,25 +129,47 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   in_flight_.erase(entry);
 }
 
+void Transfer::StartZeros(const Block& block, int32_t slot, uint64_t tag, absl::Time now) {
+  const absl::Span<std::byte> zeros = pool_.slot(static_cast<uint32_t>(slot));
+  std::memset(zeros.data(), 0, block.wanted_bytes());
+  if (last_read_time_ == absl::InfinitePast()) last_read_time_ = now;
+  InFlight& flight = in_flight_[tag] = {.block = block, .slot = slot, .choice = {}};
+  StartCopies(flight, tag, now);
+}
+
 void Transfer::StartCopies(InFlight& flight, uint64_t tag, absl::Time now) {
   if (copies_in_flight() == 0) last_copy_time_ = now;
-  CopyRequest copy;
-  copy.offset = flight.block.destination;
-  copy.from = pool_.slot(static_cast<uint32_t>(flight.slot))
-                  .subspan(flight.block.skip_bytes, flight.block.wanted_bytes());
-  copy.tag = tag;
-  for (size_t i = 0; i < copies_.size(); ++i) {
-    copy.to = input_.targets[i].destination;
-    if (absl::Status status = copies_[i]->Submit(copy); !status.ok()) {
-      // Copies to other targets read the buffer still: Finish() waits for them.
-      if (flight.copies_left == 0) {
-        GiveSlot(flight.slot);
-        in_flight_.erase(tag);
-      }
-      return Fail(std::move(status));
-    }
-    ++flight.copies_left;
+  absl::Status status = SubmitCopies(flight, tag);
+  // Copies that were submitted read the buffer still: Finish() waits for them.
+  if (flight.copies_left == 0) {
+    if (status.ok()) CountInPlace(flight);  // nothing of the block is wanted
+    GiveSlot(flight.slot);
+    in_flight_.erase(tag);
   }
+  if (!status.ok()) Fail(std::move(status));
+}
+
+absl::Status Transfer::SubmitCopies(InFlight& flight, uint64_t tag) {
+  const Block& block = flight.block;
+  const absl::Span<const std::byte> wanted = pool_.slot(static_cast<uint32_t>(flight.slot))
+                                                 .subspan(block.skip_bytes, block.wanted_bytes());
+  absl::Status status;
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    const auto submit = [&](uint64_t offset, absl::Span<const std::byte> from) {
+      if (!status.ok()) return;
+      status = copies_[i]->Submit(
+          {.to = input_.targets[i].destination, .offset = offset, .from = from, .tag = tag});
+      if (status.ok()) ++flight.copies_left;
+    };
+    if (block.kind != Block::Kind::kScattered) {
+      submit(block.destination, wanted);
+      continue;
+    }
+    plan_.pieces().ForEach(block, [&](const BlockPiece& piece) {
+      submit(piece.destination, wanted.subspan(piece.block_offset, piece.bytes));
+    });
+  }
+  return status;
 }
 
 uint32_t Transfer::copies_in_flight() const {
@@ -195,6 +223,7 @@ absl::Status Transfer::FinishCopies() {
 void Transfer::CountInPlace(const InFlight& flight) {
   const uint64_t bytes = flight.block.wanted_bytes();
   bytes_done_ += bytes;
+  if (flight.block.kind == Block::Kind::kZeros) return;
   switch (flight.choice.reason) {
     case ModeReason::kNotCached:
     case ModeReason::kCacheUnknown:

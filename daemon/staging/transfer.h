@@ -36,6 +36,7 @@ class Transfer {
   // Why SubmitNext did nothing, or that it did.
   enum class Submitted {
     kYes,
+    kCopies,       // it needed no read, and is being copied
     kNothingLeft,  // all blocks were submitted, or it failed
     kNoSlot,       // a copy must end first
     kNoPages,      // the destination's pages are not made yet
@@ -82,7 +83,7 @@ class Transfer {
     Block block;
     int32_t slot = -1;
     ModeChoice choice;
-    size_t copies_left = 0;  // targets that do not have it yet
+    size_t copies_left = 0;  // pieces that are not where they belong yet, on all targets
   };
 
   ModeChoice ChoiceFor(const Block& block);
@@ -90,6 +91,9 @@ class Transfer {
   ReadRequest RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
                          uint64_t tag) const;
   void StartCopies(InFlight& flight, uint64_t tag, absl::Time now);
+  absl::Status SubmitCopies(InFlight& flight, uint64_t tag);
+  // Starts the copies of a block of zeros.
+  void StartZeros(const Block& block, int32_t slot, uint64_t tag, absl::Time now);
   void OnCopied(uint64_t tag, absl::Time now);
   // Waits for everything submitted to any target; the first error.
   absl::Status FinishCopies();

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
+#include "tests/support/checkpoints/tensors_writer.h"
 #include "tests/support/common/status_matchers.h"
 
 namespace weightd::testing {
@@ -26,6 +27,15 @@ ContentCase WriteOne(const std::string& root, const std::string& model,
   const std::string path = absl::StrCat(root, "/", model, ".safetensors");
   EXPECT_OK(WriteSafetensors(path, specs, options));
   return {.model = model, .files = {path}};
+}
+
+// `path`, below the root and without suffix, as .tensors; its twin as safetensors beside the root.
+std::string WriteTwins(const std::string& root, const std::string& path,
+                       const std::vector<TensorSpec>& specs, const TensorsOptions& options) {
+  EXPECT_OK(WriteTensors(absl::StrCat(root, "/", path, ".tensors"), specs, options));
+  const std::string twin = absl::StrCat(root, "-twins/", path, ".safetensors");
+  EXPECT_OK(WriteSafetensors(twin, specs));
+  return twin;
 }
 
 }  // namespace
@@ -80,5 +90,48 @@ ContentCase AllDtypes(const std::string& root) {
 }
 
 ContentCase NoTensors(const std::string& root) { return WriteOne(root, "empty", {}, {}); }
+
+ContentCase Tensors(const std::string& root) {
+  return {.model = "t", .files = {WriteTwins(root, "t", LlamaSpecs(24'000'000), {})}};
+}
+
+ContentCase TensorsAligned(const std::string& root) {
+  const TensorsOptions options = {.alignment = 256};
+  return {.model = "t", .files = {WriteTwins(root, "t", LlamaSpecs(24'000'000), options)}};
+}
+
+ContentCase TensorsShards(const std::string& root) {
+  ContentCase content = {.model = "nested/t", .files = {}};
+  const std::vector<TensorSpec> specs = LlamaSpecs(24'000'000);
+  uint64_t index = 0;
+  for (const std::vector<TensorSpec>& shard : SplitSpecs(specs, 3)) {
+    const std::string path = absl::StrCat("nested/t/model-", index++);
+    content.files.push_back(WriteTwins(root, path, shard, {}));
+  }
+  return content;
+}
+
+ContentCase TensorsWithoutIndex(const std::string& root) {
+  const TensorsOptions options = {.has_index = false};
+  return {.model = "t", .files = {WriteTwins(root, "t", LlamaSpecs(4'000'000), options)}};
+}
+
+ContentCase TensorsManySmall(const std::string& root) {
+  const std::vector<TensorSpec> specs = SmallTensorSpecs(5'000, uint64_t{5'000} * 300);
+  return {.model = "t", .files = {WriteTwins(root, "t", specs, {})}};
+}
+
+ContentCase TensorsDtypes(const std::string& root) {
+  std::vector<TensorSpec> specs;
+  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
+    const Dtype dtype = *DtypeFromValue(value);
+    if (DtypeBits(dtype) < 8) continue;
+    const std::string name(DtypeName(dtype));
+    specs.push_back({name + "-scalar", dtype, {}});
+    specs.push_back({name + "-empty", dtype, {3, 0, 5}});
+    specs.push_back({name + "-matrix", dtype, {3, 7}});
+  }
+  return {.model = "t", .files = {WriteTwins(root, "t", specs, {})}};
+}
 
 }  // namespace weightd::testing

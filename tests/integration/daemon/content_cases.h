@@ -24,6 +24,14 @@ ContentCase ManyTensors(const std::string& root);  // 10,000
 ContentCase AllDtypes(const std::string& root);    // each with a scalar, an empty one and 3 by 8
 ContentCase NoTensors(const std::string& root);
 
+// .tensors files. `files` are safetensors files with the same tensors, outside of the root.
+ContentCase Tensors(const std::string& root);         // as the reference writer writes it
+ContentCase TensorsAligned(const std::string& root);  // data on 256 bytes, as weightctl writes it
+ContentCase TensorsShards(const std::string& root);   // three in a directory
+ContentCase TensorsWithoutIndex(const std::string& root);
+ContentCase TensorsManySmall(const std::string& root);  // 5,000 of a few hundred bytes
+ContentCase TensorsDtypes(const std::string& root);     // all that both formats have
+
 }  // namespace weightd::testing
 
 #endif  // WEIGHTD_TESTS_INTEGRATION_DAEMON_CONTENT_CASES_H_

@@ -47,7 +47,13 @@ INSTANTIATE_TEST_SUITE_P(
     Values(Case{"SingleFile", SingleFile, "AUTO"}, Case{"SingleFilePread", SingleFile, "PREAD"},
            Case{"Shards", Shards, "AUTO"}, Case{"HubCache", HubCache, "AUTO"},
            Case{"Misaligned", Misaligned, "AUTO"}, Case{"ManyTensors", ManyTensors, "AUTO"},
-           Case{"AllDtypes", AllDtypes, "AUTO"}, Case{"NoTensors", NoTensors, "AUTO"}),
+           Case{"AllDtypes", AllDtypes, "AUTO"}, Case{"NoTensors", NoTensors, "AUTO"},
+           Case{"Tensors", Tensors, "AUTO"}, Case{"TensorsPread", Tensors, "PREAD"},
+           Case{"TensorsAligned", TensorsAligned, "AUTO"},
+           Case{"TensorsShards", TensorsShards, "AUTO"},
+           Case{"TensorsWithoutIndex", TensorsWithoutIndex, "AUTO"},
+           Case{"TensorsManySmall", TensorsManySmall, "AUTO"},
+           Case{"TensorsDtypes", TensorsDtypes, "AUTO"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(CudaTest, WeightctlReadsATensorFromTheGpu) {

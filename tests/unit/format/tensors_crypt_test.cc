@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
-#include "tests/unit/format/tensors_text.h"
+#include "tests/unit/format/parse_tensors.h"
 
 // Crypt blocks: formats.md 1.10.1.
 

@@ -2,7 +2,7 @@
 
 #include "daemon/format/tensors_writer.h"
 #include "tests/support/common/status_matchers.h"
-#include "tests/unit/format/tensors_text.h"
+#include "tests/unit/format/parse_tensors.h"
 
 // The worked examples of formats.md 1.14, byte by byte.
 

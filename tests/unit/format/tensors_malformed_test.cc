@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
-#include "tests/unit/format/tensors_text.h"
+#include "tests/unit/format/parse_tensors.h"
 
 // Files that are not as formats.md 1.3 to 1.5, 1.10 and 1.12 want them: each an error with the
 // file, the place and the rule, found before anything is allocated by what the file says.

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
-#include "tests/unit/format/tensors_text.h"
+#include "tests/unit/format/parse_tensors.h"
 
 namespace weightd::testing {
 namespace {

@@ -108,17 +108,69 @@ TEST(LayoutTest, RefusesSizesThatOverflow) {
   EXPECT_THAT(PlanLayout(moved, kDevice), ReasonIs(Reason::kBudgetExceeded, _));
 }
 
+// A .tensors file whose headers leave its data anywhere.
+TEST(LayoutTest, TensorsFileIsScattered) {
+  Manifest manifest;
+  AddTensorsShard(manifest, 1000, 110, {{Dtype::kF32, 100}, {Dtype::kF32, 0}, {Dtype::kU8, 300}});
+  for (const LayoutTarget target : {kHost, kDevice}) {
+    ASSERT_OK_AND_ASSIGN(const Layout layout, PlanLayout(manifest, target));
+    EXPECT_TRUE(layout.shards[0].scattered);
+    EXPECT_FALSE(layout.shards[0].congruent);
+    EXPECT_THAT(layout.tensor_offsets, ElementsAre(0, 256, 256));
+    EXPECT_EQ(layout.allocation_bytes, 556);
+    EXPECT_THAT(layout.moves, IsEmpty());
+  }
+}
+
+// Written by weightctl tensorize: the headers, padded, are copied along.
+TEST(LayoutTest, TensorsFileWithAlignedDataIsOneSection) {
+  Manifest manifest;
+  AddTensorsShard(manifest, 1024, 256, {{Dtype::kF32, 8192}, {Dtype::kU8, 4096}});
+  ASSERT_OK_AND_ASSIGN(Layout layout, PlanLayout(manifest, kHost));
+  EXPECT_FALSE(layout.shards[0].scattered);
+  EXPECT_TRUE(layout.shards[0].congruent);
+  EXPECT_THAT(layout.tensor_offsets, ElementsAre(1024, 1024 + 8192 + 256));
+  ASSERT_OK_AND_ASSIGN(layout, PlanLayout(manifest, kDevice));
+  EXPECT_FALSE(layout.shards[0].scattered);
+  EXPECT_THAT(layout.tensor_offsets, ElementsAre(0, 8192 + 256));
+}
+
+// Mostly headers: not worth the memory.
+TEST(LayoutTest, AlignedTensorsFileOfSmallTensorsIsScattered) {
+  Manifest manifest;
+  AddTensorsShard(manifest, 1024, 256, {{Dtype::kF32, 256}, {Dtype::kF32, 256}});
+  ASSERT_OK_AND_ASSIGN(const Layout layout, PlanLayout(manifest, kHost));
+  EXPECT_TRUE(layout.shards[0].scattered);
+}
+
+TEST(LayoutTest, MetaTensorsAreZerosBehindTheRest) {
+  Manifest manifest;
+  AddTensorsShard(manifest, 1000, 110, {{Dtype::kU8, 100}, {Dtype::kU8, 10}});
+  manifest.tensors[0].is_meta = true;
+  ASSERT_OK_AND_ASSIGN(const Layout layout, PlanLayout(manifest, kDevice));
+  ASSERT_THAT(layout.zeros, SizeIs(1));
+  EXPECT_EQ(layout.zeros[0].offset, layout.tensor_offsets[0]);
+  EXPECT_EQ(layout.zeros[0].bytes, 100);
+  EXPECT_EQ(layout.tensor_offsets[1], 256);
+}
+
 // The ranges that a layout gives out, with what a direct read writes around a congruent section.
 std::vector<std::pair<uint64_t, uint64_t>> Ranges(const Manifest& manifest, const Layout& layout) {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   for (size_t i = 0; i < manifest.shards.size(); ++i) {
     const ShardPlacement& placement = layout.shards[i];
     const uint64_t end = placement.section_offset + manifest.shards[i].data_bytes;
-    if (manifest.shards[i].data_bytes == 0) continue;
+    if (manifest.shards[i].data_bytes == 0 || placement.scattered) continue;
     ranges.emplace_back(placement.congruent
                             ? AlignDown(placement.section_offset, kCongruenceModulus)
                             : placement.section_offset,
                         placement.congruent ? AlignUp(end, kCongruenceModulus) : end);
+  }
+  for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+    const TensorEntry& tensor = manifest.tensors[i];
+    if (!tensor.is_meta && !layout.shards[tensor.shard_index].scattered) continue;
+    if (tensor.bytes == 0) continue;
+    ranges.emplace_back(layout.tensor_offsets[i], layout.tensor_offsets[i] + tensor.bytes);
   }
   for (const TensorMove& move : layout.moves) ranges.emplace_back(move.to, move.to + move.bytes);
   std::sort(ranges.begin(), ranges.end());
@@ -145,6 +197,7 @@ TEST(LayoutTest, RandomManifestsAreAlignedAndDoNotOverlap) {
     }
     for (size_t i = 0; i < manifest.shards.size(); ++i) {
       const ShardPlacement& placement = layout.shards[i];
+      if (placement.scattered) continue;
       ASSERT_EQ(placement.section_offset % (placement.congruent ? 4096 : 512),
                 placement.congruent ? manifest.shards[i].data_offset % 4096 : 0);
     }

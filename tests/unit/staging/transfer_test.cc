@@ -31,7 +31,7 @@ void ExpectNothingInFlight(StagingRig& rig) {
 }
 
 TEST(TransferTest, BytesArriveInAnyOrderOfCompletion) {
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
     RigOptions options = seed % 2 == 0 ? RigOptions() : OnHost();

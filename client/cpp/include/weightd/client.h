@@ -54,7 +54,8 @@
 
 namespace weightd::client {
 
-// Element types, by their safetensors names, and those that only .tensors files have. Elements are little-endian.
+// Element types, by their safetensors names, and those that only .tensors files have. Elements are
+// little-endian.
 enum class DType : std::uint8_t {
   kBool = 1,    // one byte, 0 or 1
   kF4 = 2,      // bit-packed, 4 bits
@@ -102,6 +103,8 @@ struct Tensor {
   // writing is a bug that every other client of the model sees. Aligned for `dtype` at least.
   const void* data = nullptr;
   DType dtype = DType::kU8;
+  // "torch.uint4", of the opaque dtypes only.
+  std::string_view torch_dtype;
   // Elements per dimension, outermost first; empty for a scalar.
   std::span<const std::int64_t> shape;
   // Bytes from one element to the next, per dimension. Empty for bit-packed dtypes (below 8 bits),

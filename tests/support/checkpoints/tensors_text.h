@@ -1,5 +1,5 @@
-#ifndef WEIGHTD_TESTS_UNIT_FORMAT_TENSORS_TEXT_H_
-#define WEIGHTD_TESTS_UNIT_FORMAT_TENSORS_TEXT_H_
+#ifndef WEIGHTD_TESTS_SUPPORT_CHECKPOINTS_TENSORS_TEXT_H_
+#define WEIGHTD_TESTS_SUPPORT_CHECKPOINTS_TENSORS_TEXT_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -7,20 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "common/status_macros.h"
-#include "daemon/format/tensors_shard.h"
 
 // .tensors files as text, written by hand, field by field: not by the product's writer, so that a
 // mistake in it does not hide one of the parser.
 
 namespace weightd::testing {
-
-inline constexpr char kTensorsPath[] = "m.tensors";
 
 inline absl::Span<const std::byte> AsBytes(absl::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
@@ -103,24 +97,6 @@ inline std::string FileWithoutIndex(const std::vector<TensorText>& tensors, uint
   return text + Le(uint64_t{0});
 }
 
-// Reads a whole file.
-inline absl::StatusOr<ShardHeader> ParseTensors(absl::string_view file,
-                                                const TensorsLimits& limits = {}) {
-  const auto read_at = [&](uint64_t offset, absl::Span<std::byte> to) {
-    if (offset > file.size() || to.size() > file.size() - offset) {
-      return absl::InternalError(absl::StrCat("reads past the end, at ", offset));
-    }
-    const absl::Span<const std::byte> bytes = AsBytes(file).subspan(offset, to.size());
-    std::copy(bytes.begin(), bytes.end(), to.begin());
-    return absl::OkStatus();
-  };
-  const auto for_each = [](size_t count, absl::FunctionRef<absl::Status(size_t)> work) {
-    for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(work(i));
-    return absl::OkStatus();
-  };
-  return ReadTensorsShard(read_at, for_each, file.size(), kTensorsPath, limits);
-}
-
 }  // namespace weightd::testing
 
-#endif  // WEIGHTD_TESTS_UNIT_FORMAT_TENSORS_TEXT_H_
+#endif  // WEIGHTD_TESTS_SUPPORT_CHECKPOINTS_TENSORS_TEXT_H_
