@@ -63,15 +63,15 @@ ReadLoop::Waits ReadLoop::SubmitRound(absl::Time now) {
 }
 
 absl::Duration ReadLoop::WaitFor(const Waits& waits, absl::Duration timeout, absl::Time now) const {
-  const bool copying = std::any_of(transfers_.begin(), transfers_.end(),
-                                   [](const Transfer* t) { return t->copies_in_flight() > 0; });
+  const bool working = std::any_of(transfers_.begin(), transfers_.end(),
+                                   [](const Transfer* t) { return t->is_working(); });
   const bool ended = std::any_of(transfers_.begin(), transfers_.end(),
                                  [](const Transfer* t) { return t->ended(); });
   if (ended) return absl::ZeroDuration();
   const bool reading = queue_->in_flight() > 0;
   // Without anything of ours in flight, the slots are with another reader.
-  const bool slots_elsewhere = waits.slots && !copying && !reading;
-  if (waits.pages || slots_elsewhere || (copying && reading)) {
+  const bool slots_elsewhere = waits.slots && !working && !reading;
+  if (waits.pages || slots_elsewhere || (working && reading)) {
     timeout = std::min(timeout, kShortWait);
   }
   return std::clamp(waits.free_at - now, absl::ZeroDuration(), timeout);
@@ -87,8 +87,8 @@ absl::Status ReadLoop::Wait(absl::Duration timeout) {
     });
   }
   for (Transfer* transfer : transfers_) {
-    if (transfer->copies_in_flight() == 0) continue;
-    transfer->PollCopies(timeout, options_.stall_timeout, SteadyNow());
+    if (!transfer->is_working()) continue;
+    transfer->Poll(timeout, options_.stall_timeout, SteadyNow());
     return absl::OkStatus();
   }
   if (options_.sleeps) absl::SleepFor(timeout);
@@ -119,7 +119,7 @@ absl::Status ReadLoop::Step(absl::Duration timeout, std::vector<Transfer*>& ende
   const absl::Time now = SteadyNow();
   uint64_t bytes = 0;
   for (Transfer* transfer : transfers_) {
-    transfer->PollCopies(absl::ZeroDuration(), options_.stall_timeout, now);
+    transfer->Poll(absl::ZeroDuration(), options_.stall_timeout, now);
     transfer->ReportProgress();
     bytes += transfer->TakeBytesRead();
   }

@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "daemon/device/device.h"
 #include "daemon/format/manifest.h"
+#include "daemon/staging/digester.h"
 #include "daemon/staging/layout.h"
 #include "daemon/storage/read_queue.h"
 #include "daemon/storage/volume.h"
@@ -38,6 +39,8 @@ struct StageInput {
   const std::atomic<bool>* cancelled = nullptr;
   // Of reads; 0 is no limit.
   uint64_t bytes_per_second_max = 0;
+  // How the bytes are looked at, and the keys of encrypted files.
+  DigestOptions digest;
 
   // Both are called on the thread of a reader, and must be quick.
   // Bytes in place so far, on every target, after every few blocks.
@@ -54,7 +57,8 @@ struct StageOutcome {
   uint64_t buffered_bytes = 0;  // through it, since the file or the kernel refuses direct reads
   uint64_t tensors_moved = 0;
   absl::Duration read_time;  // until the last block was read
-  absl::Duration copy_time;  // from then until everything was in its place
+  absl::Duration copy_time;  // from then until everything was in its place, and digested
+  DigestOutcome digest;
   // What the read path had to do without, each a sentence.
   std::vector<std::string> fallbacks;
 

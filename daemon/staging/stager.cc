@@ -151,7 +151,10 @@ absl::Status Stager::Pin(const Device& owner, std::shared_ptr<Allocation>& alloc
 
 absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {
   ASSIGN_OR_RETURN(Reader * reader, ReaderFor(input));
-  return reader->Run(input);
+  if (options_.on_wait == nullptr) return reader->Run(input);
+  StageInput alone = input;
+  alone.digest.in_place = true;
+  return reader->Run(alone);
 }
 
 }  // namespace weightd

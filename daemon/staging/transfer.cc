@@ -27,9 +27,16 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
       next_(plan_.Next()),
       rate_(input.bytes_per_second_max) {
   pool_.AddUser();
+  const auto& shards = input_.manifest->shards;
+  const bool is_encrypted = std::any_of(shards.begin(), shards.end(),
+                                        [](const ShardEntry& shard) { return shard.is_encrypted; });
+  if (input_.digest.mode != VerifyMode::kNone || is_encrypted) {
+    digester_ = std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.digest);
+  }
 }
 
 Transfer::~Transfer() {
+  digester_.reset();  // it works on buffers
   for (const auto& [tag, flight] : in_flight_) GiveSlot(flight.slot);
   pool_.RemoveUser();
 }
@@ -109,7 +116,11 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
     return Submitted::kNothingLeft;
   }
   rate_.Take(block.read_bytes, now);
-  in_flight_[tag] = {.block = block, .slot = *slot, .choice = choice};
+  InFlight& flight = in_flight_[tag];
+  flight.block = block;
+  flight.slot = *slot;
+  flight.choice = choice;
+  flight.sequence = next_sequence_++;
   ++reads_in_flight_;
   next_ = plan_.Next();
   return Submitted::kYes;
@@ -123,7 +134,35 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;
   if (!done.status.ok()) Fail(done.status);
   if (done.status.ok()) bytes_read_ += flight.block.read_bytes;
-  if (status_.ok() && flight.slot >= 0) return StartCopies(flight, done.tag, now);
+  if (status_.ok() && digester_ != nullptr) {
+    flight.is_digesting = true;
+    flight.must_copy = flight.slot >= 0 && IsEncrypted(flight.block);
+    digester_->Submit(flight.sequence, flight.block, WantedBytes(flight), done.tag);
+  }
+  if (status_.ok() && flight.slot >= 0 && !flight.must_copy) {
+    return StartCopies(flight, done.tag, now);
+  }
+  EndIfDone(done.tag);
+}
+
+bool Transfer::IsEncrypted(const Block& block) const {
+  return input_.manifest->shards[block.shard_index].is_encrypted;
+}
+
+absl::Span<std::byte> Transfer::WantedBytes(const InFlight& flight) const {
+  const Block& block = flight.block;
+  if (flight.slot < 0) {
+    return input_.targets.front().destination->host_memory().subspan(block.destination,
+                                                                     block.wanted_bytes());
+  }
+  return pool_.slot(static_cast<uint32_t>(flight.slot))
+      .subspan(block.skip_bytes, block.wanted_bytes());
+}
+
+void Transfer::EndIfDone(uint64_t tag) {
+  const auto entry = in_flight_.find(tag);
+  const InFlight& flight = entry->second;
+  if (flight.copies_left > 0 || flight.is_digesting) return;
   if (status_.ok()) CountInPlace(flight);
   GiveSlot(flight.slot);
   in_flight_.erase(entry);
@@ -133,26 +172,22 @@ void Transfer::StartZeros(const Block& block, int32_t slot, uint64_t tag, absl::
   const absl::Span<std::byte> zeros = pool_.slot(static_cast<uint32_t>(slot));
   std::memset(zeros.data(), 0, block.wanted_bytes());
   if (last_read_time_ == absl::InfinitePast()) last_read_time_ = now;
-  InFlight& flight = in_flight_[tag] = {.block = block, .slot = slot, .choice = {}};
+  InFlight& flight = in_flight_[tag];
+  flight.block = block;
+  flight.slot = slot;
   StartCopies(flight, tag, now);
 }
 
 void Transfer::StartCopies(InFlight& flight, uint64_t tag, absl::Time now) {
   if (copies_in_flight() == 0) last_copy_time_ = now;
   absl::Status status = SubmitCopies(flight, tag);
-  // Copies that were submitted read the buffer still: Finish() waits for them.
-  if (flight.copies_left == 0) {
-    if (status.ok()) CountInPlace(flight);  // nothing of the block is wanted
-    GiveSlot(flight.slot);
-    in_flight_.erase(tag);
-  }
   if (!status.ok()) Fail(std::move(status));
+  EndIfDone(tag);  // nothing of the block may be wanted
 }
 
 absl::Status Transfer::SubmitCopies(InFlight& flight, uint64_t tag) {
   const Block& block = flight.block;
-  const absl::Span<const std::byte> wanted = pool_.slot(static_cast<uint32_t>(flight.slot))
-                                                 .subspan(block.skip_bytes, block.wanted_bytes());
+  const absl::Span<const std::byte> wanted = WantedBytes(flight);
   absl::Status status;
   for (size_t i = 0; i < copies_.size(); ++i) {
     const auto submit = [&](uint64_t offset, absl::Span<const std::byte> from) {
@@ -178,13 +213,35 @@ uint32_t Transfer::copies_in_flight() const {
   return count;
 }
 
+bool Transfer::is_working() const {
+  return copies_in_flight() > 0 || (digester_ != nullptr && digester_->pending() > 0);
+}
+
 void Transfer::OnCopied(uint64_t tag, absl::Time now) {
   last_copy_time_ = now;
-  const auto entry = in_flight_.find(tag);
-  if (--entry->second.copies_left > 0) return;
-  if (status_.ok()) CountInPlace(entry->second);
-  GiveSlot(entry->second.slot);
-  in_flight_.erase(entry);
+  --in_flight_.find(tag)->second.copies_left;
+  EndIfDone(tag);
+}
+
+void Transfer::OnDigested(uint64_t tag, absl::Time now) {
+  InFlight& flight = in_flight_.find(tag)->second;
+  flight.is_digesting = false;
+  if (status_.ok() && std::exchange(flight.must_copy, false)) return StartCopies(flight, tag, now);
+  EndIfDone(tag);
+}
+
+void Transfer::PollDigests(absl::Duration timeout, absl::Time now) {
+  if (digester_ == nullptr || digester_->pending() == 0) return;
+  std::vector<uint64_t> tags;
+  absl::Status status = digester_->Poll(timeout, [&](uint64_t tag) { tags.push_back(tag); });
+  // First: what is reported with an error is not decrypted.
+  if (!status.ok()) Fail(std::move(status));
+  for (const uint64_t tag : tags) OnDigested(tag, now);
+}
+
+void Transfer::Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now) {
+  PollDigests(copies_in_flight() > 0 ? absl::ZeroDuration() : timeout, now);
+  if (copies_in_flight() > 0) PollCopies(timeout, stall_timeout, now);
 }
 
 std::string Transfer::TargetsText() const {
@@ -264,7 +321,7 @@ void Transfer::ReportProgress() {
 bool Transfer::ended() const {
   if (reads_in_flight_ > 0) return false;
   // What a failed transfer still copies is waited for in Finish().
-  return !status_.ok() || (!next_.has_value() && copies_in_flight() == 0);
+  return !status_.ok() || (!next_.has_value() && !is_working());
 }
 
 absl::StatusOr<StageOutcome> Transfer::Finish() {
@@ -286,6 +343,9 @@ absl::StatusOr<StageOutcome> Transfer::Finish() {
     }
   }
   RETURN_IF_ERROR(FinishCopies());
+  if (digester_ != nullptr) {
+    ASSIGN_OR_RETURN(outcome_.digest, digester_->Finish());
+  }
   outcome_.tensors_moved = input_.layout->moves.size();
   if (start_time_ != absl::InfinitePast()) {
     outcome_.read_time = last_read_time_ - start_time_;

@@ -21,8 +21,11 @@
 
 // One job on its way: blocks are read, copied where they do not land in place, and counted.
 //
-//   plan --SubmitNext--> reading --(congruent)--OnRead-------------------> in place
-//                           |------(else)-------OnRead--> copying --PollCopies--^
+//   plan --SubmitNext--> reading --(congruent)--OnRead------------------> in place
+//                           |------(else)-------OnRead--> copying --Poll----^
+//
+// Meanwhile its bytes are digested, where that is wanted; those of an encrypted file before they
+// are copied, since that decrypts them.
 //
 // It moves when ReadLoop says so. After an error or a cancel nothing new begins, and it has ended
 // when nothing is in flight.
@@ -53,9 +56,9 @@ class Transfer {
   // Submits the next block to `reads`, with `tag`; the completion goes to OnRead.
   Submitted SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now);
   void OnRead(const ReadDone& done, absl::Time now);
-  // Takes copies that have ended, waiting for one up to `timeout`. Fails the transfer when none
-  // ends for `stall_timeout`.
-  void PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
+  // Takes copies and digests that have ended, waiting for one up to `timeout`. Fails the transfer
+  // when no copy ends for `stall_timeout`.
+  void Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
   // Nothing new begins. The first status counts.
   void Fail(absl::Status status);
   // Likewise, and what is in flight in the read queue is lost: the queue broke, and is destroyed.
@@ -70,6 +73,8 @@ class Transfer {
 
   uint32_t reads_in_flight() const { return reads_in_flight_; }
   uint32_t copies_in_flight() const;
+  // Copies and digests.
+  bool is_working() const;
   absl::Time free_at() const { return rate_.free_at(); }
   // Everything is in place, or it failed and nothing is in flight.
   bool ended() const;
@@ -83,7 +88,10 @@ class Transfer {
     Block block;
     int32_t slot = -1;
     ModeChoice choice;
+    uint64_t sequence = 0;   // of the blocks that are read
     size_t copies_left = 0;  // pieces that are not where they belong yet, on all targets
+    bool is_digesting = false;
+    bool must_copy = false;  // once it is digested
   };
 
   ModeChoice ChoiceFor(const Block& block);
@@ -95,6 +103,14 @@ class Transfer {
   // Starts the copies of a block of zeros.
   void StartZeros(const Block& block, int32_t slot, uint64_t tag, absl::Time now);
   void OnCopied(uint64_t tag, absl::Time now);
+  void OnDigested(uint64_t tag, absl::Time now);
+  void PollDigests(absl::Duration timeout, absl::Time now);
+  void PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
+  // Counts it and gives its buffer back, if nothing is left to be done with it.
+  void EndIfDone(uint64_t tag);
+  // The bytes that are wanted, where they were read to.
+  absl::Span<std::byte> WantedBytes(const InFlight& flight) const;
+  bool IsEncrypted(const Block& block) const;
   // Waits for everything submitted to any target; the first error.
   absl::Status FinishCopies();
   std::string TargetsText() const;
@@ -108,6 +124,8 @@ class Transfer {
   const std::vector<std::unique_ptr<CopyQueue>> copies_;
   BlockPlan plan_;
   std::optional<Block> next_;
+  std::unique_ptr<Digester> digester_;  // none: nothing to look at
+  uint64_t next_sequence_ = 0;
   RateLimit rate_;
   // The window that the last block lay in: blocks come in the order of the file.
   std::optional<std::pair<uint32_t, uint64_t>> window_;  // shard, number

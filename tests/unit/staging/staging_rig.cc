@@ -31,7 +31,12 @@ StagingRig::StagingRig(const RigOptions& options, Manifest manifest)
   uint64_t seed = 1;
   for (const ShardEntry& shard : manifest_.shards) {
     contents_[shard.path] = RandomBytes(seed++, shard.file_bytes);
-    volume_.AddFile(shard.path, contents_[shard.path]);
+  }
+  if (options.verify != VerifyMode::kNone) StoreHashes(contents_, manifest_);
+  ShardContents on_volume = contents_;
+  if (options.encrypted) Encrypt(/*one_piece=*/false, manifest_, on_volume);
+  for (const ShardEntry& shard : manifest_.shards) {
+    volume_.AddFile(shard.path, on_volume[shard.path]);
     auto file = volume_.Open(shard.path);
     WEIGHTD_CHECK(file.ok());
     files_.push_back(*std::move(file));
@@ -72,6 +77,8 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
   input.layout = &layout_;
   input.targets = {{.device = &device_, .destination = allocation_.get()}};
   input.cancelled = &cancelled_;
+  input.digest.mode = options_.verify;
+  input.digest.keys.assign(manifest_.shards.size(), TestKey());
   input.on_progress = [this](uint64_t bytes) {
     progress_.push_back(bytes);
     if (cancel_at_bytes_.has_value() && bytes >= *cancel_at_bytes_) cancelled_ = true;
@@ -83,14 +90,11 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
 bool StagingRig::Equal() const {
   for (size_t i = 0; i < manifest_.tensors.size(); ++i) {
     const TensorEntry& tensor = manifest_.tensors[i];
-    const ShardEntry& shard = manifest_.shards[tensor.shard_index];
     std::string bytes(tensor.bytes, '\0');
     const auto span = absl::MakeSpan(reinterpret_cast<std::byte*>(bytes.data()), bytes.size());
     if (!allocation_->CopyOut(layout_.tensor_offsets[i], span).ok()) return false;
     const std::string wanted =
-        tensor.is_meta
-            ? std::string(tensor.bytes, '\0')
-            : contents_.at(shard.path).substr(shard.data_offset + tensor.offset, tensor.bytes);
+        tensor.is_meta ? std::string(tensor.bytes, '\0') : TensorBytesOf(manifest_, contents_, i);
     if (bytes != wanted) return false;
   }
   return true;

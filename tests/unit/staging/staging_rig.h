@@ -14,6 +14,7 @@
 #include "tests/support/storage/faulty_read_queue.h"
 #include "tests/support/storage/memory_read_queue.h"
 #include "tests/support/storage/memory_volume.h"
+#include "tests/unit/staging/test_hashes.h"
 #include "tests/unit/staging/test_manifest.h"
 
 namespace weightd::testing {
@@ -27,6 +28,8 @@ struct RigOptions {
   absl::Duration stall_timeout = absl::Seconds(60);
   MemoryDeviceOptions device = {};
   MemoryReadQueueOptions reads = {};
+  VerifyMode verify = VerifyMode::kNone;
+  bool encrypted = false;   // .tensors shards, with hashes
   QueueFaults faults = {};  // of the first queue; one that takes its place has none
 };
 
@@ -56,7 +59,7 @@ class StagingRig {
 
   const RigOptions options_;
   Manifest manifest_;
-  std::map<std::string, std::string> contents_;
+  ShardContents contents_;  // not encrypted
   MemoryVolume volume_;
   MemoryDevice device_;
   std::unique_ptr<StagingPool> pool_;

@@ -39,6 +39,8 @@ TEST(TransferTest, BytesArriveInAnyOrderOfCompletion) {
     options.depth = static_cast<uint32_t>(1 + seed % 7);
     options.slot_count = static_cast<uint32_t>(1 + seed % 5);
     options.device.copies_per_poll = static_cast<uint32_t>(1 + seed % 3);
+    options.verify = seed % 3 == 0 ? VerifyMode::kNone : VerifyMode::kFull;
+    options.encrypted = seed % 4 == 0;
     StagingRig rig(options, RandomManifest(random, 200'000));
     ASSERT_OK(rig.Run());
     EXPECT_TRUE(rig.Equal());

@@ -1,0 +1,176 @@
+#include "daemon/staging/digester.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/support/common/status_matchers.h"
+#include "tests/unit/staging/test_hashes.h"
+#include "tests/unit/staging/test_manifest.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+// Blocks of random content, handed to a digester.
+class DigestRun {
+ public:
+  DigestRun(Manifest manifest, std::mt19937_64& random)
+      : manifest_(std::move(manifest)), random_(random) {
+    for (const ShardEntry& shard : manifest_.shards) {
+      std::string& content = contents_[shard.path];
+      while (content.size() < shard.file_bytes) content.push_back(static_cast<char>(random()));
+    }
+    layout_ = *PlanLayout(manifest_, LayoutTarget::kDeviceMemory);
+  }
+
+  Manifest& manifest() { return manifest_; }
+  ShardContents& contents() { return contents_; }
+
+  // Submits the blocks within a window of 4 in any order.
+  absl::StatusOr<DigestOutcome> Run(VerifyMode mode, bool in_place) {
+    BlockPlan plan(manifest_, layout_, 4096 << (random_() % 4));
+    DigestOptions options = {.mode = mode, .keys = {}, .in_place = in_place};
+    options.keys.assign(manifest_.shards.size(), TestKey());
+    Digester digester(manifest_, plan.pieces(), options);
+    std::vector<Block> blocks;
+    for (auto block = plan.Next(); block.has_value(); block = plan.Next()) {
+      if (block->kind != Block::Kind::kZeros) blocks.push_back(*block);
+    }
+    std::vector<uint64_t> order(blocks.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (size_t i = 0; i < order.size(); i += 4) {
+      const auto end = order.begin() + static_cast<ptrdiff_t>(std::min(i + 4, order.size()));
+      std::shuffle(order.begin() + static_cast<ptrdiff_t>(i), end, random_);
+    }
+    size_t reported = 0;
+    for (const uint64_t i : order) {
+      std::string& content = contents_[manifest_.shards[blocks[i].shard_index].path];
+      const absl::Span<std::byte> bytes(reinterpret_cast<std::byte*>(content.data()),
+                                        content.size());
+      digester.Submit(
+          i, blocks[i],
+          bytes.subspan(blocks[i].file_offset + blocks[i].skip_bytes, blocks[i].wanted_bytes()), i);
+    }
+    absl::Status status;
+    while (digester.pending() > 0 && status.ok()) {
+      status = digester.Poll(kLong, [&](uint64_t) { ++reported; });
+    }
+    if (!status.ok()) return status;
+    EXPECT_EQ(reported, blocks.size());
+    return digester.Finish();
+  }
+
+ private:
+  Manifest manifest_;
+  std::mt19937_64& random_;
+  ShardContents contents_;
+  Layout layout_;
+};
+
+TensorDigest DigestOf(const std::string& bytes) {
+  TensorHasher hasher(VerifyMode::kFast, nullptr, bytes.size());
+  hasher.Update({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()});
+  return hasher.digest();
+}
+
+TEST(DigesterTest, DigestsEveryTensorWhateverTheOrderOfBlocks) {
+  std::mt19937_64 random(5);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    DigestRun run(RandomManifest(random, 60'000), random);
+    StoreHashes(run.contents(), run.manifest());
+    const VerifyMode mode = round % 3 == 0 ? VerifyMode::kFull : VerifyMode::kFast;
+    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome, run.Run(mode, round % 2 == 0));
+    ASSERT_EQ(outcome.digests.size(), run.manifest().tensors.size());
+    uint64_t stored = 0;
+    for (size_t i = 0; i < outcome.digests.size(); ++i) {
+      const TensorEntry& tensor = run.manifest().tensors[i];
+      const std::string bytes = tensor.is_meta ? std::string(tensor.bytes, '\0')
+                                               : TensorBytesOf(run.manifest(), run.contents(), i);
+      ASSERT_EQ(outcome.digests[i], DigestOf(bytes)) << tensor.name;
+      if (run.manifest().stored[i].hashes.any()) ++stored;
+    }
+    EXPECT_EQ(outcome.hashes_checked, stored * (mode == VerifyMode::kFull ? 2 : 1));
+  }
+}
+
+Manifest TwoTensors() {
+  Manifest manifest;
+  AddTensorsShard(manifest, 1000, 100, {{Dtype::kU8, 9000}, {Dtype::kU8, 20'000}});
+  return manifest;
+}
+
+TEST(DigesterTest, SaysWhichTensorDiffersAndWhere) {
+  std::mt19937_64 random(6);
+  for (const bool in_place : {false, true}) {
+    DigestRun run(TwoTensors(), random);
+    StoreHashes(run.contents(), run.manifest());
+    run.contents()["shard-0.tensors"][1000 + 9000 + 100 + 19'999] ^= 1;
+    EXPECT_THAT(run.Run(VerifyMode::kFast, in_place).status(),
+                ReasonIs(Reason::kIntegrityFailed,
+                         AllOf(HasSubstr("verify shard-0.tensors: tensor \"t0.1\" at 10100"),
+                               HasSubstr("CRC32"))));
+    // Only what was asked for is looked at.
+    for (StoredTensor& stored : run.manifest().stored) stored.hashes.crc32.reset();
+    EXPECT_OK(run.Run(VerifyMode::kFast, in_place));
+    EXPECT_THAT(run.Run(VerifyMode::kFull, in_place).status(),
+                ReasonIs(Reason::kIntegrityFailed, HasSubstr("SHA-256")));
+  }
+}
+
+TEST(DigesterTest, EmptyTensorsHaveHashesToo) {
+  std::mt19937_64 random(6);
+  Manifest manifest;
+  AddTensorsShard(manifest, 1000, 100, {{Dtype::kU8, 100}, {Dtype::kU8, 0}});
+  DigestRun run(manifest, random);
+  StoreHashes(run.contents(), run.manifest());
+  EXPECT_OK(run.Run(VerifyMode::kFast, false));
+  *run.manifest().stored[1].hashes.crc32 ^= 1;
+  EXPECT_THAT(run.Run(VerifyMode::kFast, false).status(),
+              ReasonIs(Reason::kIntegrityFailed, HasSubstr("t0.1")));
+}
+
+TEST(DigesterTest, DecryptsWhereTheBytesStand) {
+  std::mt19937_64 random(8);
+  for (int round = 0; round < 60; ++round) {
+    DigestRun run(RandomManifest(random, 60'000), random);
+    StoreHashes(run.contents(), run.manifest());
+    const ShardContents plain = run.contents();
+    Encrypt(round % 2 == 0, run.manifest(), run.contents());
+    const VerifyMode mode = round % 3 == 0 ? VerifyMode::kNone : VerifyMode::kFull;
+    ASSERT_OK(run.Run(mode, round % 5 == 0));
+    EXPECT_EQ(run.contents() == plain, true) << round;
+  }
+}
+
+TEST(DigesterTest, ChangedCiphertextIsFoundWithoutAnyHash) {
+  std::mt19937_64 random(9);
+  DigestRun run(TwoTensors(), random);
+  Encrypt(false, run.manifest(), run.contents());
+  run.contents()["shard-0.tensors"][1000 + 8999] ^= 1;
+  EXPECT_THAT(run.Run(VerifyMode::kNone, false).status(),
+              ReasonIs(Reason::kIntegrityFailed, HasSubstr("does not decrypt")));
+}
+
+// A frontier that never comes, as after a failed read: nothing hangs.
+TEST(DigesterTest, EndsWithBlocksThatWait) {
+  Manifest manifest = TwoTensors();
+  const Layout layout = *PlanLayout(manifest, LayoutTarget::kDeviceMemory);
+  BlockPlan plan(manifest, layout, 4096);
+  (void)plan.Next();
+  const Block second = *plan.Next();
+  std::vector<std::byte> bytes(second.wanted_bytes());
+  Digester digester(manifest, plan.pieces(), {.mode = VerifyMode::kFast, .keys = {}});
+  digester.Submit(1, second, absl::MakeSpan(bytes), 7);
+  EXPECT_OK(digester.Poll(absl::ZeroDuration(), [](uint64_t) { FAIL(); }));
+  EXPECT_EQ(digester.pending(), 1);
+}
+
+}  // namespace
+}  // namespace weightd::testing
