@@ -16,7 +16,7 @@ namespace {
 constexpr absl::string_view kReasonPayload = "weightd/reason";
 constexpr absl::string_view kMetadataPayload = "weightd/metadata";
 
-constexpr std::array<std::pair<Reason, absl::string_view>, 22> kReasonNames = {{
+constexpr std::array<std::pair<Reason, absl::string_view>, 24> kReasonNames = {{
     {Reason::kModelNotFound, "MODEL_NOT_FOUND"},
     {Reason::kModelNotResident, "MODEL_NOT_RESIDENT"},
     {Reason::kModelBusy, "MODEL_BUSY"},
@@ -38,6 +38,8 @@ constexpr std::array<std::pair<Reason, absl::string_view>, 22> kReasonNames = {{
     {Reason::kUnreachable, "UNREACHABLE"},
     {Reason::kIntegrityFailed, "INTEGRITY_FAILED"},
     {Reason::kLeaseRevoked, "LEASE_REVOKED"},
+    {Reason::kKeyMissing, "KEY_MISSING"},
+    {Reason::kDigestMissing, "DIGEST_MISSING"},
     {Reason::kWaitTimeout, "WAIT_TIMEOUT"},
 }};
 

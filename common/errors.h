@@ -41,6 +41,8 @@ enum class Reason {
   kUnreachable,        // client side: no daemon answers
   kIntegrityFailed,    // bytes differ from what they should be
   kLeaseRevoked,       // an operator evicted by force what the lease was on
+  kKeyMissing,         // the file is encrypted, and no key for it was given
+  kDigestMissing,      // the configuration wants a digest manifest, and there is none
   kWaitTimeout,        // what an attach waited for did not become resident in time
 };
 

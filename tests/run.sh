@@ -47,7 +47,7 @@ check() {
 
 check_format() {
   local files
-  mapfile -t files < <(find common daemon client tests -name '*.h' -o -name '*.cc')
+  mapfile -t files < <(find common convert daemon client tests -name '*.h' -o -name '*.cc')
   clang-format --dry-run -Werror "${files[@]}"
 }
 

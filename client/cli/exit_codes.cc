@@ -39,6 +39,7 @@ ExitCode OfReason(Reason reason) {
     case Reason::kCheckpointInvalid:
     case Reason::kCheckpointChanged:
     case Reason::kIntegrityFailed:
+    case Reason::kDigestMissing:
       return ExitCode::kIntegrity;
     case Reason::kPermissionDenied:
       return ExitCode::kNotPermitted;
@@ -54,6 +55,7 @@ ExitCode OfReason(Reason reason) {
     case Reason::kHandleUnusable:
     case Reason::kCancelled:
     case Reason::kTicketInvalid:
+    case Reason::kKeyMissing:
       return ExitCode::kError;
   }
   return ExitCode::kError;

@@ -215,13 +215,13 @@ absl::Status RunTensors(Invocation& invocation, const std::string& model) {
     io.out << JsonDocument(ToJson(response));
     return absl::OkStatus();
   }
-  Table table({{"TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"BYTES", true}});
+  Table table({{"TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"BYTES", true}, {"XXH3-128"}});
   for (const v1::Tensor& tensor : response.tensors()) {
     table.AddRow(
         {tensor.name(),
          tensor.torch_dtype().empty() ? v1::DType_Name(tensor.dtype()) : tensor.torch_dtype(),
-         absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]"),
-         absl::StrCat(tensor.bytes())});
+         absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]"), absl::StrCat(tensor.bytes()),
+         tensor.xxh3_128().empty() ? "-" : tensor.xxh3_128()});
   }
   table.Print(io.out, io.color);
   return absl::OkStatus();

@@ -33,6 +33,7 @@ struct StageArguments {
   bool pin = false;
   bool restage = false;
   uint64_t bytes_per_second_max = 0;
+  v1::VerifyMode verify = v1::VERIFY_MODE_UNSPECIFIED;
 };
 
 struct EvictArguments : ModelArguments {
@@ -80,6 +81,7 @@ absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
   request.set_restage(arguments.restage);
   request.set_bytes_per_second_max(arguments.bytes_per_second_max);
   request.set_detached(!arguments.wait);
+  request.set_verify(arguments.verify);
   v1::StageModelResponse last;
   bool answered = false;
   {
@@ -198,6 +200,15 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
                    "read at most so many bytes per second of the volume: 500MB, 1GiB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->type_name("BYTES");
+  verb->add_option(
+          "--verify", stage->verify,
+          "what is looked at as bytes pass: none, fast (digests, CRC32s of .tensors files) "
+          "or full (their SHA-256s too); default: the daemon's setting")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, v1::VerifyMode>{
+              {"none", v1::NONE}, {"fast", v1::FAST}, {"full", v1::FULL}},
+          CLI::ignore_case))
+      ->type_name("MODE");
 
   const auto evict = std::make_shared<EvictArguments>();
   verb = AddVerb(app, invocation, "evict", "Give a model's memory back",

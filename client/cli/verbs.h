@@ -19,6 +19,8 @@ void AddModelVerbs(CLI::App& app, Invocation& invocation);
 void AddStageVerbs(CLI::App& app, Invocation& invocation);
 // leases, events
 void AddLeaseVerbs(CLI::App& app, Invocation& invocation);
+// tensorize, untensorize, digest
+void AddFileVerbs(CLI::App& app, Invocation& invocation);
 // read
 void AddReadVerb(CLI::App& app, Invocation& invocation);
 

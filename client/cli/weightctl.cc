@@ -81,6 +81,7 @@ int RunWeightctl(int argc, const char* const* argv, Io& io) {
   AddStageVerbs(app, invocation);
   AddLeaseVerbs(app, invocation);
   AddReadVerb(app, invocation);
+  AddFileVerbs(app, invocation);
   AddStatusVerbs(app, invocation);
   try {
     app.parse(argc, argv);

@@ -65,7 +65,7 @@ absl::Status TensorTable::Add(const v1::TensorBatch& batch) {
   size_t name_bytes = 0;
   size_t dimensions = 0;
   for (const v1::Tensor& message : batch.tensors()) {
-    name_bytes += message.name().size() + message.torch_dtype().size();
+    name_bytes += message.name().size() + message.torch_dtype().size() + message.xxh3_128().size();
     dimensions += static_cast<size_t>(message.shape_size());
   }
   Chunk& chunk = *chunks_.emplace_back(std::make_unique<Chunk>());
@@ -117,8 +117,13 @@ absl::Status TensorTable::AddOne(const v1::Tensor& message, Chunk& chunk) {
   if (DtypeBits(*dtype) % 8 == 0) AppendStrides(tensor.shape, *bytes, chunk.strides);
   tensor.strides = std::span(chunk.strides).subspan(strides_start);
   tensor.name = std::string_view(chunk.names).substr(name_start);
-  chunk.names.append(message.torch_dtype());
-  tensor.torch_dtype = std::string_view(chunk.names).substr(name_start + tensor.name.size());
+  const auto append = [&](const std::string& text) {
+    const size_t start = chunk.names.size();
+    chunk.names.append(text);
+    return std::string_view(chunk.names).substr(start);
+  };
+  tensor.torch_dtype = append(message.torch_dtype());
+  tensor.xxh3_128 = append(message.xxh3_128());
   tensor.dtype = static_cast<DType>(*dtype);
   tensor.bytes = *bytes;
   tensor.device = device_;

@@ -11,6 +11,7 @@
 #include "common/status_macros.h"
 #include "daemon/catalog/model_name.h"
 #include "daemon/catalog/open_shards.h"
+#include "daemon/catalog/read_digests.h"
 #include "daemon/catalog/read_headers.h"
 #include "daemon/catalog/scan.h"
 
@@ -140,6 +141,7 @@ absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) con
   ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.files, content, options_));
   ASSIGN_OR_RETURN(opened.manifest,
                    AssembleManifest(opened.checkpoint, std::move(headers), content, options_));
+  ASSIGN_OR_RETURN(opened.digests, ReadDigests(opened.checkpoint, opened.manifest, options_));
   return opened;
 }
 

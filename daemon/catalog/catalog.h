@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "daemon/format/digest_manifest.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/safetensors_index.h"
 #include "daemon/storage/volume.h"
@@ -63,6 +64,8 @@ struct OpenedCheckpoint {
   Checkpoint checkpoint;
   Manifest manifest;
   std::vector<std::shared_ptr<File>> files;  // like manifest.shards
+  // What the tensors must be, where a digest manifest lies beside the checkpoint; else null.
+  std::shared_ptr<const DigestManifest> digests;
 
   // OK while every path still names the file that was opened, unchanged (File::CheckUnchanged).
   absl::Status CheckUnchanged() const;

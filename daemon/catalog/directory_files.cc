@@ -52,7 +52,8 @@ std::optional<ShardSet> ParseShardName(absl::string_view name) {
   if (!number.has_value() || !total.has_value() || *number < 1 || *number > *total) {
     return std::nullopt;
   }
-  return ShardSet{std::string(name.substr(0, name.size() - kTailBytes)), *total, std::string(suffix)};
+  return ShardSet{std::string(name.substr(0, name.size() - kTailBytes)), *total,
+                  std::string(suffix)};
 }
 
 }  // namespace

@@ -56,6 +56,17 @@ IoPriority IoPriorityFrom(config::Storage::IoPriority priority) {
   }
 }
 
+VerifyMode VerifyModeFrom(config::Staging::Verify mode) {
+  switch (mode) {
+    case config::Staging::NONE:
+      return VerifyMode::kNone;
+    case config::Staging::FULL:
+      return VerifyMode::kFull;
+    default:
+      return VerifyMode::kFast;
+  }
+}
+
 CudaUse CudaUseFrom(config::Cuda::Enabled enabled) {
   switch (enabled) {
     case config::Cuda::ON:
@@ -91,6 +102,15 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
   if (staging.has_queue_max()) options.residency.queue.queue_max = staging.queue_max();
   options.residency.bytes_per_second_max = staging.bytes_per_second_max();
+  options.residency.require_digest = staging.require_digest();
+  if (staging.has_verify()) options.residency.verify = VerifyModeFrom(staging.verify());
+}
+
+void SetEncryption(const config::Encryption& encryption, KeySourceOptions& keys) {
+  keys.key_file = encryption.key_file();
+  keys.key_environment = encryption.key_environment();
+  keys.password_file = encryption.password_file();
+  keys.password_environment = encryption.password_environment();
 }
 
 void SetMemory(const config::Config& config, DaemonOptions& options) {
@@ -166,6 +186,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   SetMemory(config, options);
   SetLimits(config.limits(), options);
   SetCatalogWatch(config.catalog(), options);
+  SetEncryption(config.encryption(), options.residency.keys);
   RETURN_IF_ERROR(options.catalog.Validate());
   RETURN_IF_ERROR(options.catalog_watch.Validate());
   RETURN_IF_ERROR(options.residency.Validate());

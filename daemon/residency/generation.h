@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "common/strong_id.h"
 #include "daemon/device/device.h"
 #include "daemon/format/manifest.h"
+#include "daemon/format/tensor_hasher.h"
 #include "daemon/staging/layout.h"
 #include "daemon/storage/volume.h"
 
@@ -58,11 +60,14 @@ struct StageReport {
   uint64_t buffered_bytes = 0;
   uint64_t copied_bytes = 0;  // from another device's copy
   uint64_t tensors_moved = 0;
-  absl::Duration plan_time;     // find, open, headers, layout
-  absl::Duration read_time;     // from the first block asked for to the last that came
-  absl::Duration copy_time;     // from then until everything was in its place
-  absl::Duration verify_time;   // are the files what they were when they were opened
-  absl::Duration publish_time;  // seal
+  std::optional<VerifyMode> verify;  // how the bytes were looked at; none where nothing was read
+  uint64_t hashes_checked = 0;       // of those that the files have
+  std::string digest_manifest;       // that was compared with; empty: none
+  absl::Duration plan_time;          // find, open, headers, layout
+  absl::Duration read_time;          // from the first block asked for to the last that came
+  absl::Duration copy_time;          // from then until everything was in its place
+  absl::Duration verify_time;        // are the files what they were when they were opened
+  absl::Duration publish_time;       // seal
 
   uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
 
@@ -72,7 +77,7 @@ struct StageReport {
 inline constexpr absl::string_view kVolumeSource = "volume";
 
 // What a resident copy holds. Immutable from publish to eviction, so it is shared without a lock.
-// Copies of a generation share manifest and layout.
+// Copies of a generation share manifest, layout and digests.
 struct CopyContent {
   GenerationId id;
   CopyId copy;
@@ -83,6 +88,8 @@ struct CopyContent {
   uint64_t file_bytes = 0;
   std::shared_ptr<const Manifest> manifest;
   std::shared_ptr<const Layout> layout;
+  // Of the tensors, like manifest->tensors; null where none were made.
+  std::shared_ptr<const std::vector<TensorDigest>> digests;
   std::vector<FileIdentity> identities;  // of the files it was read from, like manifest->shards
   uint64_t allocated_bytes = 0;
   uint64_t tensor_bytes = 0;

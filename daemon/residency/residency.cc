@@ -35,16 +35,18 @@ absl::StatusOr<std::unique_ptr<Residency>> Residency::Create(
     const ResidencyOptions& options, const Catalog& catalog,
     std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock) {
   RETURN_IF_ERROR(options.Validate());
+  ASSIGN_OR_RETURN(std::shared_ptr<const KeySource> keys, KeySource::Create(options.keys));
   std::unique_ptr<Residency> residency(
-      new Residency(options, catalog, std::move(devices), events, clock));
+      new Residency(options, std::move(keys), catalog, std::move(devices), events, clock));
   RETURN_IF_ERROR(residency->Start());
   return residency;
 }
 
-Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
-                     std::vector<std::shared_ptr<Device>> devices, EventLog& events,
-                     const Clock& clock)
+Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeySource> keys,
+                     const Catalog& catalog, std::vector<std::shared_ptr<Device>> devices,
+                     EventLog& events, const Clock& clock)
     : options_(options),
+      keys_(std::move(keys)),
       devices_(std::move(devices)),
       clock_(clock),
       events_(events),
@@ -58,6 +60,7 @@ Residency::Residency(const ResidencyOptions& options, const Catalog& catalog,
                .events = events,
                .reports = reports_,
                .clock = clock,
+               .keys = *keys_,
                .last_uses = options_.last_uses,
                .await_change = [this](const Admission& admission) { AwaitChange(admission); },
                .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
@@ -129,6 +132,8 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   task.host_copy = request.host_copy.value_or(options_.host_copy);
   task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
                                                                : options_.bytes_per_second_max;
+  task.verify = request.verify.value_or(options_.verify);
+  task.require_digest = options_.require_digest;
   task.uid = request.uid;
   DropCancelled();
   absl::MutexLock lock(&mu_);

@@ -22,6 +22,7 @@
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/stage_context.h"
 #include "daemon/residency/stage_job.h"
+#include "daemon/staging/key_source.h"
 #include "daemon/staging/stager.h"
 
 // Which models are in memory, and the jobs that bring them there.
@@ -39,8 +40,11 @@ struct ResidencyOptions {
   std::string default_device;  // what a request without a device means; "" for none
   uint32_t jobs_max = 2;       // run at once, sharing readers and staging buffers, 1..16
   JobQueueOptions queue;
-  uint64_t bytes_per_second_max = 0;  // of a job that does not say; 0 is no limit
-  bool host_copy = false;             // of a stage to a GPU that does not say
+  uint64_t bytes_per_second_max = 0;      // of a job that does not say; 0 is no limit
+  bool host_copy = false;                 // of a stage to a GPU that does not say
+  bool require_digest = false;            // a model without a digest manifest is refused
+  VerifyMode verify = VerifyMode::kFast;  // of a stage that does not say
+  KeySourceOptions keys;
   StagerOptions stager;
   // For a simulation: called wherever a thread would wait for another one. There are no threads
   // then: the caller runs the jobs and gives memory back, with RunJob() and Reap().
@@ -63,6 +67,7 @@ struct StageRequest {
   bool restage = false;                // also when a resident copy is unchanged
   uint64_t bytes_per_second_max = 0;   // of the volume; 0 takes the options'
   std::optional<bool> host_copy = {};  // keep a copy in the host tier too; none takes the options'
+  std::optional<VerifyMode> verify = {};  // likewise
   StageSource source = StageSource::kVolume;
   JobPriority priority = JobPriority::kOperator;
   uint32_t uid = 0;
@@ -160,8 +165,9 @@ class Residency {
   bool Reap();
 
  private:
-  Residency(const ResidencyOptions& options, const Catalog& catalog,
-            std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
+  Residency(const ResidencyOptions& options, std::shared_ptr<const KeySource> keys,
+            const Catalog& catalog, std::vector<std::shared_ptr<Device>> devices, EventLog& events,
+            const Clock& clock);
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
@@ -178,6 +184,7 @@ class Residency {
   void PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned);
 
   const ResidencyOptions options_;
+  const std::shared_ptr<const KeySource> keys_;
   const std::vector<std::shared_ptr<Device>> devices_;
   const Clock& clock_;
   EventLog& events_;

@@ -16,6 +16,7 @@
 #include "daemon/residency/evictor.h"
 #include "daemon/residency/report_log.h"
 #include "daemon/residency/residency_table.h"
+#include "daemon/staging/key_source.h"
 
 namespace weightd {
 
@@ -31,6 +32,7 @@ struct StageContext {
   EventLog& events;
   ReportLog& reports;
   const Clock& clock;
+  const KeySource& keys;
   // Of the daemon before this one.
   const LastUses& last_uses;
   // Waits for others to give memory back. Must be quick, so that a cancel is seen.

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "daemon/catalog/model_ref.h"
+#include "daemon/format/tensor_hasher.h"
 #include "daemon/residency/copy_hold.h"
 #include "daemon/residency/generation.h"
 
@@ -79,7 +80,9 @@ struct StageTask {
   StageSource source = StageSource::kVolume;
   bool host_copy = false;             // keep a copy in the host tier too, if it fits
   uint64_t bytes_per_second_max = 0;  // of the volume; 0 is no limit
-  uint32_t uid = 0;                   // who began it
+  VerifyMode verify = VerifyMode::kNone;
+  bool require_digest = false;  // refuse a model without a digest manifest
+  uint32_t uid = 0;             // who began it
 };
 
 // Thread-safe. The worker moves it forward, callers observe, join and leave.

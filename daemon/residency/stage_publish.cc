@@ -38,6 +38,7 @@ CopyContent StageRun::CommonContent() {
   common.tensor_bytes = plan_.opened->manifest.tensor_bytes();
   common.manifest = std::make_shared<const Manifest>(std::move(plan_.opened->manifest));
   common.layout = layout_;
+  common.digests = digests_;
   common.identities = plan_.identities;
   common.report = report_;
   return common;

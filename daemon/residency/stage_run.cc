@@ -8,6 +8,7 @@
 #include "common/check.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/catalog/read_digests.h"
 
 namespace weightd {
 namespace {
@@ -159,6 +160,23 @@ absl::Status StageRun::ChooseTargets() {
                    PlanLayout(plan_.manifest(), host_alone ? LayoutTarget::kHostMemory
                                                            : LayoutTarget::kDeviceMemory));
   layout_ = std::make_shared<const Layout>(std::move(layout));
+  RETURN_IF_ERROR(ChooseVerifyMode());
+  // Before memory is taken: a key may be missing, and to derive one takes time.
+  ASSIGN_OR_RETURN(keys_, context_.keys.KeysFor(plan_.manifest()));
+  return absl::OkStatus();
+}
+
+// What the configuration wants is looked at, also where the request would not.
+absl::Status StageRun::ChooseVerifyMode() {
+  verify_ = job_.task().verify;
+  if (!job_.task().require_digest) return absl::OkStatus();
+  if (plan_.opened->digests == nullptr) {
+    return ErrorWithReason(
+        absl::StatusCode::kFailedPrecondition, Reason::kDigestMissing,
+        absl::StrCat("no digest manifest at ", DigestsPathOf(plan_.opened->checkpoint),
+                     ", and staging.require_digest is set; `weightctl digest` writes one"));
+  }
+  verify_ = std::max(verify_, VerifyMode::kFast);
   return absl::OkStatus();
 }
 
@@ -249,6 +267,8 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   input.targets = StageTargets();
   input.cancelled = &job_.cancelled();
   input.bytes_per_second_max = job_.task().bytes_per_second_max;
+  input.digest.mode = verify_;
+  input.digest.keys = std::move(keys_);
   input.on_progress = [this](uint64_t bytes) { job_.SetBytesDone(bytes, context_.clock.Now()); };
   input.on_stuck = [this](const absl::Status& status) { Fail(context_, job_, status); };
   uint64_t total = 0;
@@ -268,6 +288,16 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   report_.cached_bytes = outcome.cached_bytes;
   report_.buffered_bytes = outcome.buffered_bytes;
   report_.tensors_moved = outcome.tensors_moved;
+  report_.verify = verify_;
+  report_.hashes_checked = outcome.digest.hashes_checked;
+  if (!outcome.digest.digests.empty()) {
+    if (plan_.opened->digests != nullptr) {
+      RETURN_IF_ERROR(
+          CheckDigests(*plan_.opened->digests, plan_.opened->manifest, outcome.digest.digests));
+      report_.digest_manifest = plan_.opened->digests->path;
+    }
+    digests_ = std::make_shared<const std::vector<TensorDigest>>(std::move(outcome.digest.digests));
+  }
   report_.read_time = outcome.read_time;
   report_.copy_time = outcome.copy_time;
   return absl::OkStatus();

@@ -46,6 +46,7 @@ class StageRun {
   bool AnswerFromResident();
   void TakePresent(const StageWishes& wishes);
   absl::Status ChooseTargets();
+  absl::Status ChooseVerifyMode();
   absl::Status Admit();
   absl::Status Allocate();
   absl::Status Fill(Stager& stager);
@@ -70,6 +71,9 @@ class StageRun {
   StagePlan plan_;
   std::shared_ptr<const Manifest> manifest_;
   std::shared_ptr<const Layout> layout_;
+  std::vector<std::shared_ptr<const TensorsSecretKey>> keys_;  // of the files
+  std::shared_ptr<const std::vector<TensorDigest>> digests_;
+  VerifyMode verify_ = VerifyMode::kNone;
   std::vector<Target> targets_;
   GenerationId generation_;
   std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new

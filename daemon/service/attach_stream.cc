@@ -19,7 +19,7 @@ namespace {
 // A message stays below 1 MiB (gRPC's default limit is 4 MiB); names are counted, the rest is
 // small.
 constexpr size_t kBatchBytesMax = 768 * kKiB;
-constexpr size_t kTensorOverheadBytes = 64;
+constexpr size_t kTensorOverheadBytes = 100;
 constexpr size_t kClientNameBytesMax = 64;
 
 constexpr absl::Duration kDefaultTimeout = absl::Minutes(10);
@@ -209,6 +209,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
       v1::Tensor& to = *batch.add_tensors();
       ToProto(*content.manifest, next_tensor_, to);
       to.set_offset(content.layout->tensor_offsets[next_tensor_]);
+      if (content.digests != nullptr) to.set_xxh3_128(DigestText((*content.digests)[next_tensor_]));
       ++next_tensor_;
     }
   }

@@ -159,6 +159,8 @@ absl::Status GetModel(const Catalog& catalog, const Residency& residency,
     ToProto(manifest, by_name[i], to);
     if (described.resident != nullptr) {
       to.set_offset(described.resident->layout->tensor_offsets[by_name[i]]);
+      const auto& digests = described.resident->digests;
+      if (digests != nullptr) to.set_xxh3_128(DigestText((*digests)[by_name[i]]));
     }
   }
   if (end < by_name.size()) response.set_next_page_token(absl::StrCat(end));

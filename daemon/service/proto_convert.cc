@@ -102,6 +102,35 @@ absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
+v1::VerifyMode ToProto(VerifyMode mode) {
+  switch (mode) {
+    case VerifyMode::kNone:
+      return v1::NONE;
+    case VerifyMode::kFast:
+      return v1::FAST;
+    case VerifyMode::kFull:
+      return v1::FULL;
+  }
+  return v1::VERIFY_MODE_UNSPECIFIED;
+}
+
+absl::StatusOr<std::optional<VerifyMode>> FromProto(v1::VerifyMode mode) {
+  switch (mode) {
+    case v1::VERIFY_MODE_UNSPECIFIED:
+      return std::nullopt;
+    case v1::NONE:
+      return VerifyMode::kNone;
+    case v1::FAST:
+      return VerifyMode::kFast;
+    case v1::FULL:
+      return VerifyMode::kFull;
+    default:
+      return ErrorWithReason(
+          absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+          absl::StrCat("verify is ", static_cast<int>(mode), ", wanted NONE, FAST or FULL"));
+  }
+}
+
 void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_job_id(report.job.value());
   to.set_source(report.source);
@@ -113,6 +142,9 @@ void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_cached_bytes(report.cached_bytes);
   to.set_buffered_bytes(report.buffered_bytes);
   to.set_tensors_moved(report.tensors_moved);
+  if (report.verify.has_value()) to.set_verify(ToProto(*report.verify));
+  to.set_hashes_checked(report.hashes_checked);
+  to.set_digest_manifest(report.digest_manifest);
   to.set_bytes_per_second(report.bytes_per_second());
   ToProto(report.plan_time, *to.mutable_plan_time());
   ToProto(report.read_time, *to.mutable_read_time());

@@ -1,6 +1,9 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_PROTO_CONVERT_H_
 #define WEIGHTD_DAEMON_SERVICE_PROTO_CONVERT_H_
 
+#include <optional>
+
+#include "absl/status/statusor.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
@@ -21,6 +24,9 @@ void ToProto(const StageReport& report, v1::StageReport& to);
 void ToProto(const StageRecord& record, v1::StageReport& to);
 void ToProto(const CopyInfo& info, v1::Generation& to);
 // `offset` is left 0 where there is no layout.
+v1::VerifyMode ToProto(VerifyMode mode);
+// None for unspecified; INVALID_ARGUMENT/INVALID_REQUEST for a mode that this build does not know.
+absl::StatusOr<std::optional<VerifyMode>> FromProto(v1::VerifyMode mode);
 // Of the manifest's tensor `index`: all but where it is in memory.
 void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to);
 void ToProto(const Checkpoint& checkpoint, v1::Model& to);

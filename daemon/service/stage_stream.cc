@@ -13,6 +13,8 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
   void Begin(Residency& residency, const absl::StatusOr<Peer>& peer,
              const v1::StageModelRequest& request) {
     if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
+    const auto verify = FromProto(request.verify());
+    if (!verify.ok()) return Close(ToGrpcStatus(verify.status()));
     absl::StatusOr<StageTicket> ticket = residency.Stage(
         {.model = request.model(),
          .devices = {request.devices().begin(), request.devices().end()},
@@ -22,6 +24,7 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
          .bytes_per_second_max = request.bytes_per_second_max(),
          .host_copy =
              request.has_host_copy() ? std::optional<bool>(request.host_copy()) : std::nullopt,
+         .verify = *verify,
          .priority = JobPriority::kOperator,
          .uid = peer->uid});
     if (!ticket.ok()) return Close(ToGrpcStatus(ticket.status()));

@@ -39,10 +39,12 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "config": {"service", "lease", "residency", "staging", "catalog", "proto"} | DAEMON_BELOW_STAGING,
     "main": {"config", "service", "lease", "residency", "staging", "catalog"} | DAEMON_BELOW_STAGING,
     "client/cpp": {"common", "proto"},
-    "client/cli": {"client/cpp", "common", "proto"},
+    # Files to files, without a daemon: it reads checkpoints as the daemon does.
+    "convert": {"catalog", "format", "storage", "common"},
+    "client/cli": {"client/cpp", "convert", "common", "proto"},
 }
 # Where a folder of the table lies; the others are folders of daemon/.
-TOP_FOLDERS = ("common", "proto", "tests", "client/cpp", "client/cli", "client/python")
+TOP_FOLDERS = ("common", "convert", "proto", "tests", "client/cpp", "client/cli", "client/python")
 # Prefixes of generated headers.
 PROTO_PREFIXES = ("weightd/v1/", "weightd/config/", "google/rpc/")
 
@@ -59,7 +61,7 @@ CUDA_FOLDERS = (
     "tests/contract/device/",
 )
 
-SOURCE_FOLDERS = ("common", "daemon", "client", "proto", "tests", "deploy", "cmake", "configs")
+SOURCE_FOLDERS = ("common", "convert", "daemon", "client", "proto", "tests", "deploy", "cmake", "configs")
 CPP_ENDINGS = {".h", ".cc"}
 SCRIPT_ENDINGS = {".py", ".sh"}
 

@@ -17,6 +17,10 @@ struct TensorsOptions {
   bool has_index = true;
   // Flips a bit of the last tensor's data, after its hashes were made.
   bool damaged = false;
+  // 32 bytes: encrypts the data with it, in pieces of 64 KiB. Such files have SHA-256 alone.
+  std::string key = {};
+  // Encrypts with the key that Argon2id makes of it, with the least operations and memory.
+  std::string password = {};
 };
 
 // A .tensors file as the reference writer makes one, with hashes by zlib and OpenSSL: the same

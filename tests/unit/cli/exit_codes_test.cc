@@ -36,6 +36,8 @@ TEST(ExitCodesTest, EveryReasonHasItsExitCode) {
       {Reason::kUnreachable, ExitCode::kUnreachable},
       {Reason::kIntegrityFailed, ExitCode::kIntegrity},
       {Reason::kLeaseRevoked, ExitCode::kNotReady},
+      {Reason::kKeyMissing, ExitCode::kError},
+      {Reason::kDigestMissing, ExitCode::kIntegrity},
       {Reason::kWaitTimeout, ExitCode::kNotReady},
   };
   // A new reason has to be put into the table: their values are counted from 0.

@@ -105,6 +105,9 @@ struct Tensor {
   DType dtype = DType::kU8;
   // "torch.uint4", of the opaque dtypes only.
   std::string_view torch_dtype;
+  // XXH3-128 of its bytes as the daemon read them, in 32 hexadecimal digits; empty where it was
+  // staged without.
+  std::string_view xxh3_128;
   // Elements per dimension, outermost first; empty for a scalar.
   std::span<const std::int64_t> shape;
   // Bytes from one element to the next, per dimension. Empty for bit-packed dtypes (below 8 bits),

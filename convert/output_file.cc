@@ -1,0 +1,104 @@
+#include "convert/output_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+
+namespace weightd {
+namespace {
+
+constexpr mode_t kMode = 0644;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path,
+                                                               uint64_t bytes, bool replace) {
+  if (!replace && ::access(path.c_str(), F_OK) == 0) {
+    return ErrorWithReason(absl::StatusCode::kAlreadyExists, Reason::kInvalidRequest,
+                           absl::StrCat(path, " is there already; --force replaces it"));
+  }
+  std::unique_ptr<OutputFile> file(new OutputFile(path, replace));
+  RETURN_IF_ERROR(file->Open());
+  const int error = ::posix_fallocate(file->fd_.get(), 0, static_cast<off_t>(bytes));
+  if (error != 0) return PosixError(error, absl::StrCat("take ", bytes, " bytes for ", path));
+  return file;
+}
+
+absl::Status OutputFile::Open() {
+  directory_ = std::filesystem::path(path_).parent_path().string();
+  if (directory_.empty()) directory_.assign(1, '.');
+  fd_ = UniqueFd(::open(directory_.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, kMode));
+  if (fd_.valid()) return absl::OkStatus();
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
+    return PosixError(errno, absl::StrCat("create ", path_));
+  }
+  hidden_name_ = absl::StrCat(directory_, "/.", std::filesystem::path(path_).filename().string(),
+                              ".", ::getpid(), ".part");
+  fd_ = UniqueFd(::open(hidden_name_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, kMode));
+  if (fd_.valid()) return absl::OkStatus();
+  const absl::Status status = PosixError(errno, absl::StrCat("create ", hidden_name_));
+  hidden_name_.clear();
+  return status;
+}
+
+OutputFile::~OutputFile() {
+  if (!hidden_name_.empty()) (void)::unlink(hidden_name_.c_str());
+}
+
+absl::Status OutputFile::WriteAt(uint64_t offset, absl::Span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return PosixError(errno, absl::StrCat("write ", path_, " at ", offset));
+    offset += static_cast<uint64_t>(written);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view text) {
+  return WriteAt(offset, absl::Span<const std::byte>(
+                             reinterpret_cast<const std::byte*>(text.data()), text.size()));
+}
+
+absl::Status OutputFile::GiveName() {
+  if (hidden_name_.empty()) {
+    // A file without a name cannot replace one: it gets a hidden name first.
+    hidden_name_ = absl::StrCat(directory_, "/.", std::filesystem::path(path_).filename().string(),
+                                ".", ::getpid(), ".part");
+    const std::string self = absl::StrCat("/proc/self/fd/", fd_.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden_name_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      const absl::Status status = PosixError(errno, absl::StrCat("link ", hidden_name_));
+      hidden_name_.clear();
+      return status;
+    }
+  }
+  const unsigned int flags = replace_ ? 0 : RENAME_NOREPLACE;
+  if (::renameat2(AT_FDCWD, hidden_name_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
+    return PosixError(errno, absl::StrCat("rename to ", path_));
+  }
+  hidden_name_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status OutputFile::Commit() {
+  if (::fsync(fd_.get()) != 0) return PosixError(errno, absl::StrCat("fsync ", path_));
+  RETURN_IF_ERROR(GiveName());
+  const UniqueFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid() || ::fsync(directory.get()) != 0) {
+    return PosixError(errno, absl::StrCat("fsync ", directory_));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weightd
