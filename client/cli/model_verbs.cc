@@ -32,6 +32,7 @@ std::string StateText(const v1::Generation& generation) {
     absl::StrAppend(&text, " ", generation.bytes_done() * 100 / generation.bytes_total(), " %");
   }
   if (generation.superseded()) absl::StrAppend(&text, ", superseded");
+  if (generation.damaged()) absl::StrAppend(&text, ", damaged");
   if (generation.host_copy()) absl::StrAppend(&text, ", for the GPUs");
   return text;
 }

@@ -9,6 +9,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
+#include "common/errors.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
 
@@ -34,6 +35,10 @@ struct StageArguments {
   bool restage = false;
   uint64_t bytes_per_second_max = 0;
   v1::VerifyMode verify = v1::VERIFY_MODE_UNSPECIFIED;
+};
+
+struct VerifyArguments : ModelArguments {
+  uint64_t bytes_per_second_max = 0;
 };
 
 struct EvictArguments : ModelArguments {
@@ -177,6 +182,44 @@ void AddModelArguments(CLI::App* verb, ModelArguments& arguments, const char* de
       ->type_name("DEVICE");
 }
 
+std::string VerifiedText(const v1::VerifiedCopy& copy) {
+  if (copy.tensors() == 0) return "no digests to compare with";
+  if (copy.damaged_tensors().empty()) {
+    return absl::StrCat("good: ", Counted(copy.tensors(), "tensor"), ", ",
+                        FormatBytes(copy.bytes()));
+  }
+  return absl::StrCat("damaged: ", copy.damaged_tensors_size(), " of ",
+                      Counted(copy.tensors(), "tensor"), " differ, the first is ",
+                      Printable(copy.damaged_tensors(0)));
+}
+
+absl::Status RunVerify(Invocation& invocation, const VerifyArguments& arguments) {
+  invocation.what = absl::StrCat("verify ", arguments.model);
+  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
+  v1::VerifyModelRequest request;
+  request.set_model(arguments.model);
+  request.set_device(arguments.device);
+  request.set_bytes_per_second_max(arguments.bytes_per_second_max);
+  ASSIGN_OR_RETURN(const v1::VerifyModelResponse response,
+                   daemon.Call(&v1::WeightCache::Stub::VerifyModel, request,
+                               invocation.options.stream_timeout()));
+  int damaged = 0;
+  for (const v1::VerifiedCopy& copy : response.copies()) {
+    if (!copy.damaged_tensors().empty()) ++damaged;
+    if (invocation.json()) continue;
+    invocation.io.out << Printable(arguments.model) << " on " << Printable(copy.device())
+                      << ", generation " << copy.generation_id() << ": " << VerifiedText(copy)
+                      << '\n';
+  }
+  if (invocation.json()) invocation.io.out << JsonDocument(ToJson(response));
+  if (damaged == 0) return absl::OkStatus();
+  return ErrorWithReason(
+      absl::StatusCode::kDataLoss, Reason::kIntegrityFailed,
+      absl::StrCat(damaged, " of ", response.copies_size(),
+                   " copies do not hold what was staged; nobody gets them any more. `weightctl "
+                   "stage --restage` makes another one"));
+}
+
 }  // namespace
 
 void AddStageVerbs(CLI::App& app, Invocation& invocation) {
@@ -219,6 +262,16 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
   verb->add_option("--grace", evict->grace,
                    "what they get to leave by themselves: 10s (default), 0s")
       ->type_name("TIME");
+
+  const auto verify = std::make_shared<VerifyArguments>();
+  verb = AddVerb(app, invocation, "verify",
+                 "Read what is resident again, and compare it with what was staged",
+                 [&invocation, verify] { return RunVerify(invocation, *verify); });
+  AddModelArguments(verb, *verify, "every device where it is");
+  verb->add_option("--bandwidth", verify->bytes_per_second_max,
+                   "read at most so many bytes per second: 500MB, 1GiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->type_name("BYTES");
 
   const auto model = std::make_shared<ModelArguments>();
   verb = AddVerb(app, invocation, "pin", "Keep a resident model in memory", [&invocation, model] {

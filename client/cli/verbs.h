@@ -15,7 +15,7 @@ namespace weightd::cli {
 void AddStatusVerbs(CLI::App& app, Invocation& invocation);
 // ls, ps, describe, tensors
 void AddModelVerbs(CLI::App& app, Invocation& invocation);
-// stage, evict, pin, unpin
+// stage, evict, verify, pin, unpin
 void AddStageVerbs(CLI::App& app, Invocation& invocation);
 // leases, events
 void AddLeaseVerbs(CLI::App& app, Invocation& invocation);

@@ -125,6 +125,10 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
       Notify({.kind = Notice::Kind::kRevoking,
               .deadline = ToTimePoint(message.revoking().deadline())});
       return absl::OkStatus();
+    case v1::AttachResponse::kDamaged:
+      if (now != State::kReady) return Unexpected("damaged");
+      Notify({.kind = Notice::Kind::kDamaged});
+      return absl::OkStatus();
     case v1::AttachResponse::MESSAGE_NOT_SET:
       // A notice of a newer daemon; before `ready` nothing may be skipped.
       return now == State::kReady ? absl::OkStatus() : Unexpected("unknown");

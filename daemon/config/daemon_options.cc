@@ -187,6 +187,11 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   SetLimits(config.limits(), options);
   SetCatalogWatch(config.catalog(), options);
   SetEncryption(config.encryption(), options.residency.keys);
+  ScrubOptions& scrub = options.residency.scrub;
+  scrub.interval = absl::Milliseconds(config.scrub().interval_ms());
+  if (config.scrub().has_bytes_per_second()) {
+    scrub.bytes_per_second = config.scrub().bytes_per_second();
+  }
   RETURN_IF_ERROR(options.catalog.Validate());
   RETURN_IF_ERROR(options.catalog_watch.Validate());
   RETURN_IF_ERROR(options.residency.Validate());

@@ -41,10 +41,12 @@ LeaseTable::LeaseTable(const LeaseOptions& options, Residency& residency, EventL
     : options_(options), residency_(residency), events_(events), clock_(clock) {
   residency_.set_supersede_listener(
       [this](CopyId old, GenerationId newer) { NotifySuperseded(old, newer); });
+  residency_.set_damage_listener([this](CopyId damaged) { NotifyDamaged(damaged); });
 }
 
 LeaseTable::~LeaseTable() {
   residency_.set_supersede_listener(nullptr);
+  residency_.set_damage_listener(nullptr);
   absl::MutexLock lock(&mu_);
   WEIGHTD_CHECK(leases_.empty());
 }
@@ -230,6 +232,14 @@ void LeaseTable::NotifySuperseded(CopyId old, GenerationId newer) {
   absl::MutexLock lock(&mu_);
   for (auto& [id, lease] : leases_) {
     if (lease.info.content->copy == old) Supersede(lease, newer);
+  }
+}
+
+void LeaseTable::NotifyDamaged(CopyId damaged) {
+  absl::MutexLock lock(&mu_);
+  for (auto& [id, lease] : leases_) {
+    if (lease.info.content->copy != damaged || !lease.on_notice) continue;
+    lease.on_notice({.kind = LeaseNotice::Kind::kDamaged});
   }
 }
 

@@ -46,6 +46,7 @@ struct LeaseNotice {
     kDraining,    // the daemon ends
     kRevoking,    // an operator evicts by force: the lease ends at `deadline`
     kRevoked,     // it has ended
+    kDamaged,     // the bytes are not what was staged
   };
   Kind kind = Kind::kSuperseded;
   GenerationId generation = {};  // the newer one, with kSuperseded
@@ -135,6 +136,7 @@ class LeaseTable {
   absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::string> ExportHandle(const HeldCopy& held, const Peer& peer) const;
   void NotifySuperseded(CopyId old, GenerationId newer);
+  void NotifyDamaged(CopyId damaged);
   // Takes it out of the books, publishes `type`, and gives the copy back: in this order, so that
   // nobody reads of an eviction before the end of the last lease. kLeaseRevoked tells the holder.
   // False for an unknown one.

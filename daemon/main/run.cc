@@ -27,6 +27,7 @@ namespace weightd {
 namespace {
 
 constexpr uint32_t kUnaryThreads = 4;
+constexpr uint32_t kVerifyThreads = 1;
 constexpr uint32_t kWaitingMax = 1024;
 // For the calls that are being answered when the last lease has ended.
 constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
@@ -94,6 +95,7 @@ struct Daemon {
   DaemonInfo info;
   std::unique_ptr<BlockingPool> unary_pool;
   std::unique_ptr<BlockingPool> eviction_pool;
+  std::unique_ptr<BlockingPool> verify_pool;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;
@@ -175,6 +177,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
   daemon->info = MakeInfo(options, dependencies, *daemon);
   daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
   daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
+  daemon->verify_pool = std::make_unique<BlockingPool>(kVerifyThreads, kWaitingMax);
   daemon->service = std::make_unique<WeightCacheService>(
       ServiceDependencies{.catalog = *daemon->catalog,
                           .residency = *daemon->residency,
@@ -184,6 +187,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
                           .peers = *daemon->peers,
                           .pool = *daemon->unary_pool,
                           .eviction_pool = *daemon->eviction_pool,
+                          .verify_pool = *daemon->verify_pool,
                           .info = daemon->info,
                           .drain_grace = options.drain_grace});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), options.access,
@@ -282,6 +286,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   daemon.handles->Stop();
   if (daemon.state != nullptr) daemon.events->Unwatch(daemon.state_watch);
   daemon.state.reset();
+  daemon.verify_pool.reset();
   daemon.eviction_pool.reset();
   daemon.unary_pool.reset();
 }

@@ -52,6 +52,10 @@ absl::string_view EventTypeName(EventType type) {
       return "model_changed";
     case EventType::kModelRemoved:
       return "model_removed";
+    case EventType::kVerified:
+      return "verified";
+    case EventType::kDamaged:
+      return "damaged";
   }
   return "unknown";
 }

@@ -39,6 +39,8 @@ enum class EventType {
   kModelAdded,
   kModelChanged,
   kModelRemoved,
+  kVerified,
+  kDamaged,
 };
 // "stage_started" and so on.
 absl::string_view EventTypeName(EventType type);

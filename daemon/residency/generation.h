@@ -14,6 +14,7 @@
 #include "daemon/format/manifest.h"
 #include "daemon/format/tensor_hasher.h"
 #include "daemon/staging/layout.h"
+#include "daemon/staging/verify_run.h"
 #include "daemon/storage/volume.h"
 
 // What a generation and a copy of it are, and the states that a copy can be in.
@@ -89,7 +90,7 @@ struct CopyContent {
   std::shared_ptr<const Manifest> manifest;
   std::shared_ptr<const Layout> layout;
   // Of the tensors, like manifest->tensors; null where none were made.
-  std::shared_ptr<const std::vector<TensorDigest>> digests;
+  std::shared_ptr<const TensorDigests> digests;
   std::vector<FileIdentity> identities;  // of the files it was read from, like manifest->shards
   uint64_t allocated_bytes = 0;
   uint64_t tensor_bytes = 0;
@@ -116,6 +117,7 @@ struct CopyInfo {
   bool pinned = false;
   bool superseded = false;     // a newer generation took its place; it goes with its last holder
   GenerationId superseded_by;  // that one, the newest
+  bool damaged = false;        // its bytes are not what was staged: nobody gets it any more
   bool host_copy = false;      // kept for the GPUs: nobody asked for it on the host
   uint32_t lease_count = 0;
   uint32_t hold_count = 0;  // of the daemon itself: it is copied, or about to be leased

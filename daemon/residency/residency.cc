@@ -28,6 +28,7 @@ absl::Status ResidencyOptions::Validate() const {
     return absl::InvalidArgumentError(absl::StrCat("jobs_max is ", jobs_max, ", wanted 1 to 16"));
   }
   RETURN_IF_ERROR(queue.Validate());
+  RETURN_IF_ERROR(scrub.Validate());
   return stager.Validate();
 }
 
@@ -66,7 +67,10 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
                .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
                .on_superseded = [this](const CopyInfo& old,
                                        GenerationId newer) { OnSuperseded(old, newer); }},
-      queue_(options.queue) {
+      queue_(options.queue),
+      verifier_(
+          table_, events, [this](CopyId id) { ReapLater(table_.UnholdBrief(id)); },
+          [this](CopyId damaged) { OnDamaged(damaged); }) {
   table_.RestorePins(options.pins);
 }
 
@@ -78,6 +82,7 @@ absl::Status Residency::Start() {
   ASSIGN_OR_RETURN(stager_, Stager::Create(stager, std::move(devices)));
   evictor_.set_stager(stager_.get());
   if (options_.on_wait) return absl::OkStatus();
+  scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_);
   reaper_ = std::thread([this] { ReapUntilStopped(); });
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
     workers_.emplace_back([this] { Work(); });
@@ -86,6 +91,7 @@ absl::Status Residency::Start() {
 }
 
 Residency::~Residency() {
+  scrubber_.reset();
   Shutdown();
   {
     absl::MutexLock lock(&mu_);
@@ -247,6 +253,24 @@ void Residency::set_supersede_listener(SupersedeListener listener) {
 void Residency::OnSuperseded(const CopyInfo& old, GenerationId newer) {
   absl::MutexLock lock(&listener_mu_);
   if (listener_) listener_(old.copy, newer);
+}
+
+void Residency::set_damage_listener(DamageListener listener) {
+  absl::MutexLock lock(&listener_mu_);
+  damage_listener_ = std::move(listener);
+}
+
+void Residency::OnDamaged(CopyId damaged) {
+  absl::MutexLock lock(&listener_mu_);
+  if (damage_listener_) damage_listener_(damaged);
+}
+
+absl::StatusOr<std::vector<VerifiedCopy>> Residency::Verify(const std::string& model,
+                                                            const std::string& device,
+                                                            const VerifyLimits& limits) {
+  ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
+  if (!device.empty()) RETURN_IF_ERROR(FindDevice(device).status());
+  return verifier_.Verify(ref, device, limits);
 }
 
 LastUses Residency::last_uses() const {

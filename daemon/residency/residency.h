@@ -20,8 +20,10 @@
 #include "daemon/residency/evictor.h"
 #include "daemon/residency/job_queue.h"
 #include "daemon/residency/residency_table.h"
+#include "daemon/residency/scrubber.h"
 #include "daemon/residency/stage_context.h"
 #include "daemon/residency/stage_job.h"
+#include "daemon/residency/verifier.h"
 #include "daemon/staging/key_source.h"
 #include "daemon/staging/stager.h"
 
@@ -45,6 +47,7 @@ struct ResidencyOptions {
   bool require_digest = false;            // a model without a digest manifest is refused
   VerifyMode verify = VerifyMode::kFast;  // of a stage that does not say
   KeySourceOptions keys;
+  ScrubOptions scrub;
   StagerOptions stager;
   // For a simulation: called wherever a thread would wait for another one. There are no threads
   // then: the caller runs the jobs and gives memory back, with RunJob() and Reap().
@@ -86,6 +89,7 @@ class Residency {
  public:
   // A held copy was superseded by generation `newer`.
   using SupersedeListener = std::function<void(CopyId old, GenerationId newer)>;
+  using DamageListener = Verifier::DamageListener;
 
   // Starts the workers; their rings and staging buffers are made before this returns, or it fails.
   // Everything referenced must outlive it; `devices` have budgets in `options`.
@@ -136,6 +140,12 @@ class Residency {
   // Called on a worker's thread. When this returns, the listener before is not called any more;
   // null is none. It must not block.
   void set_supersede_listener(SupersedeListener listener);
+  void set_damage_listener(DamageListener listener);
+
+  // See Verifier. Takes as long as reading the memory does.
+  absl::StatusOr<std::vector<VerifiedCopy>> Verify(const std::string& model,
+                                                   const std::string& device,
+                                                   const VerifyLimits& limits);
 
   std::vector<CopyInfo> List(const std::string& model = "") const { return table_.List(model); }
   std::vector<DeviceUsage> Usage() const { return table_.Usage(); }
@@ -181,6 +191,7 @@ class Residency {
   void AwaitChange(const Admission& admission) const;
   void ReapLater(std::vector<Doomed> doomed);
   void OnSuperseded(const CopyInfo& old, GenerationId newer);
+  void OnDamaged(CopyId damaged);
   void PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned);
 
   const ResidencyOptions options_;
@@ -195,6 +206,7 @@ class Residency {
 
   absl::Mutex listener_mu_;  // held while the listener runs: it does not block
   SupersedeListener listener_ ABSL_GUARDED_BY(listener_mu_);
+  DamageListener damage_listener_ ABSL_GUARDED_BY(listener_mu_);
 
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
@@ -204,6 +216,8 @@ class Residency {
 
   std::unique_ptr<Stager> stager_;  // fixed once Create() returns; outlives the workers
   std::vector<std::thread> workers_;
+  Verifier verifier_;
+  std::unique_ptr<Scrubber> scrubber_;
   std::thread reaper_;  // gives memory back for those who must not block: the ends of leases
 };
 

@@ -7,12 +7,15 @@
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
 
 // A commit is named by this much of it, or more.
 constexpr size_t kShortRevision = 7;
+
+constexpr absl::Duration kBriefHoldMax = absl::Seconds(2);
 
 bool NamesRevision(const std::string& asked, const CopyInfo& info) {
   if (asked == info.asked_revision) return true;
@@ -31,6 +34,14 @@ std::string OnDevice(const std::string& device) {
 }
 
 }  // namespace
+
+absl::Status DamagedError(const std::string& model, const std::string& device) {
+  return ErrorWithReason(
+      absl::StatusCode::kFailedPrecondition, Reason::kIntegrityFailed,
+      absl::StrCat(
+          model, OnDevice(device),
+          " is damaged: its bytes are not what was staged; stage it again with --restage"));
+}
 
 absl::Status EvictedByForceError(const std::string& model, const std::string& device) {
   return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
@@ -110,6 +121,15 @@ absl::Status ResidencyTable::NotFound(const ModelRef& ref, const std::string& de
                                               : "; stage it first"));
 }
 
+absl::StatusOr<std::vector<ResidencyTable::Record*>> ResidencyTable::FindGood(
+    const ModelRef& ref, const std::string& device) {
+  std::vector<Record*> found = Find(ref, device);
+  if (found.empty()) return NotFound(ref, device);
+  std::erase_if(found, [](const Record* record) { return record->info.damaged; });
+  if (found.empty()) return DamagedError(ToString(ref), device);
+  return found;
+}
+
 HeldCopy ResidencyTable::Hold(Record& record) {
   ++record.info.hold_count;
   return {.content = record.info.content, .allocation = record.allocation};
@@ -118,8 +138,7 @@ HeldCopy ResidencyTable::Hold(Record& record) {
 absl::StatusOr<HeldCopy> ResidencyTable::Acquire(const ModelRef& ref, const std::string& device,
                                                  absl::Time now) {
   absl::MutexLock lock(&mu_);
-  const std::vector<Record*> found = Find(ref, device);
-  if (found.empty()) return NotFound(ref, device);
+  ASSIGN_OR_RETURN(const std::vector<Record*> found, FindGood(ref, device));
   Record& record = *found.front();
   ++record.info.lease_count;
   record.info.last_use = now;
@@ -133,6 +152,7 @@ absl::StatusOr<HeldCopy> ResidencyTable::AcquireHeld(CopyId id, absl::Time now) 
   if (record.info.state != ResidencyState::kResident) {
     return EvictedByForceError(record.info.model, record.info.device);
   }
+  if (record.info.damaged) return DamagedError(record.info.model, record.info.device);
   ++record.info.lease_count;
   record.info.last_use = now;
   return HeldCopy{.content = record.info.content, .allocation = record.allocation};
@@ -149,8 +169,7 @@ std::vector<Doomed> ResidencyTable::Release(CopyId id, absl::Time now) {
 
 absl::StatusOr<HeldCopy> ResidencyTable::HoldAny(const ModelRef& ref) {
   absl::MutexLock lock(&mu_);
-  const std::vector<Record*> found = Find(ref, "");
-  if (found.empty()) return NotFound(ref, "");
+  ASSIGN_OR_RETURN(const std::vector<Record*> found, FindGood(ref, ""));
   const GenerationId newest = found.front()->info.id;
   const auto on_host = std::find_if(found.begin(), found.end(), [&](const Record* record) {
     return record->info.id == newest && record->info.device_kind == DeviceKind::kHost;
@@ -165,10 +184,56 @@ HeldCopy ResidencyTable::HoldIdentical(const std::string& model,
   for (auto& [id, record] : records_) {
     const CopyInfo& info = record.info;
     if (info.state != ResidencyState::kResident || info.model != model) continue;
-    if (info.content->identities != identities) continue;
+    if (info.content->identities != identities || info.damaged) continue;
     if (best == nullptr || info.device_kind == DeviceKind::kHost) best = &record;
   }
   return best == nullptr ? HeldCopy{} : Hold(*best);
+}
+
+absl::StatusOr<HeldCopy> ResidencyTable::HoldBriefly(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  const auto may = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return brief_waiters_ == 0; };
+  mu_.Await(absl::Condition(&may));
+  const auto found = records_.find(id);
+  if (found != records_.end() && found->second.info.state == ResidencyState::kResident) {
+    ++brief_holds_;
+    return Hold(found->second);
+  }
+  return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
+                         "the copy was evicted meanwhile");
+}
+
+std::vector<Doomed> ResidencyTable::UnholdBrief(CopyId id) {
+  {
+    absl::MutexLock lock(&mu_);
+    --brief_holds_;
+  }
+  return Unhold(id);
+}
+
+// They end soon; a device that does not answer must not stop everything.
+void ResidencyTable::AwaitBriefHolds() {
+  if (brief_holds_ == 0) return;
+  const auto none = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return brief_holds_ == 0; };
+  ++brief_waiters_;
+  mu_.AwaitWithTimeout(absl::Condition(&none), kBriefHoldMax);
+  --brief_waiters_;
+}
+
+absl::StatusOr<std::vector<CopyInfo>> ResidencyTable::ResidentOf(const ModelRef& ref,
+                                                                 const std::string& device) {
+  absl::MutexLock lock(&mu_);
+  const std::vector<Record*> found = Find(ref, device);
+  if (found.empty()) return NotFound(ref, device);
+  std::vector<CopyInfo> copies;
+  for (const Record* record : found) copies.push_back(Told(*record));
+  return copies;
+}
+
+void ResidencyTable::MarkDamaged(CopyId id) {
+  absl::MutexLock lock(&mu_);
+  const auto found = records_.find(id);
+  if (found != records_.end()) found->second.info.damaged = true;
 }
 
 std::vector<Doomed> ResidencyTable::Unhold(CopyId id) {
@@ -185,6 +250,7 @@ ResidencyTable::Record* ResidencyTable::FindUsable(const UseWish& wish) {
     const CopyInfo& info = record.info;
     if (info.state != ResidencyState::kResident || info.model != wish.model) continue;
     if (info.device != wish.device || info.content->identities != wish.identities) continue;
+    if (info.damaged) continue;
     if (!info.superseded) return &record;
     superseded = &record;
   }
@@ -256,7 +322,8 @@ std::vector<std::string> ResidencyTable::DevicesOf(const ModelRef& ref) const {
   absl::MutexLock lock(&mu_);
   std::vector<std::string> devices;
   for (const auto& [id, record] : records_) {
-    if (record.info.state == ResidencyState::kResident && Names(ref, record.info)) {
+    if (record.info.state == ResidencyState::kResident && !record.info.damaged &&
+        Names(ref, record.info)) {
       devices.push_back(record.info.device);
     }
   }

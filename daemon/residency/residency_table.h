@@ -20,6 +20,8 @@
 
 namespace weightd {
 
+// FAILED_PRECONDITION/INTEGRITY_FAILED, of a copy that was marked.
+absl::Status DamagedError(const std::string& model, const std::string& device);
 // FAILED_PRECONDITION/MODEL_BUSY, of a copy in kRevoking.
 absl::Status EvictedByForceError(const std::string& model, const std::string& device);
 
@@ -33,7 +35,7 @@ absl::Status EvictedByForceError(const std::string& model, const std::string& de
 // Where a ModelRef names neither a generation nor a revision, the copy that follows the volume is
 // meant; superseded ones only where their generation is named. "On any device" is an empty name.
 //
-// Thread-safe. No call but AwaitChange() blocks on anything but the lock.
+// Thread-safe. No call but AwaitChange() blocks on anything but the lock, and on brief holds.
 class ResidencyTable {
  public:
   explicit ResidencyTable(TableOptions options);
@@ -90,6 +92,18 @@ class ResidencyTable {
   HeldCopy HoldIdentical(const std::string& model, const std::vector<FileIdentity>& identities);
   std::vector<Doomed> Unhold(CopyId id);
 
+  // Takes a hold on a copy for some milliseconds, to read it. Who wants memory waits for such
+  // holds, and new ones for him: nothing is refused because of them. MODEL_NOT_RESIDENT when it is
+  // not, or not any more.
+  absl::StatusOr<HeldCopy> HoldBriefly(CopyId id);
+  std::vector<Doomed> UnholdBrief(CopyId id);
+
+  // The resident copies that `ref` names. MODEL_NOT_RESIDENT.
+  absl::StatusOr<std::vector<CopyInfo>> ResidentOf(const ModelRef& ref, const std::string& device);
+  // Its bytes are not what was staged: no lease is granted on it from here on, and nothing is made
+  // from it. It stays for those who have it, and goes like any other.
+  void MarkDamaged(CopyId id);
+
   // The resident copy on `wish.device` that was read from `wish.identities`, which counts as used;
   // null content if there is none. It has a hold. A superseded one will do, and follows the volume
   // again if the volume is back at it.
@@ -119,6 +133,7 @@ class ResidencyTable {
   };
 
   Record& At(CopyId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AwaitBriefHolds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   const DeviceBudget& BudgetOf(const std::string& device) const;
   void Move(Record& record, ResidencyState to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // -> kEvicting, or kDemoting where that may be and `demote` says so.
@@ -134,6 +149,9 @@ class ResidencyTable {
   // In `state`, the newest generation first.
   std::vector<Record*> Find(const ModelRef& ref, const std::string& device,
                             ResidencyState state = ResidencyState::kResident)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Those in kResident that are not damaged. MODEL_NOT_RESIDENT, MODEL_BUSY or DamagedError().
+  absl::StatusOr<std::vector<Record*>> FindGood(const ModelRef& ref, const std::string& device)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status NotFound(const ModelRef& ref, const std::string& device)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -156,6 +174,8 @@ class ResidencyTable {
   uint64_t next_generation_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t next_copy_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t change_count_ ABSL_GUARDED_BY(mu_) = 0;  // of memory given back
+  uint32_t brief_holds_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t brief_waiters_ ABSL_GUARDED_BY(mu_) = 0;  // for the end of those
 };
 
 }  // namespace weightd

@@ -296,7 +296,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
           CheckDigests(*plan_.opened->digests, plan_.opened->manifest, outcome.digest.digests));
       report_.digest_manifest = plan_.opened->digests->path;
     }
-    digests_ = std::make_shared<const std::vector<TensorDigest>>(std::move(outcome.digest.digests));
+    digests_ = std::make_shared<const TensorDigests>(std::move(outcome.digest.digests));
   }
   report_.read_time = outcome.read_time;
   report_.copy_time = outcome.copy_time;

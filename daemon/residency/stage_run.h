@@ -72,7 +72,7 @@ class StageRun {
   std::shared_ptr<const Manifest> manifest_;
   std::shared_ptr<const Layout> layout_;
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys_;  // of the files
-  std::shared_ptr<const std::vector<TensorDigest>> digests_;
+  std::shared_ptr<const TensorDigests> digests_;
   VerifyMode verify_ = VerifyMode::kNone;
   std::vector<Target> targets_;
   GenerationId generation_;

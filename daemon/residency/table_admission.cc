@@ -42,7 +42,8 @@ bool ResidencyTable::MayGo(const CopyInfo& info) const {
 // What nobody would promote is not worth keeping: superseded content, what a newer generation on
 // another device replaces, and what the host tier has already.
 bool ResidencyTable::MayDemote(const Record& record) const {
-  if (!options_.demote || record.info.device_kind != DeviceKind::kCuda || record.info.superseded) {
+  if (!options_.demote || record.info.device_kind != DeviceKind::kCuda || record.info.superseded ||
+      record.info.damaged) {
     return false;
   }
   const bool has_host_tier =
@@ -123,6 +124,7 @@ CopyId ResidencyTable::AddRecord(const StageClaim& claim, const ClaimedPlace& pl
 
 absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
   absl::MutexLock lock(&mu_);
+  AwaitBriefHolds();
   Admission admission;
   admission.change_count = change_count_;
   std::vector<Fit> fits;
@@ -261,6 +263,7 @@ absl::Status ResidencyTable::CheckMayEvict(const std::string& model, const CopyI
 absl::StatusOr<EvictPlan> ResidencyTable::Evict(const ModelRef& ref, const std::string& device,
                                                 bool force) {
   absl::MutexLock lock(&mu_);
+  AwaitBriefHolds();
   const std::vector<Record*> found = Find(ref, device);
   if (found.empty()) return NotFound(ref, device);
   EvictPlan plan;

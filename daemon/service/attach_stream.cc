@@ -234,6 +234,9 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
       case LeaseNotice::Kind::kRevoking:
         ToProto(notice.deadline, *response.mutable_revoking()->mutable_deadline());
         break;
+      case LeaseNotice::Kind::kDamaged:
+        response.mutable_damaged();
+        break;
       case LeaseNotice::Kind::kRevoked:
         return Close(ToGrpcStatus(ErrorWithReason(
             absl::StatusCode::kAborted, Reason::kLeaseRevoked,

@@ -78,6 +78,10 @@ v1::EventType EventTypeToProto(EventType type) {
       return v1::MODEL_CHANGED;
     case EventType::kModelRemoved:
       return v1::MODEL_REMOVED;
+    case EventType::kVerified:
+      return v1::VERIFIED;
+    case EventType::kDamaged:
+      return v1::DAMAGED;
   }
   return v1::EVENT_TYPE_UNSPECIFIED;
 }
@@ -179,6 +183,7 @@ void ToProto(const CopyInfo& info, v1::Generation& to) {
   to.set_lease_count(info.lease_count);
   to.set_host_copy(info.host_copy);
   to.set_superseded(info.superseded);
+  to.set_damaged(info.damaged);
   to.set_by_revision(!info.asked_revision.empty());
   to.set_revision(info.revision);
   if (info.content != nullptr) ToProto(info.last_use, *to.mutable_last_use_time());

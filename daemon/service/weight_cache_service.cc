@@ -70,6 +70,25 @@ absl::Status Evict(Residency& residency, LeaseTable& leases, const v1::EvictMode
   return absl::OkStatus();
 }
 
+// Blocks until everything was read.
+absl::Status Verify(Residency& residency, const grpc::CallbackServerContext& context,
+                    const v1::VerifyModelRequest& request, v1::VerifyModelResponse& response) {
+  RETURN_IF_ERROR(RequireModel(request.model()));
+  ASSIGN_OR_RETURN(const std::vector<VerifiedCopy> verified,
+                   residency.Verify(request.model(), request.device(),
+                                    {.bytes_per_second_max = request.bytes_per_second_max(),
+                                     .cancelled = [&context] { return context.IsCancelled(); }}));
+  for (const VerifiedCopy& copy : verified) {
+    v1::VerifiedCopy& to = *response.add_copies();
+    to.set_generation_id(copy.info.id.value());
+    to.set_device(copy.info.device);
+    to.set_tensors(copy.tensors);
+    to.set_bytes(copy.bytes);
+    to.mutable_damaged_tensors()->Assign(copy.damaged_tensors.begin(), copy.damaged_tensors.end());
+  }
+  return absl::OkStatus();
+}
+
 template <typename Response>
 absl::Status SetPinned(Residency& residency, const std::string& model, const std::string& device,
                        bool pinned, Response& response) {
@@ -138,6 +157,15 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
   return Blocking(*context, Right::kOperate, true, pool, [this, request, response] {
     return Evict(d_.residency, d_.leases, *request, *response);
   });
+}
+
+grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
+                                                          const v1::VerifyModelRequest* request,
+                                                          v1::VerifyModelResponse* response) {
+  return Blocking(*context, Right::kOperate, true, d_.verify_pool,
+                  [this, context, request, response] {
+                    return Verify(d_.residency, *context, *request, *response);
+                  });
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,

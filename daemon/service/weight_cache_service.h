@@ -25,6 +25,7 @@ struct ServiceDependencies {
   const PeerRegistry& peers;
   BlockingPool& pool;
   BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
+  BlockingPool& verify_pool;    // for reading memory again
   const DaemonInfo& info;
   absl::Duration drain_grace;
 };
@@ -48,6 +49,9 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   grpc::ServerUnaryReactor* EvictModel(grpc::CallbackServerContext* context,
                                        const v1::EvictModelRequest* request,
                                        v1::EvictModelResponse* response) override;
+  grpc::ServerUnaryReactor* VerifyModel(grpc::CallbackServerContext* context,
+                                        const v1::VerifyModelRequest* request,
+                                        v1::VerifyModelResponse* response) override;
   grpc::ServerUnaryReactor* PinModel(grpc::CallbackServerContext* context,
                                      const v1::PinModelRequest* request,
                                      v1::PinModelResponse* response) override;

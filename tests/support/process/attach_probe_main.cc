@@ -32,6 +32,9 @@ void PrintNotice(const client::Notice& notice) {
     case client::Notice::Kind::kRevoking:
       line << "notice revoking\n";
       break;
+    case client::Notice::Kind::kDamaged:
+      line << "notice damaged\n";
+      break;
     case client::Notice::Kind::kLeaseLost:
       line << "notice lost " << notice.status << '\n';
       break;

@@ -131,6 +131,10 @@ struct Notice {
     // An operator evicts the model by force: the lease ends at `deadline` (kLeaseLost follows). Let
     // the mapping go before.
     kRevoking,
+    // The memory does not hold any more what was staged: another client of the GPU, or the
+    // hardware,
+    // changed it. Stop using it; attach again once the model was staged again.
+    kDamaged,
     // The lease is lost (the daemon ended or dropped it): `status` says why. Last notice of a
     // Mapping. Host memory stays valid as long as the Mapping; CUDA memory must not be used any
     // more.

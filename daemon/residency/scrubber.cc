@@ -1,0 +1,48 @@
+#include "daemon/residency/scrubber.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace weightd {
+
+absl::Status ScrubOptions::Validate() const {
+  if (interval == absl::ZeroDuration() || interval >= absl::Seconds(1)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "scrub interval is ", absl::FormatDuration(interval), ", wanted 1s or more, or 0 for never"));
+}
+
+Scrubber::Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier)
+    : options_(options), table_(table), verifier_(verifier) {
+  if (options_.interval > absl::ZeroDuration()) thread_ = std::thread([this] { Loop(); });
+}
+
+Scrubber::~Scrubber() {
+  stopping_ = true;
+  {
+    absl::MutexLock lock(&mu_);
+    stop_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Scrubber::Loop() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (mu_.AwaitWithTimeout(absl::Condition(&stop_), options_.interval)) return;
+    }
+    Round();
+  }
+}
+
+void Scrubber::Round() {
+  for (const CopyInfo& copy : table_.List()) {
+    if (copy.state != ResidencyState::kResident || copy.damaged || stopping_) continue;
+    // It may have gone meanwhile, or have no digests: then there is nothing to scrub.
+    (void)verifier_.Verify({.model = copy.model, .generation = copy.id.value(), .revision = ""},
+                           copy.device,
+                           {.bytes_per_second_max = options_.bytes_per_second,
+                            .cancelled = [this] { return stopping_.load(); }});
+  }
+}
+
+}  // namespace weightd

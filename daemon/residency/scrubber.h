@@ -1,0 +1,49 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
+#define WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "daemon/residency/residency_table.h"
+#include "daemon/residency/verifier.h"
+
+namespace weightd {
+
+struct ScrubOptions {
+  absl::Duration interval = absl::ZeroDuration();  // between rounds, 1 s or more; zero: never
+  uint64_t bytes_per_second = 200'000'000;         // of reading memory again; 0 is no limit
+  absl::Status Validate() const;
+};
+
+// Verifies everything that is resident, copy by copy, again and again, on a thread of its own. What
+// it finds is told as Verifier does.
+class Scrubber {
+ public:
+  // Both outlive it.
+  Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier);
+  Scrubber(const Scrubber&) = delete;
+  Scrubber& operator=(const Scrubber&) = delete;
+  // Ends the round that runs.
+  ~Scrubber();
+
+ private:
+  void Loop();
+  void Round();
+
+  const ScrubOptions options_;
+  ResidencyTable& table_;
+  Verifier& verifier_;
+  std::atomic<bool> stopping_ = false;
+  absl::Mutex mu_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
