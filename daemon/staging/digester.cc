@@ -74,7 +74,7 @@ absl::Status Digester::Poll(absl::Duration timeout, absl::FunctionRef<void(uint6
   {
     absl::MutexLock lock(&mu_);
     if (pending_ > 0 && timeout > absl::ZeroDuration()) {
-      const auto any = [this] { return !done_.empty(); };
+      const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !done_.empty(); };
       mu_.AwaitWithTimeout(absl::Condition(&any), timeout);
     }
     tags = std::exchange(done_, {});

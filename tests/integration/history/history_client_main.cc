@@ -89,6 +89,8 @@ class HistoryClient {
         return Say("draining");
       case client::Notice::Kind::kRevoking:
         return Say("revoking");
+      case client::Notice::Kind::kDamaged:
+        return Say("damaged");
       case client::Notice::Kind::kLeaseLost:
         return Say(absl::StrCat("lost ", notice.status.ToString()));
     }

@@ -20,7 +20,8 @@ TEST(JsonTest, Writes64BitIntegersAsIntegers) {
   tensor.set_bytes((uint64_t{1} << 53) + 1);
   EXPECT_EQ(JsonLine(ToJson(tensor)),
             R"({"name":"w","dtype":"BF16","shape":[18446744073709551615],)"
-            R"("allocation_index":0,"offset":0,"bytes":9007199254740993})"
+            R"("allocation_index":0,"offset":0,"bytes":9007199254740993,"torch_dtype":"",)"
+            R"("kind":"TENSOR_KIND_UNSPECIFIED","xxh3_128":""})"
             "\n");
 }
 

@@ -100,9 +100,9 @@ TEST_F(VerbsTest, TensorsJoinsAllPages) {
     return grpc::Status::OK;
   };
   EXPECT_EQ(Run({"tensors", "llama"}).out,
-            "TENSOR  DTYPE  SHAPE   BYTES\n"
-            "a       BF16   [2, 3]      0\n"
-            "b       BF16   [2, 3]      0\n");
+            "TENSOR  DTYPE  SHAPE   BYTES  XXH3-128\n"
+            "a       BF16   [2, 3]      0  -\n"
+            "b       BF16   [2, 3]      0  -\n");
   const auto json = nlohmann::json::parse(Run({"tensors", "llama", "-o", "json"}).out);
   EXPECT_EQ(json["tensors"].size(), 2u);
   EXPECT_EQ(json["next_page_token"], "");

@@ -59,6 +59,8 @@ std::function<void(const LeaseNotice&)> Notices::Callback() {
         return lines_.push_back("revoking");
       case LeaseNotice::Kind::kRevoked:
         return lines_.push_back("revoked");
+      case LeaseNotice::Kind::kDamaged:
+        return lines_.push_back("damaged");
     }
   };
 }

@@ -102,6 +102,7 @@ class StageRunTest : public ::testing::Test {
                    [this](const Admission& admission) { AwaitChange(admission); }};
   ReportLog reports_;
   LastUses last_uses_;
+  std::shared_ptr<const KeySource> keys_ = *KeySource::Create({});
   StageContext context_{
       .catalog = catalog_,
       .table = table_,
@@ -110,6 +111,7 @@ class StageRunTest : public ::testing::Test {
       .events = events_,
       .reports = reports_,
       .clock = clock_,
+      .keys = *keys_,
       .last_uses = last_uses_,
       .await_change = [this](const Admission& admission) { AwaitChange(admission); },
       .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
