@@ -154,8 +154,7 @@ TEST_F(CudaExportTest, DoesNotOpenOnceFreed) {
   auto allocation = Staged(1);
   const std::string handle = HandleOf(*allocation);
   allocation.reset();
-  EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"),
-            "CUDA_ERROR_INVALID_VALUE");
+  EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"), "CUDA_ERROR_INVALID_VALUE");
 }
 
 // What the fake is for: memory that is freed under a client is the daemon's mistake, and the
@@ -193,8 +192,7 @@ TEST_F(FakeCudaExportTest, MemoryIsCountedOverProcessesAndComesBackFromTheKilled
   EXPECT_EQ(used(), 4 * kMiB);
   peer.Kill();
   EXPECT_EQ(used(), 0);
-  EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"),
-            "CUDA_ERROR_INVALID_VALUE");
+  EXPECT_EQ(ValueOf(PeerProcess(ReadCommand(handle)).Finish(), "open"), "CUDA_ERROR_INVALID_VALUE");
 }
 
 TEST_F(FakeCudaExportTest, LeaksAreReportedAtExit) {

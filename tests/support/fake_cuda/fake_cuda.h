@@ -34,8 +34,9 @@
 //   - new memory is full of 0xCD (up to 16 MiB), and no device address is a host address
 //   - cuIpcOpenMemHandle refuses with CUDA_ERROR_INVALID_CONTEXT in the process that exported and
 //     in another PID namespace, and with CUDA_ERROR_INVALID_VALUE when the memory was freed or its
-//     process is dead (as driver 580 on an H200 answered; tests/gpu.sh); what was open then answers CUDA_ERROR_ILLEGAL_ADDRESS. Opening on another
-//     GPU than the exporter's is CUDA_ERROR_INVALID_DEVICE
+//     process is dead (as driver 580 on an H200 answered; tests/gpu.sh); what was open then answers
+//     CUDA_ERROR_ILLEGAL_ADDRESS. Opening on another GPU than the exporter's is
+//     CUDA_ERROR_INVALID_DEVICE
 //   - an error of the kind that breaks a context (CUDA_ERROR_ILLEGAL_ADDRESS and its like) stays:
 //     every later memory, stream, event and IPC call in that context returns it
 //   - memory of one GPU is counted over all processes; a killed process gives its memory back
