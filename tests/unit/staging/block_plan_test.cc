@@ -53,7 +53,7 @@ TEST(BlockPlanTest, NothingToReadHasNoBlocks) {
 class PieceCount {
  public:
   PieceCount(const Manifest& manifest, const Layout& layout)
-      : manifest_(manifest), layout_(layout), done_(manifest.tensors.size(), 0) {
+      : manifest_(manifest), done_(manifest.tensors.size(), 0) {
     from_ = layout.tensor_offsets;
     for (const TensorMove& move : layout.moves) from_[move.tensor_index] = move.from;
   }
@@ -79,7 +79,6 @@ class PieceCount {
 
  private:
   const Manifest& manifest_;
-  const Layout& layout_;
   std::vector<uint64_t> from_;
   std::vector<uint64_t> done_;
 };
