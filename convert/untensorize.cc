@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "convert/convert.h"
 #include "convert/output_file.h"
+#include "daemon/format/little_endian.h"
 #include "daemon/format/safetensors.h"
 #include "daemon/format/tensor_hasher.h"
 #include "daemon/format/text.h"
@@ -65,9 +66,7 @@ std::string HeaderText(const Manifest& manifest, const std::vector<size_t>& orde
   header += "}";
   header.resize(AlignUp(header.size(), kHeaderAlignment), ' ');
   std::string prefix;
-  for (int shift = 0; shift < 64; shift += 8) {
-    prefix.push_back(static_cast<char>(uint64_t{header.size()} >> shift & 0xFF));
-  }
+  AppendLittleEndian(uint64_t{header.size()}, prefix);
   return prefix + header;
 }
 

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "absl/types/span.h"
 #include "common/status_macros.h"
 #include "daemon/format/invalid.h"
+#include "daemon/format/little_endian.h"
 
 namespace weightd {
 
@@ -40,12 +40,9 @@ class ByteReader {
   }
   template <typename Integer>
   absl::Status Read(absl::string_view field, Integer& value) {
-    static_assert(std::is_unsigned_v<Integer>);
     absl::Span<const std::byte> bytes;
     RETURN_IF_ERROR(ReadBytes(field, sizeof(Integer), bytes));
-    uint64_t all = 0;
-    for (size_t i = sizeof(Integer); i-- > 0;) all = all << 8 | static_cast<uint64_t>(bytes[i]);
-    value = static_cast<Integer>(all);
+    value = LoadLittleEndian<Integer>(bytes);
     return absl::OkStatus();
   }
 

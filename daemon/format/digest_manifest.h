@@ -40,12 +40,12 @@ absl::StatusOr<DigestManifest> ParseDigestManifest(std::string text, absl::strin
 // `digests` are like the manifest's tensors.
 std::string DigestManifestText(const Manifest& manifest, const std::vector<TensorDigest>& digests);
 
-// OK when both have the same tensors with the same digests; DATA_LOSS/INTEGRITY_FAILED with the
-// first that differs.
+// OK when both have the same tensors; DATA_LOSS/INTEGRITY_FAILED with the first that is in one
+// alone.
+absl::Status CheckDigestNames(const DigestManifest& wanted, const Manifest& manifest);
+// Of those: OK when their digests are the same; likewise with the first that differs.
 absl::Status CheckDigests(const DigestManifest& wanted, const Manifest& manifest,
                           const std::vector<TensorDigest>& digests);
-// OK when both have the same tensors, before anything is read.
-absl::Status CheckDigestNames(const DigestManifest& wanted, const Manifest& manifest);
 
 }  // namespace weightd
 

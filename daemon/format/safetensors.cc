@@ -11,6 +11,7 @@
 #include "common/status_macros.h"
 #include "daemon/format/invalid.h"
 #include "daemon/format/json_reader.h"
+#include "daemon/format/little_endian.h"
 #include "daemon/format/safetensors_handler.h"
 #include "daemon/format/text.h"
 
@@ -130,10 +131,7 @@ absl::StatusOr<uint64_t> ParseSafetensorsPrefix(absl::Span<const std::byte> pref
                          absl::StrCat("file has ", std::min<uint64_t>(file_bytes, prefix.size()),
                                       " bytes, wanted at least ", kSafetensorsPrefixBytes));
   }
-  uint64_t header_bytes = 0;
-  for (size_t i = kSafetensorsPrefixBytes; i-- > 0;) {
-    header_bytes = header_bytes << 8 | static_cast<uint64_t>(prefix[i]);
-  }
+  const auto header_bytes = LoadLittleEndian<uint64_t>(prefix);
   if (header_bytes > kSafetensorsHeaderBytesMax) {
     return InvalidHeader(path, absl::StrCat("header length is ", header_bytes,
                                             " bytes, wanted at most ", kSafetensorsHeaderBytesMax));

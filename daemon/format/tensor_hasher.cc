@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "common/check.h"
 #include "common/errors.h"
+#include "daemon/format/little_endian.h"
 
 namespace weightd {
 namespace {
@@ -90,9 +91,9 @@ TensorHasher::TensorHasher(VerifyMode mode, const StoredHashes* stored, uint64_t
   }
   state_->UpdateStored(stored->header);
   state_->UpdateStored(std::string(stored->header_zeros, '\0'));
-  char length[sizeof(data_bytes)];
-  for (size_t i = 0; i < sizeof(length); ++i) length[i] = static_cast<char>(data_bytes >> (8 * i));
-  state_->UpdateStored(absl::string_view(length, sizeof(length)));
+  std::string length;
+  AppendLittleEndian(data_bytes, length);
+  state_->UpdateStored(length);
 }
 
 TensorHasher::TensorHasher(TensorHasher&&) noexcept = default;

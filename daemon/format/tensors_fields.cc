@@ -3,6 +3,21 @@
 #include "absl/strings/str_cat.h"
 
 namespace weightd {
+namespace {
+
+// A length, and so many bytes.
+template <typename Length>
+absl::Status ReadSized(ByteReader& reader, absl::string_view length_field, absl::string_view field,
+                       std::string& value) {
+  Length bytes = 0;
+  absl::string_view text;
+  RETURN_IF_ERROR(reader.Read(length_field, bytes));
+  RETURN_IF_ERROR(reader.ReadText(field, bytes, text));
+  value = std::string(text);
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status ReadTensorsKind(ByteReader& reader, TensorKind& kind) {
   const uint64_t offset = reader.offset();
@@ -25,21 +40,11 @@ absl::Status ReadTensorsKind(ByteReader& reader, TensorKind& kind) {
 }
 
 absl::Status ReadTensorsName(ByteReader& reader, std::string& raw_name) {
-  uint16_t bytes = 0;
-  absl::string_view text;
-  RETURN_IF_ERROR(reader.Read("name length", bytes));
-  RETURN_IF_ERROR(reader.ReadText("name", bytes, text));
-  raw_name = std::string(text);
-  return absl::OkStatus();
+  return ReadSized<uint16_t>(reader, "name length", "name", raw_name);
 }
 
 absl::Status ReadTensorsDtype(ByteReader& reader, std::string& raw_dtype) {
-  uint8_t bytes = 0;
-  absl::string_view text;
-  RETURN_IF_ERROR(reader.Read("dtype length", bytes));
-  RETURN_IF_ERROR(reader.ReadText("dtype", bytes, text));
-  raw_dtype = std::string(text);
-  return absl::OkStatus();
+  return ReadSized<uint8_t>(reader, "dtype length", "dtype", raw_dtype);
 }
 
 absl::Status ReadTensorsShape(ByteReader& reader, const TensorsLimits& limits, Shape& shape) {

@@ -7,6 +7,7 @@
 #include "common/status_macros.h"
 #include "daemon/format/byte_reader.h"
 #include "daemon/format/invalid.h"
+#include "daemon/format/little_endian.h"
 #include "daemon/format/tensors_crypt.h"
 #include "daemon/format/tensors_fields.h"
 #include "daemon/format/text.h"
@@ -47,8 +48,7 @@ absl::Status ReadHash(ByteReader& reader, StoredHashes& hashes, HashPlace& place
   if (type == kCrc32) {
     if (bytes != sizeof(uint32_t)) return invalid("a CRC32 of ", bytes, " bytes, wanted 4");
     if (hashes.crc32.has_value()) return invalid("a second CRC32");
-    uint32_t& crc = hashes.crc32.emplace(0);
-    for (size_t i = bytes; i-- > 0;) crc = crc << 8 | static_cast<uint32_t>(value[i]);
+    hashes.crc32 = LoadLittleEndian<uint32_t>(value);
     return absl::OkStatus();
   }
   if (type == kSha256) {

@@ -5,7 +5,6 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "daemon/format/json_reader.h"
@@ -90,18 +89,7 @@ absl::StatusOr<TensorsName> ParseTensorsName(absl::string_view raw) {
 
 std::string FormatTensorsName(absl::string_view text) {
   if (!absl::StartsWith(text, absl::string_view(&kPathMark, 1))) return std::string(text);
-  std::string path = absl::StrCat(absl::string_view(&kPathMark, 1), "[\"");
-  for (const char character : text) {
-    const auto byte = static_cast<unsigned char>(character);
-    if (character == '"' || character == '\\') {
-      absl::StrAppend(&path, "\\", absl::string_view(&character, 1));
-    } else if (byte < 0x20) {
-      absl::StrAppendFormat(&path, "\\u%04x", byte);
-    } else {
-      path.push_back(character);
-    }
-  }
-  return absl::StrCat(path, "\"]");
+  return absl::StrCat(absl::string_view(&kPathMark, 1), "[", JsonString(text), "]");
 }
 
 absl::Status TensorsNameSet::Add(const TensorsName& name) {

@@ -9,6 +9,7 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/format/little_endian.h"
 #include "daemon/format/tensors_dtype.h"
 #include "daemon/format/tensors_file.h"
 #include "daemon/format/tensors_name.h"
@@ -22,13 +23,6 @@ constexpr uint32_t kVersionOpaque = 2;
 constexpr size_t kNameBytesMax = 65'535;
 constexpr size_t kRankMax = 255;
 constexpr size_t kFlagAndTotalBytes = 32;
-
-template <typename Integer>
-void Put(Integer value, std::string& to) {
-  for (size_t i = 0; i < sizeof(Integer); ++i) {
-    to.push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i) & 0xFF));
-  }
-}
 
 uint8_t KindValue(TensorKind kind) {
   switch (kind) {
@@ -49,35 +43,36 @@ std::string DtypeText(const TensorToWrite& tensor) {
 
 void PutName(const TensorToWrite& tensor, std::string& to) {
   const std::string name = FormatTensorsName(tensor.name);
-  Put(static_cast<uint16_t>(name.size()), to);
+  AppendLittleEndian(static_cast<uint16_t>(name.size()), to);
   to += name;
 }
 
 void PutDtypeAndShape(const TensorToWrite& tensor, std::string& to) {
   const std::string dtype = DtypeText(tensor);
-  Put(static_cast<uint8_t>(dtype.size()), to);
+  AppendLittleEndian(static_cast<uint8_t>(dtype.size()), to);
   to += dtype;
-  Put(static_cast<uint8_t>(tensor.shape.size()), to);
-  for (const uint64_t dimension : tensor.shape) Put(static_cast<uint32_t>(dimension), to);
+  AppendLittleEndian(static_cast<uint8_t>(tensor.shape.size()), to);
+  for (const uint64_t dimension : tensor.shape)
+    AppendLittleEndian(static_cast<uint32_t>(dimension), to);
 }
 
 void PutHashes(const StoredHashes& hashes, std::string& to) {
   const Sha256 sha256 = hashes.sha256.value_or(Sha256{});
-  Put(static_cast<uint16_t>(1 + 2 + sizeof(uint32_t) + 2 + sha256.size()), to);
-  Put(uint8_t{2}, to);
-  Put(uint8_t{0}, to);
-  Put(static_cast<uint8_t>(sizeof(uint32_t)), to);
-  Put(hashes.crc32.value_or(0), to);
-  Put(uint8_t{1}, to);
-  Put(static_cast<uint8_t>(sha256.size()), to);
+  AppendLittleEndian(static_cast<uint16_t>(1 + 2 + sizeof(uint32_t) + 2 + sha256.size()), to);
+  AppendLittleEndian(uint8_t{2}, to);
+  AppendLittleEndian(uint8_t{0}, to);
+  AppendLittleEndian(static_cast<uint8_t>(sizeof(uint32_t)), to);
+  AppendLittleEndian(hashes.crc32.value_or(0), to);
+  AppendLittleEndian(uint8_t{1}, to);
+  AppendLittleEndian(static_cast<uint8_t>(sha256.size()), to);
   to.append(reinterpret_cast<const char*>(sha256.data()), sha256.size());
 }
 
 // Everything of a header but its length fields and padding.
 std::string HeaderBody(const TensorToWrite& tensor, const StoredHashes& hashes) {
   std::string body;
-  Put(tensor.module_index, body);
-  Put(KindValue(tensor.kind), body);
+  AppendLittleEndian(tensor.module_index, body);
+  AppendLittleEndian(KindValue(tensor.kind), body);
   PutName(tensor, body);
   PutDtypeAndShape(tensor, body);
   PutHashes(hashes, body);
@@ -113,11 +108,11 @@ std::string IndexText(absl::Span<const TensorToWrite> tensors,
   std::string index;
   for (size_t i = 0; i < tensors.size(); ++i) {
     PutName(tensors[i], index);
-    Put(KindValue(tensors[i].kind), index);
+    AppendLittleEndian(KindValue(tensors[i].kind), index);
     PutDtypeAndShape(tensors[i], index);
-    Put(places[i].header_offset, index);
-    Put(places[i].data_offset(), index);
-    Put(places[i].data_bytes, index);
+    AppendLittleEndian(places[i].header_offset, index);
+    AppendLittleEndian(places[i].data_offset(), index);
+    AppendLittleEndian(places[i].data_bytes, index);
   }
   return index;
 }
@@ -131,13 +126,14 @@ std::string FileHeaderText(absl::Span<const TensorToWrite> tensors,
   uint64_t total = 0;
   for (const TensorPlace& place : places) total += place.data_bytes;
   std::string header(kTensorsMagic);
-  Put(std::any_of(tensors.begin(), tensors.end(), IsOpaque) ? kVersionOpaque : kVersionPlain,
+  AppendLittleEndian(
+      std::any_of(tensors.begin(), tensors.end(), IsOpaque) ? kVersionOpaque : kVersionPlain,
       header);
   header.append(kFlagAndTotalBytes, '\0');
-  Put(total, header);
-  Put(uint64_t{0}, header);
-  Put(uint64_t{tensors.size()}, header);
-  Put(index_bytes, header);
+  AppendLittleEndian(total, header);
+  AppendLittleEndian(uint64_t{0}, header);
+  AppendLittleEndian(uint64_t{tensors.size()}, header);
+  AppendLittleEndian(index_bytes, header);
   return header;
 }
 
@@ -182,10 +178,10 @@ absl::StatusOr<TensorsPlan> PlanTensorsFile(absl::Span<const TensorToWrite> tens
 std::string TensorHeaderText(const TensorToWrite& tensor, const TensorPlace& place,
                              const StoredHashes& hashes) {
   std::string header;
-  Put(place.header_bytes, header);
+  AppendLittleEndian(place.header_bytes, header);
   header += HeaderBody(tensor, hashes);
   header.resize(place.header_bytes - sizeof(uint64_t), '\0');
-  Put(place.data_bytes, header);
+  AppendLittleEndian(place.data_bytes, header);
   return header;
 }
 

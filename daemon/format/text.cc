@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace weightd {
 namespace {
@@ -85,6 +86,19 @@ std::string Quoted(absl::string_view text) {
   const bool is_utf8 = FindInvalidUtf8(shown) == absl::string_view::npos;
   return absl::StrCat("\"", is_utf8 ? absl::Utf8SafeCHexEscape(shown) : absl::CHexEscape(shown),
                       "\"", shown.size() < text.size() ? "..." : "");
+}
+
+std::string JsonString(absl::string_view text) {
+  std::string json = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') json.push_back('\\');
+    if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppendFormat(&json, "\\u%04x", static_cast<unsigned char>(c));
+    } else {
+      json.push_back(c);
+    }
+  }
+  return json + "\"";
 }
 
 }  // namespace weightd

@@ -22,6 +22,9 @@ size_t FindControlCharacter(absl::string_view text);
 // at most 128 bytes of it, with "..." after what was cut.
 std::string Quoted(absl::string_view text);
 
+// `text`, which is UTF-8, as a JSON string with its quotes.
+std::string JsonString(absl::string_view text);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_DAEMON_FORMAT_TEXT_H_
