@@ -6,10 +6,10 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/durable_files.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 
@@ -18,7 +18,18 @@ namespace {
 
 constexpr mode_t kMode = 0644;
 
+std::string HiddenPath(const std::string& path) {
+  return absl::StrCat(DirectoryOf(path), "/.", std::filesystem::path(path).filename().string(), ".",
+                      ::getpid(), ".part");
+}
+
 }  // namespace
+
+OutputFile::OutputFile(const std::string& path, bool replace)
+    : path_(path),
+      directory_(DirectoryOf(path)),
+      hidden_path_(HiddenPath(path)),
+      replace_(replace) {}
 
 absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path,
                                                                uint64_t bytes, bool replace) {
@@ -34,24 +45,19 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string
 }
 
 absl::Status OutputFile::Open() {
-  directory_ = std::filesystem::path(path_).parent_path().string();
-  if (directory_.empty()) directory_.assign(1, '.');
   fd_ = UniqueFd(::open(directory_.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, kMode));
   if (fd_.valid()) return absl::OkStatus();
   if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
     return PosixError(errno, absl::StrCat("create ", path_));
   }
-  hidden_name_ = absl::StrCat(directory_, "/.", std::filesystem::path(path_).filename().string(),
-                              ".", ::getpid(), ".part");
-  fd_ = UniqueFd(::open(hidden_name_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, kMode));
-  if (fd_.valid()) return absl::OkStatus();
-  const absl::Status status = PosixError(errno, absl::StrCat("create ", hidden_name_));
-  hidden_name_.clear();
-  return status;
+  fd_ = UniqueFd(::open(hidden_path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, kMode));
+  if (!fd_.valid()) return PosixError(errno, absl::StrCat("create ", hidden_path_));
+  is_named_ = true;
+  return absl::OkStatus();
 }
 
 OutputFile::~OutputFile() {
-  if (!hidden_name_.empty()) (void)::unlink(hidden_name_.c_str());
+  if (is_named_) (void)::unlink(hidden_path_.c_str());
 }
 
 absl::Status OutputFile::WriteAt(uint64_t offset, absl::Span<const std::byte> bytes) {
@@ -72,33 +78,26 @@ absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view text) {
 }
 
 absl::Status OutputFile::GiveName() {
-  if (hidden_name_.empty()) {
-    // A file without a name cannot replace one: it gets a hidden name first.
-    hidden_name_ = absl::StrCat(directory_, "/.", std::filesystem::path(path_).filename().string(),
-                                ".", ::getpid(), ".part");
+  if (!is_named_) {
+    // A file without a name cannot replace one: it gets the hidden name first.
     const std::string self = absl::StrCat("/proc/self/fd/", fd_.get());
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden_name_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-      const absl::Status status = PosixError(errno, absl::StrCat("link ", hidden_name_));
-      hidden_name_.clear();
-      return status;
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden_path_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      return PosixError(errno, absl::StrCat("link ", hidden_path_));
     }
+    is_named_ = true;
   }
   const unsigned int flags = replace_ ? 0 : RENAME_NOREPLACE;
-  if (::renameat2(AT_FDCWD, hidden_name_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
+  if (::renameat2(AT_FDCWD, hidden_path_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
     return PosixError(errno, absl::StrCat("rename to ", path_));
   }
-  hidden_name_.clear();
+  is_named_ = false;
   return absl::OkStatus();
 }
 
 absl::Status OutputFile::Commit() {
   if (::fsync(fd_.get()) != 0) return PosixError(errno, absl::StrCat("fsync ", path_));
   RETURN_IF_ERROR(GiveName());
-  const UniqueFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid() || ::fsync(directory.get()) != 0) {
-    return PosixError(errno, absl::StrCat("fsync ", directory_));
-  }
-  return absl::OkStatus();
+  return SyncDirectory(directory_);
 }
 
 }  // namespace weightd

@@ -33,15 +33,16 @@ class OutputFile {
   absl::Status Commit();
 
  private:
-  OutputFile(std::string path, bool replace) : path_(std::move(path)), replace_(replace) {}
+  OutputFile(const std::string& path, bool replace);
   absl::Status Open();
   absl::Status GiveName();
 
   const std::string path_;
+  const std::string directory_;
+  const std::string hidden_path_;  // until Commit(), where it has a name at all
   const bool replace_;
-  std::string directory_;
   UniqueFd fd_;
-  std::string hidden_name_;  // empty while it has none
+  bool is_named_ = false;  // as hidden_path_
 };
 
 }  // namespace weightd

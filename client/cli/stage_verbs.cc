@@ -182,6 +182,12 @@ void AddModelArguments(CLI::App* verb, ModelArguments& arguments, const char* de
       ->type_name("DEVICE");
 }
 
+void AddBandwidth(CLI::App* verb, uint64_t& bytes_per_second_max, const char* description) {
+  verb->add_option("--bandwidth", bytes_per_second_max, description)
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->type_name("BYTES");
+}
+
 std::string VerifiedText(const v1::VerifiedCopy& copy) {
   if (copy.tensors() == 0) return "no digests to compare with";
   if (copy.damaged_tensors().empty()) {
@@ -239,10 +245,8 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
                  "show progress until it is resident; leaving cancels the job");
   verb->add_flag("--pin", stage->pin, "pin it as soon as it is resident");
   verb->add_flag("--restage", stage->restage, "stage again although it is resident and unchanged");
-  verb->add_option("--bandwidth", stage->bytes_per_second_max,
-                   "read at most so many bytes per second of the volume: 500MB, 1GiB")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->type_name("BYTES");
+  AddBandwidth(verb, stage->bytes_per_second_max,
+               "read at most so many bytes per second of the volume: 500MB, 1GiB");
   verb->add_option(
           "--verify", stage->verify,
           "what is looked at as bytes pass: none, fast (digests, CRC32s of .tensors files) "
@@ -268,10 +272,8 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
                  "Read what is resident again, and compare it with what was staged",
                  [&invocation, verify] { return RunVerify(invocation, *verify); });
   AddModelArguments(verb, *verify, "every device where it is");
-  verb->add_option("--bandwidth", verify->bytes_per_second_max,
-                   "read at most so many bytes per second: 500MB, 1GiB")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->type_name("BYTES");
+  AddBandwidth(verb, verify->bytes_per_second_max,
+               "read at most so many bytes per second: 500MB, 1GiB");
 
   const auto model = std::make_shared<ModelArguments>();
   verb = AddVerb(app, invocation, "pin", "Keep a resident model in memory", [&invocation, model] {

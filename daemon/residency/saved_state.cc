@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
+#include "common/durable_files.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/unique_fd.h"
@@ -76,21 +77,6 @@ absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path)
     text.remove_prefix(static_cast<size_t>(written));
   }
   if (::fsync(fd) != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
-  return absl::OkStatus();
-}
-
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-// The rename itself must reach the disk.
-absl::Status SyncDirectory(const std::string& directory) {
-  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) {
-    return PosixError(errno, absl::StrCat("write ", directory, " to the disk"));
-  }
   return absl::OkStatus();
 }
 

@@ -16,19 +16,23 @@ Scrubber::Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier&
 }
 
 Scrubber::~Scrubber() {
-  stopping_ = true;
   {
     absl::MutexLock lock(&mu_);
-    stop_ = true;
+    stops_ = true;
   }
   if (thread_.joinable()) thread_.join();
+}
+
+bool Scrubber::stops() const {
+  absl::MutexLock lock(&mu_);
+  return stops_;
 }
 
 void Scrubber::Loop() {
   while (true) {
     {
       absl::MutexLock lock(&mu_);
-      if (mu_.AwaitWithTimeout(absl::Condition(&stop_), options_.interval)) return;
+      if (mu_.AwaitWithTimeout(absl::Condition(&stops_), options_.interval)) return;
     }
     Round();
   }
@@ -36,12 +40,12 @@ void Scrubber::Loop() {
 
 void Scrubber::Round() {
   for (const CopyInfo& copy : table_.List()) {
-    if (copy.state != ResidencyState::kResident || copy.damaged || stopping_) continue;
+    if (copy.state != ResidencyState::kResident || copy.damaged || stops()) continue;
     // It may have gone meanwhile, or have no digests: then there is nothing to scrub.
     (void)verifier_.Verify({.model = copy.model, .generation = copy.id.value(), .revision = ""},
                            copy.device,
                            {.bytes_per_second_max = options_.bytes_per_second,
-                            .cancelled = [this] { return stopping_.load(); }});
+                            .cancelled = [this] { return stops(); }});
   }
 }
 

@@ -1,7 +1,6 @@
 #ifndef WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
 #define WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
 
-#include <atomic>
 #include <cstdint>
 #include <thread>
 
@@ -34,13 +33,13 @@ class Scrubber {
  private:
   void Loop();
   void Round();
+  bool stops() const;
 
   const ScrubOptions options_;
   ResidencyTable& table_;
   Verifier& verifier_;
-  std::atomic<bool> stopping_ = false;
-  absl::Mutex mu_;
-  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  mutable absl::Mutex mu_;
+  bool stops_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 

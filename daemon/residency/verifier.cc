@@ -82,10 +82,7 @@ absl::StatusOr<VerifiedCopy> Verifier::VerifyOne(const CopyInfo& info, const Ver
   for (const size_t index : run.different()) {
     verified.damaged_tensors.push_back(content.manifest->tensors[index].name);
   }
-  if (!run.different().empty()) {
-    table_.MarkDamaged(info.copy);
-    verified.info.damaged = true;
-  }
+  if (!run.different().empty()) table_.MarkDamaged(info.copy);
   Tell(verified);
   return verified;
 }

@@ -13,7 +13,7 @@ namespace weightd {
 Digester::Digester(const Manifest& manifest, const BlockPieces& pieces, DigestOptions options)
     : manifest_(manifest), pieces_(pieces), options_(std::move(options)) {
   if (options_.mode != VerifyMode::kNone) outcome_.digests.resize(manifest.tensors.size());
-  if (options_.in_place) return;
+  if (options_.without_thread) return;
   try {
     thread_ = std::thread([this] { Loop(); });
   } catch (const std::system_error&) {

@@ -34,7 +34,7 @@ struct DigestOptions {
   // Like the manifest's shards; null for a file that is not encrypted. Empty: none is.
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys;
   // No thread: blocks are worked on where they are submitted (simulations).
-  bool in_place = false;
+  bool without_thread = false;
 };
 
 struct DigestOutcome {

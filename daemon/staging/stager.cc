@@ -153,7 +153,7 @@ absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {
   ASSIGN_OR_RETURN(Reader * reader, ReaderFor(input));
   if (options_.on_wait == nullptr) return reader->Run(input);
   StageInput alone = input;
-  alone.digest.in_place = true;
+  alone.digest.without_thread = true;
   return reader->Run(alone);
 }
 
