@@ -10,6 +10,8 @@
 set -euo pipefail
 export LC_ALL=C.UTF-8
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/lib.sh
+. deploy/lib.sh
 
 programs=(bin/weightd bin/weightctl bin/weightd_make_checkpoint tests/weightd_attach_probe
   tests/weightd_device_peer tests/weightd_device_contract_test tests/weightd_cuda_device_test
@@ -17,7 +19,6 @@ programs=(bin/weightd bin/weightctl bin/weightd_make_checkpoint tests/weightd_at
 # The C library is the other machine's.
 system_libraries='^(linux-vdso|ld-linux-x86-64|libc|libm|libdl|librt|libpthread|libresolv|libcuda)\.so'
 
-die() { echo "tests/gpu.sh: $*" >&2 && exit 1; }
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 pack() {

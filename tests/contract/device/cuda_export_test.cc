@@ -3,9 +3,7 @@
 
 #include <sys/wait.h>
 
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -14,6 +12,7 @@
 #include "tests/contract/device/checksum.h"
 #include "tests/contract/device/device_harness.h"
 #include "tests/contract/device/peer_process.h"
+#include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 #include "tests/support/fake_cuda/fake_cuda_control.h"
@@ -26,13 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr uint64_t kBytes = 2 * kMiB;
-
-std::string FileText(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 class CudaExportTest : public ::testing::Test {
  protected:
@@ -207,14 +199,14 @@ TEST_F(FakeCudaExportTest, LeaksAreReportedAtExit) {
   const std::string report = directory.File("report");
   PeerProcess peer({"leak"}, {"WEIGHTD_FAKE_CUDA_REPORT=" + report});
   peer.Finish();
-  const std::string text = FileText(report);
+  const std::string text = ReadFile(report);
   for (const char* what : {"1 allocations were not freed", "1 streams were", "1 events were",
                            "1 host registrations", "1 primary contexts", "1 contexts are still"}) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat("fake_cuda: at exit: ", what)));
   }
   PeerProcess good({"open"}, {"WEIGHTD_FAKE_CUDA_REPORT=" + report + "-good"});
   good.Finish();
-  EXPECT_EQ(FileText(report + "-good"), "");
+  EXPECT_EQ(ReadFile(report + "-good"), "");
 }
 
 TEST_F(FakeCudaExportTest, GpusThatCannotBeUsedAreSkippedWithASentence) {

@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -15,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/read_file.h"
 
 namespace weightd::testing {
 namespace {
@@ -32,13 +31,6 @@ constexpr uint32_t kOurGroup = 0;
 mode_t ModeOf(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;
-}
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 // Inodes of the sockets that a process has open.
@@ -89,7 +81,7 @@ TEST_F(DaemonTest, NothingListensOnTheNetwork) {
   EXPECT_THAT(inodes, ::testing::Not(IsEmpty())) << "its Unix sockets at least";
   for (const char* table : {"tcp", "tcp6", "udp", "udp6", "raw", "raw6"}) {
     const std::string path = absl::StrCat("/proc/", daemon_->pid(), "/net/", table);
-    for (const absl::string_view line : absl::StrSplit(ReadAll(path), '\n')) {
+    for (const absl::string_view line : absl::StrSplit(ReadFile(path), '\n')) {
       const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
       for (const std::string& field : fields) {
         EXPECT_EQ(inodes.count(field), 0) << path << ": " << line;

@@ -122,16 +122,7 @@ ContentCase TensorsManySmall(const std::string& root) {
 }
 
 ContentCase TensorsDtypes(const std::string& root) {
-  std::vector<TensorSpec> specs;
-  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
-    const Dtype dtype = *DtypeFromValue(value);
-    if (DtypeBits(dtype) < 8) continue;
-    const std::string name(DtypeName(dtype));
-    specs.push_back({name + "-scalar", dtype, {}});
-    specs.push_back({name + "-empty", dtype, {3, 0, 5}});
-    specs.push_back({name + "-matrix", dtype, {3, 7}});
-  }
-  return {.model = "t", .files = {WriteTwins(root, "t", specs, {})}};
+  return {.model = "t", .files = {WriteTwins(root, "t", SharedDtypeSpecs(), {})}};
 }
 
 }  // namespace weightd::testing

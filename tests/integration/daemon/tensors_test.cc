@@ -3,8 +3,6 @@
 #include <xxhash.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +13,7 @@
 #include "tests/support/checkpoints/tensors_text.h"
 #include "tests/support/checkpoints/tensors_writer.h"
 #include "tests/support/common/drop_from_cache.h"
+#include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 
 namespace weightd::testing {
@@ -223,10 +222,9 @@ TEST_F(EncryptedTest, KeyOfTheEnvironmentIsTakenOutOfIt) {
   Start({"--encryption.key-environment", "THE_KEY"}, {"THE_KEY=" + hex});
   Stage("secret");
   ExpectSameAsFiles("secret", {twin});
-  std::ifstream environment(absl::StrCat("/proc/", daemon_->pid(), "/environ"));
-  std::stringstream text;
-  text << environment.rdbuf();
-  EXPECT_EQ(text.str().find(hex), std::string::npos);
+  const std::string environment = ReadFile(absl::StrCat("/proc/", daemon_->pid(), "/environ"));
+  EXPECT_NE(environment, "");
+  EXPECT_EQ(environment.find(hex), std::string::npos);
   StopCleanly();
   EXPECT_EQ(daemon_->log().find(hex), std::string::npos);
 }

@@ -97,6 +97,19 @@ std::vector<TensorSpec> SmallTensorSpecs(uint64_t count, uint64_t total_bytes) {
   return specs;
 }
 
+std::vector<TensorSpec> SharedDtypeSpecs() {
+  std::vector<TensorSpec> specs;
+  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
+    const Dtype dtype = *DtypeFromValue(value);
+    if (DtypeBits(dtype) < 8) continue;
+    const std::string name(DtypeName(dtype));
+    specs.push_back({name + "-scalar", dtype, {}});
+    specs.push_back({name + "-empty", dtype, {3, 0, 5}});
+    specs.push_back({name + "-matrix", dtype, {3, 7}});
+  }
+  return specs;
+}
+
 void FillTensorBytes(uint64_t seed, absl::string_view name, uint64_t offset,
                      absl::Span<std::byte> out) {
   const uint64_t key = Key(seed, name);

@@ -32,6 +32,9 @@ std::vector<TensorSpec> LlamaSpecs(uint64_t total_bytes);
 // each.
 std::vector<TensorSpec> SmallTensorSpecs(uint64_t count, uint64_t total_bytes);
 
+// A scalar, an empty tensor and a 3 by 7 one of every dtype that both formats have.
+std::vector<TensorSpec> SharedDtypeSpecs();
+
 // The content of test tensors: bytes `offset` to `offset + out.size()` of tensor `name`.
 //
 // Byte i is byte i%8 (little-endian) of word i/8; word w is Mix(key + (w+1) * 0x9E3779B97F4A7C15)

@@ -6,9 +6,7 @@
 #include <csignal>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,6 +16,7 @@
 #include "tests/support/checkpoints/checkpoint_writer.h"
 #include "tests/support/checkpoints/tensors_text.h"
 #include "tests/support/checkpoints/tensors_writer.h"
+#include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -28,13 +27,6 @@ namespace fs = std::filesystem;
 using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-std::string FileBytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::vector<std::string> Names(const std::string& directory) {
   std::vector<std::string> names;
@@ -55,17 +47,9 @@ class ConvertTest : public ::testing::Test {
   TempDir dir_;
 };
 
-// Every dtype that both formats have; a scalar, an empty tensor, one of several parts.
+// One of several parts besides, with a name to escape.
 std::vector<TensorSpec> Specs() {
-  std::vector<TensorSpec> specs;
-  for (int value = 1; value <= kSafetensorsDtypeCount; ++value) {
-    const Dtype dtype = *DtypeFromValue(value);
-    if (DtypeBits(dtype) < 8) continue;
-    const std::string name(DtypeName(dtype));
-    specs.push_back({name + "-scalar", dtype, {}});
-    specs.push_back({name + "-empty", dtype, {3, 0, 5}});
-    specs.push_back({name + "-matrix", dtype, {3, 7}});
-  }
+  std::vector<TensorSpec> specs = SharedDtypeSpecs();
   specs.push_back({"large \"quoted\" \xc3\xa4", Dtype::kU8, {9'000'001}});
   return specs;
 }
@@ -84,7 +68,7 @@ TEST_F(ConvertTest, RoundTripGivesTheSameFile) {
       EXPECT_EQ((opened.manifest.shards[0].data_offset + tensor.offset) % alignment, 0);
     }
     ASSERT_OK(Untensorize(Path("b.tensors"), Path("c.safetensors"), options));
-    EXPECT_EQ(FileBytes(Path("c.safetensors")) == FileBytes(from), true);
+    EXPECT_EQ(ReadFile(Path("c.safetensors")) == ReadFile(from), true);
   }
   EXPECT_THAT(Names(dir_.path()), ElementsAre("a.safetensors", "b.tensors", "c.safetensors"));
 }
@@ -100,8 +84,8 @@ TEST_F(ConvertTest, WritesTheBytesOfTheReferenceWriter) {
   options.alignment = 1;
   ASSERT_OK(Tensorize(Path("a.safetensors"), Path("b.tensors"), options));
   // The index is 256 KiB here, so offsets differ; headers and data are the same from there.
-  const std::string got = FileBytes(Path("b.tensors"));
-  const std::string wanted = FileBytes(Path("wanted.tensors"));
+  const std::string got = ReadFile(Path("b.tensors"));
+  const std::string wanted = ReadFile(Path("wanted.tensors"));
   const size_t data = wanted.size() - 73;
   ASSERT_OK_AND_ASSIGN(const OpenedCheckpoint opened, OpenSource(Path("wanted.tensors")));
   const uint64_t first_data = opened.manifest.shards[0].data_offset;
@@ -115,7 +99,7 @@ TEST_F(ConvertTest, ShardsBecomeOneFile) {
   ASSERT_OK(Tensorize(Path("d"), Path("one.tensors")));
   ASSERT_OK(Untensorize(Path("one.tensors"), Path("one.safetensors")));
   ASSERT_OK(WriteSafetensors(Path("wanted.safetensors"), LlamaSpecs(4'000'000)));
-  EXPECT_EQ(FileBytes(Path("one.safetensors")) == FileBytes(Path("wanted.safetensors")), true);
+  EXPECT_EQ(ReadFile(Path("one.safetensors")) == ReadFile(Path("wanted.safetensors")), true);
 }
 
 TEST_F(ConvertTest, RefusesWhatTheOtherFormatLacks) {
@@ -152,7 +136,7 @@ TEST_F(ConvertTest, ExistingFileIsKeptUnlessItMayBeReplaced) {
   ASSERT_OK(WriteRawFile(Path("b.tensors"), "precious"));
   EXPECT_THAT(Tensorize(from, Path("b.tensors")),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("--force")));
-  EXPECT_EQ(FileBytes(Path("b.tensors")), "precious");
+  EXPECT_EQ(ReadFile(Path("b.tensors")), "precious");
   ConvertOptions options;
   options.replace = true;
   EXPECT_OK(Tensorize(from, Path("b.tensors"), options));
@@ -185,7 +169,7 @@ TEST_F(ConvertTest, DigestManifestIsWrittenBesideTheCheckpoint) {
   const std::string from = MakeSafetensors("a.safetensors", SmallTensorSpecs(3, 3'000));
   ASSERT_OK_AND_ASSIGN(const DigestResult file, WriteDigests(from, ""));
   EXPECT_EQ(file.path, Path("a.digests.json"));
-  const nlohmann::json json = nlohmann::json::parse(FileBytes(file.path));
+  const nlohmann::json json = nlohmann::json::parse(ReadFile(file.path));
   EXPECT_EQ(json["version"], 1);
   EXPECT_EQ(json["xxh3_128"].size(), 3);
   ASSERT_OK(WriteSharded(Path("d"), SmallTensorSpecs(4, 4'000), 2));

@@ -6,11 +6,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -32,12 +32,6 @@ SavedState Example() {
   state.last_uses = {{{"a", "host"}, At(1'700'000'000'000'000'001)},
                      {{"b", "GPU-0"}, At(1'700'000'000'000'000'002)}};
   return state;
-}
-
-std::string ReadWhole(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
 }
 
 TEST(SavedStateTest, WhatIsWrittenIsReadBack) {
@@ -147,7 +141,7 @@ TEST_F(StateFileTest, DirectoryThatCannotBeMadeIsNamed) {
 // A full disk, as far as the writer can tell: the file may not grow.
 TEST_F(StateFileTest, FailedWriteLeavesTheOldStateAndNoRubbish) {
   ASSERT_OK(StoreSavedState(path_, Example()));
-  const std::string before = ReadWhole(path_);
+  const std::string before = ReadFile(path_);
   struct rlimit usual {};
   ASSERT_EQ(0, ::getrlimit(RLIMIT_FSIZE, &usual));
   auto* const old_handler = ::signal(SIGXFSZ, SIG_IGN);
@@ -157,7 +151,7 @@ TEST_F(StateFileTest, FailedWriteLeavesTheOldStateAndNoRubbish) {
   ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &usual));
   ::signal(SIGXFSZ, old_handler);
   EXPECT_THAT(stored.message(), HasSubstr("write " + path_));
-  EXPECT_EQ(ReadWhole(path_), before);
+  EXPECT_EQ(ReadFile(path_), before);
   EXPECT_FALSE(fs::exists(path_ + ".new"));
 }
 

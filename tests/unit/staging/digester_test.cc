@@ -33,9 +33,9 @@ class DigestRun {
   ShardContents& contents() { return contents_; }
 
   // Submits the blocks within a window of 4 in any order.
-  absl::StatusOr<DigestOutcome> Run(VerifyMode mode, bool in_place) {
+  absl::StatusOr<DigestOutcome> Run(VerifyMode mode, bool without_thread) {
     BlockPlan plan(manifest_, layout_, 4096 << (random_() % 4));
-    DigestOptions options = {.mode = mode, .keys = {}, .in_place = in_place};
+    DigestOptions options = {.mode = mode, .keys = {}, .without_thread = without_thread};
     options.keys.assign(manifest_.shards.size(), TestKey());
     Digester digester(manifest_, plan.pieces(), options);
     std::vector<Block> blocks;
@@ -108,18 +108,18 @@ Manifest TwoTensors() {
 
 TEST(DigesterTest, SaysWhichTensorDiffersAndWhere) {
   std::mt19937_64 random(6);
-  for (const bool in_place : {false, true}) {
+  for (const bool without_thread : {false, true}) {
     DigestRun run(TwoTensors(), random);
     StoreHashes(run.contents(), run.manifest());
     run.contents()["shard-0.tensors"][1000 + 9000 + 100 + 19'999] ^= 1;
-    EXPECT_THAT(run.Run(VerifyMode::kFast, in_place).status(),
+    EXPECT_THAT(run.Run(VerifyMode::kFast, without_thread).status(),
                 ReasonIs(Reason::kIntegrityFailed,
                          AllOf(HasSubstr("verify shard-0.tensors: tensor \"t0.1\" at 10100"),
                                HasSubstr("CRC32"))));
     // Only what was asked for is looked at.
     for (StoredTensor& stored : run.manifest().stored) stored.hashes.crc32.reset();
-    EXPECT_OK(run.Run(VerifyMode::kFast, in_place));
-    EXPECT_THAT(run.Run(VerifyMode::kFull, in_place).status(),
+    EXPECT_OK(run.Run(VerifyMode::kFast, without_thread));
+    EXPECT_THAT(run.Run(VerifyMode::kFull, without_thread).status(),
                 ReasonIs(Reason::kIntegrityFailed, HasSubstr("SHA-256")));
   }
 }
