@@ -36,7 +36,9 @@ struct ShardSet {
   std::string stem;
   uint32_t total = 0;
   std::string suffix;
-  friend auto operator<=>(const ShardSet&, const ShardSet&) = default;
+  // clang-tidy 14 takes the operator for a 0.
+  friend auto operator<=>(const ShardSet&,
+                          const ShardSet&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // "x-00002-of-00003.safetensors" -> ("x", 3, ".safetensors").

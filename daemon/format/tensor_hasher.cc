@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/align.h"
 #include "common/check.h"
 #include "common/errors.h"
 #include "daemon/format/little_endian.h"
@@ -20,7 +21,7 @@ namespace weightd {
 namespace {
 
 // Stays in the second-level cache while each hash goes over it.
-constexpr size_t kPartBytes = 128 * 1024;
+constexpr size_t kPartBytes = 128 * kKiB;
 
 template <size_t Bytes>
 std::string HexText(const std::array<std::byte, Bytes>& digest) {

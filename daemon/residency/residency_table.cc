@@ -226,6 +226,7 @@ absl::StatusOr<std::vector<CopyInfo>> ResidencyTable::ResidentOf(const ModelRef&
   const std::vector<Record*> found = Find(ref, device);
   if (found.empty()) return NotFound(ref, device);
   std::vector<CopyInfo> copies;
+  copies.reserve(found.size());
   for (const Record* record : found) copies.push_back(Told(*record));
   return copies;
 }

@@ -105,9 +105,9 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     }
     if (!Enter(Phase::kWaiting, Phase::kGranting)) return;
     // The hold keeps what was staged for us from being evicted before we have our lease.
-    const auto hold = snapshot.holds.empty() ? nullptr : snapshot.holds.front();
+    auto hold = snapshot.holds.empty() ? nullptr : snapshot.holds.front();
     BeginWork();
-    const absl::Status submitted = with_.pool.Submit([this, hold]() mutable {
+    const absl::Status submitted = with_.pool.Submit([this, hold = std::move(hold)]() mutable {
       GrantStaged(std::move(hold));
       EndWork();
     });

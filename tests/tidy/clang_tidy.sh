@@ -12,7 +12,7 @@ if [[ ! -f $build/compile_commands.json ]]; then
   exit 2
 fi
 case "${1:-}" in
-  --all) mapfile -t files < <(git ls-files 'common/*.cc' 'daemon/*.cc' 'client/*.cc' 'tests/*.cc') ;;
+  --all) mapfile -t files < <(git ls-files 'common/*.cc' 'convert/*.cc' 'daemon/*.cc' 'client/*.cc' 'tests/*.cc') ;;
   "") mapfile -t files < <({ git diff --name-only HEAD -- '*.cc'; git ls-files --others --exclude-standard -- '*.cc'; } | sort -u) ;;
   *) files=("$@") ;;
 esac
