@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/dtype.h"
+#include "daemon/format/sha256.h"
 
 // All tensors of a checkpoint and where their bytes lie in its files. Plain data:
 // thread-compatible.
@@ -44,8 +45,6 @@ struct TensorEntry {
 
   uint64_t file_bytes() const { return is_meta ? 0 : bytes; }
 };
-
-using Sha256 = std::array<std::byte, 32>;
 
 // Hashes that a file has of one of its tensors. They cover the tensor's header, as it was before
 // the hashes were put in, and its data, decrypted (shared/formats.md 1.8).

@@ -1,7 +1,6 @@
 #include "daemon/format/tensor_hasher.h"
 
 #include <isa-l/crc.h>
-#include <openssl/evp.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -23,16 +22,6 @@ namespace {
 // Stays in the second-level cache while each hash goes over it.
 constexpr size_t kPartBytes = 128 * kKiB;
 
-template <size_t Bytes>
-std::string HexText(const std::array<std::byte, Bytes>& digest) {
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
-}
-
-struct FreeEvp {
-  void operator()(EVP_MD_CTX* context) const { ::EVP_MD_CTX_free(context); }
-};
-
 absl::Status Differs(absl::string_view hash, absl::string_view got, absl::string_view wanted) {
   return ErrorWithReason(absl::StatusCode::kDataLoss, Reason::kIntegrityFailed,
                          absl::StrCat("its ", hash, " is ", got, ", the file has ", wanted));
@@ -40,8 +29,10 @@ absl::Status Differs(absl::string_view hash, absl::string_view got, absl::string
 
 }  // namespace
 
-std::string DigestText(const TensorDigest& digest) { return HexText(digest); }
-std::string DigestText(const Sha256& digest) { return HexText(digest); }
+std::string DigestText(const TensorDigest& digest) {
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+}
 
 absl::string_view VerifyModeName(VerifyMode mode) {
   switch (mode) {
@@ -58,21 +49,22 @@ absl::string_view VerifyModeName(VerifyMode mode) {
 struct TensorHasher::State {
   XXH3_state_t* xxh3 = nullptr;
   std::optional<uint32_t> crc32;
-  std::unique_ptr<EVP_MD_CTX, FreeEvp> sha256;
+  std::optional<Sha256Hasher> sha256;
   const StoredHashes* stored = nullptr;
   std::optional<Sha256> sha256_done;
 
   ~State() { ::XXH3_freeState(xxh3); }
 
   // What the file's hashes cover; our own digest is of the tensor's bytes alone.
-  void UpdateStored(absl::string_view bytes) {
+  void UpdateStored(absl::Span<const std::byte> bytes) {
     if (crc32.has_value()) {
       crc32 = ::crc32_gzip_refl(*crc32, reinterpret_cast<const unsigned char*>(bytes.data()),
                                 bytes.size());
     }
-    if (sha256 != nullptr) {
-      WEIGHTD_CHECK(::EVP_DigestUpdate(sha256.get(), bytes.data(), bytes.size()) == 1);
-    }
+    if (sha256.has_value()) sha256->Update(bytes);
+  }
+  void UpdateStored(absl::string_view text) {
+    UpdateStored(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text.data()), text.size()));
   }
 };
 
@@ -85,11 +77,7 @@ TensorHasher::TensorHasher(VerifyMode mode, const StoredHashes* stored, uint64_t
   if (stored == nullptr) return;
   state_->stored = stored;
   if (stored->crc32.has_value()) state_->crc32 = 0;
-  if (stored->sha256.has_value() && mode == VerifyMode::kFull) {
-    state_->sha256.reset(::EVP_MD_CTX_new());
-    WEIGHTD_CHECK(state_->sha256 != nullptr &&
-                  ::EVP_DigestInit_ex(state_->sha256.get(), ::EVP_sha256(), nullptr) == 1);
-  }
+  if (stored->sha256.has_value() && mode == VerifyMode::kFull) state_->sha256.emplace();
   state_->UpdateStored(stored->header);
   state_->UpdateStored(std::string(stored->header_zeros, '\0'));
   std::string length;
@@ -106,8 +94,7 @@ void TensorHasher::Update(absl::Span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const absl::Span<const std::byte> part = bytes.subspan(0, kPartBytes);
     ::XXH3_128bits_update(state_->xxh3, part.data(), part.size());
-    state_->UpdateStored(
-        absl::string_view(reinterpret_cast<const char*>(part.data()), part.size()));
+    state_->UpdateStored(part);
     bytes.remove_prefix(part.size());
   }
 }
@@ -126,18 +113,13 @@ uint32_t TensorHasher::crc32() const { return state_->crc32.value_or(0); }
 
 Sha256 TensorHasher::sha256() {
   if (!state_->sha256_done.has_value()) {
-    Sha256& digest = state_->sha256_done.emplace();
-    if (state_->sha256 != nullptr) {
-      WEIGHTD_CHECK(::EVP_DigestFinal_ex(state_->sha256.get(),
-                                         reinterpret_cast<unsigned char*>(digest.data()),
-                                         nullptr) == 1);
-    }
+    state_->sha256_done = state_->sha256.has_value() ? state_->sha256->Finish() : Sha256{};
   }
   return *state_->sha256_done;
 }
 
 uint32_t TensorHasher::checked() const {
-  return (state_->crc32.has_value() ? 1 : 0) + (state_->sha256 != nullptr ? 1 : 0);
+  return (state_->crc32.has_value() ? 1 : 0) + (state_->sha256.has_value() ? 1 : 0);
 }
 
 absl::Status TensorHasher::Check() {
@@ -145,7 +127,7 @@ absl::Status TensorHasher::Check() {
     return Differs("CRC32", absl::StrFormat("%08x", *state_->crc32),
                    absl::StrFormat("%08x", *state_->stored->crc32));
   }
-  if (state_->sha256 != nullptr && sha256() != *state_->stored->sha256) {
+  if (state_->sha256.has_value() && sha256() != *state_->stored->sha256) {
     return Differs("SHA-256", DigestText(sha256()), DigestText(*state_->stored->sha256));
   }
   return absl::OkStatus();

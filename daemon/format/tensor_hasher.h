@@ -19,7 +19,6 @@ using TensorDigest = std::array<std::byte, 16>;
 
 // 32 digits, lower case.
 std::string DigestText(const TensorDigest& digest);
-std::string DigestText(const Sha256& digest);
 
 // How much of what can be known about the bytes is looked at. The order is that of the cost.
 enum class VerifyMode : uint8_t {
