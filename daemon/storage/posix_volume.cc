@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,6 +40,7 @@ class PosixFile final : public File {
         file_system_(FileSystemNumber(buffered_.get())) {}
 
   const std::string& path() const override { return path_; }
+  std::string real_name() const override;
   const FileIdentity& identity() const override { return identity_; }
   uint32_t direct_alignment() const override { return direct_alignment_; }
   int descriptor(ReadMode mode) const override {
@@ -59,6 +62,14 @@ class PosixFile final : public File {
   const uint32_t direct_alignment_;
   const uint64_t file_system_;
 };
+
+std::string PosixFile::real_name() const {
+  std::error_code error;
+  const auto target =
+      std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", buffered_.get()), error);
+  // The kernel adds " (deleted)" to a name that is gone.
+  return error ? "" : target.filename().string();
+}
 
 absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const {
   if (buffer.empty()) return absl::OkStatus();

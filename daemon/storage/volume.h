@@ -45,6 +45,9 @@ class File {
 
   // Relative to the root, for messages.
   virtual const std::string& path() const = 0;
+  // What the file itself is called in its directory, symlinks followed: stores that name content by
+  // its hash do so. Empty where that is not known.
+  virtual std::string real_name() const { return ""; }
   virtual const FileIdentity& identity() const = 0;
 
   // The multiple that offset, length and memory of a direct read must have (from STATX_DIOALIGN, or

@@ -67,6 +67,8 @@ TEST_P(VolumeContractTest, FollowsSymlinksBelowTheRoot) {
   world_->AddSymlink("models--a--b/main", "snapshots/rev");
   EXPECT_EQ(ReadAll("models--a--b/snapshots/rev/model.safetensors"), "weights");
   EXPECT_EQ(ReadAll("models--a--b/main/model.safetensors"), "weights");
+  ASSERT_OK_AND_ASSIGN(const auto file, volume().Open("models--a--b/main/model.safetensors"));
+  EXPECT_EQ(file->real_name(), "1234");
   EXPECT_THAT(Names("models--a--b"), ElementsAre("blobs/", "main/", "snapshots/"));
   EXPECT_THAT(Names("models--a--b/main"), ElementsAre("model.safetensors"));
 }
@@ -115,6 +117,7 @@ TEST_P(VolumeContractTest, FileTellsWhatItIs) {
   world_->AddFile("dir/file", PatternBytes(5000));
   ASSERT_OK_AND_ASSIGN(const auto file, volume().Open("dir/file"));
   EXPECT_EQ(file->path(), "dir/file");
+  EXPECT_EQ(file->real_name(), "file");
   EXPECT_EQ(file->identity().size_bytes, 5000U);
   EXPECT_NE(file->identity().inode, 0U);
   ASSERT_OK_AND_ASSIGN(const auto again, volume().Open("dir/file"));

@@ -170,7 +170,9 @@ absl::StatusOr<std::shared_ptr<File>> MemoryVolume::Open(absl::string_view path)
   }
   if (!path.empty() && path.back() == '/') return PosixError(ENOTDIR, absl::StrCat("open ", path));
   if (node->unreadable) return PosixError(EACCES, absl::StrCat("open ", path));
-  return std::make_shared<MemoryFile>(tree_, node, std::string(path), node->identity,
+  const std::string& real_path = found.first;
+  return std::make_shared<MemoryFile>(tree_, node, std::string(path),
+                                      real_path.substr(real_path.rfind('/') + 1), node->identity,
                                       direct_alignment_);
 }
 

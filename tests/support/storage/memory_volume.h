@@ -42,14 +42,16 @@ struct MemoryTree {
 class MemoryFile final : public File {
  public:
   MemoryFile(std::shared_ptr<MemoryTree> tree, std::shared_ptr<MemoryNode> node, std::string path,
-             FileIdentity identity, uint32_t direct_alignment)
+             std::string real_name, FileIdentity identity, uint32_t direct_alignment)
       : tree_(std::move(tree)),
         node_(std::move(node)),
         path_(std::move(path)),
+        real_name_(std::move(real_name)),
         identity_(identity),
         direct_alignment_(direct_alignment) {}
 
   const std::string& path() const override { return path_; }
+  std::string real_name() const override { return real_name_; }
   const FileIdentity& identity() const override { return identity_; }
   uint32_t direct_alignment() const override { return direct_alignment_; }
   int descriptor(ReadMode /*mode*/) const override { return -1; }
@@ -65,6 +67,7 @@ class MemoryFile final : public File {
   const std::shared_ptr<MemoryTree> tree_;
   const std::shared_ptr<MemoryNode> node_;
   const std::string path_;
+  const std::string real_name_;
   const FileIdentity identity_;
   const uint32_t direct_alignment_;
 };
