@@ -140,6 +140,9 @@ void PrintReport(const v1::StageReport& report, const Io& io) {
   if (const std::string modes = ModesText(report); !modes.empty()) io.out << ", " << modes;
   const std::string rate = FormatRate(report.bytes_per_second());
   if (!rate.empty()) io.out << ", " << rate;
+  if (const std::string verify = VerifyText(report); !verify.empty()) {
+    io.out << "\nverified  " << verify;
+  }
   io.out << "\nphases    " << PhasesText(report) << '\n';
   for (const std::string& fallback : report.fallbacks()) {
     io.out << "fallback  " << Printable(fallback) << '\n';

@@ -32,6 +32,21 @@ std::string ModesText(const v1::StageReport& report) {
   return absl::StrJoin(modes, ", ");
 }
 
+std::string VerifyText(const v1::StageReport& report) {
+  if (report.verify() == v1::VERIFY_MODE_UNSPECIFIED) return "";
+  std::string text = v1::VerifyMode_Name(report.verify());
+  if (report.hashes_checked() > 0) {
+    absl::StrAppend(&text, ", hashes of tensors: ", report.hashes_checked());
+  }
+  if (report.files_checked() > 0) {
+    absl::StrAppend(&text, ", SHA-256s of files: ", report.files_checked());
+  }
+  if (!report.digest_manifest().empty()) {
+    absl::StrAppend(&text, ", ", Printable(report.digest_manifest()));
+  }
+  return text;
+}
+
 std::string PhasesText(const v1::StageReport& report) {
   return absl::StrCat("plan ", TimeText(report.plan_time()), ", read ",
                       TimeText(report.read_time()), ", copy ", TimeText(report.copy_time()),

@@ -12,6 +12,10 @@ namespace weightd::cli {
 // "536.9 MB direct, 12.0 MB out of the page cache".
 std::string ModesText(const v1::StageReport& report);
 
+// What the bytes were compared with: "FULL, hashes of tensors: 6, SHA-256s of files: 2,
+// d.digests.json". Empty where nothing was read.
+std::string VerifyText(const v1::StageReport& report);
+
 // "plan 12 ms, read 1.2 s, copy 3 ms, publish 1 ms".
 std::string PhasesText(const v1::StageReport& report);
 

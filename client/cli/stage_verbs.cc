@@ -250,7 +250,8 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
   verb->add_option(
           "--verify", stage->verify,
           "what is looked at as bytes pass: none, fast (digests, CRC32s of .tensors files) "
-          "or full (their SHA-256s too); default: the daemon's setting")
+          "or full (their SHA-256s too, and those of whole files from SHA256SUMS or a hub cache's "
+          "blob names); default: the daemon's setting")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, v1::VerifyMode>{
               {"none", v1::NONE}, {"fast", v1::FAST}, {"full", v1::FULL}},

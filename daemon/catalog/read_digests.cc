@@ -1,9 +1,9 @@
 #include "daemon/catalog/read_digests.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/directory_files.h"
 #include "daemon/catalog/model_name.h"
@@ -26,18 +26,11 @@ absl::StatusOr<std::shared_ptr<const DigestManifest>> ReadDigests(const Checkpoi
                                                                   const Manifest& manifest,
                                                                   const CatalogOptions& options) {
   const std::string path = DigestsPathOf(checkpoint);
-  const auto file = checkpoint.volume->Open(path);
-  if (absl::IsNotFound(file.status())) return nullptr;
-  RETURN_IF_ERROR(file.status());
-  const uint64_t bytes = (*file)->identity().size_bytes;
-  if (bytes > kDigestManifestBytesMax) {
-    return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-                           absl::StrCat("read ", path, ": it has ", bytes, " bytes, at most ",
-                                        kDigestManifestBytesMax, " are allowed"));
-  }
-  ASSIGN_OR_RETURN(std::string text, ReadText(**file, 0, bytes));
+  ASSIGN_OR_RETURN(std::optional<std::string> text,
+                   ReadTextFile(*checkpoint.volume, path, kDigestManifestBytesMax));
+  if (!text.has_value()) return nullptr;
   ASSIGN_OR_RETURN(DigestManifest digests,
-                   ParseDigestManifest(std::move(text), path, options.tensors_max));
+                   ParseDigestManifest(*std::move(text), path, options.tensors_max));
   RETURN_IF_ERROR(CheckDigestNames(digests, manifest));
   return std::make_shared<const DigestManifest>(std::move(digests));
 }

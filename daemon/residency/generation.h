@@ -63,6 +63,7 @@ struct StageReport {
   uint64_t tensors_moved = 0;
   std::optional<VerifyMode> verify;  // how the bytes were looked at; none where nothing was read
   uint64_t hashes_checked = 0;       // of those that the files have
+  uint64_t files_checked = 0;        // whole ones, against SHA-256s of elsewhere
   std::string digest_manifest;       // that was compared with; empty: none
   absl::Duration plan_time;          // find, open, headers, layout
   absl::Duration read_time;          // from the first block asked for to the last that came

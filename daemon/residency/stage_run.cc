@@ -9,6 +9,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/read_digests.h"
+#include "daemon/catalog/read_file_sums.h"
 
 namespace weightd {
 namespace {
@@ -169,6 +170,9 @@ absl::Status StageRun::ChooseTargets() {
 // What the configuration wants is looked at, also where the request would not.
 absl::Status StageRun::ChooseVerifyMode() {
   verify_ = job_.task().verify;
+  if (verify_ == VerifyMode::kFull) {
+    ASSIGN_OR_RETURN(file_sums_, ReadFileSums(*plan_.opened));
+  }
   if (!job_.task().require_digest) return absl::OkStatus();
   if (plan_.opened->digests == nullptr) {
     return ErrorWithReason(
@@ -269,6 +273,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   input.bytes_per_second_max = job_.task().bytes_per_second_max;
   input.digest.mode = verify_;
   input.digest.keys = std::move(keys_);
+  input.digest.file_sums = std::move(file_sums_);
   input.on_progress = [this](uint64_t bytes) { job_.SetBytesDone(bytes, context_.clock.Now()); };
   input.on_stuck = [this](const absl::Status& status) { Fail(context_, job_, status); };
   uint64_t total = 0;
@@ -290,6 +295,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   report_.tensors_moved = outcome.tensors_moved;
   report_.verify = verify_;
   report_.hashes_checked = outcome.digest.hashes_checked;
+  report_.files_checked = outcome.digest.files_checked;
   if (!outcome.digest.digests.empty()) {
     if (plan_.opened->digests != nullptr) {
       RETURN_IF_ERROR(

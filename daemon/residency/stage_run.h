@@ -74,6 +74,7 @@ class StageRun {
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys_;  // of the files
   std::shared_ptr<const TensorDigests> digests_;
   VerifyMode verify_ = VerifyMode::kNone;
+  std::vector<FileSum> file_sums_;
   std::vector<Target> targets_;
   GenerationId generation_;
   std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new

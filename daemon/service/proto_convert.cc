@@ -148,6 +148,7 @@ void ToProto(const StageReport& report, v1::StageReport& to) {
   to.set_tensors_moved(report.tensors_moved);
   if (report.verify.has_value()) to.set_verify(ToProto(*report.verify));
   to.set_hashes_checked(report.hashes_checked);
+  to.set_files_checked(report.files_checked);
   to.set_digest_manifest(report.digest_manifest);
   to.set_bytes_per_second(report.bytes_per_second());
   ToProto(report.plan_time, *to.mutable_plan_time());

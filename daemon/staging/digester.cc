@@ -10,8 +10,10 @@
 
 namespace weightd {
 
-Digester::Digester(const Manifest& manifest, const BlockPieces& pieces, DigestOptions options)
+Digester::Digester(const Manifest& manifest, const BlockPieces& pieces,
+                   absl::Span<const std::shared_ptr<File>> files, DigestOptions options)
     : manifest_(manifest), pieces_(pieces), options_(std::move(options)) {
+  if (!options_.file_sums.empty()) file_hasher_.emplace(manifest, files, options_.file_sums);
   if (options_.mode != VerifyMode::kNone) outcome_.digests.resize(manifest.tensors.size());
   if (options_.without_thread) return;
   try {
@@ -87,6 +89,8 @@ absl::Status Digester::Poll(absl::Duration timeout, absl::FunctionRef<void(uint6
 
 absl::Status Digester::Work(const Item& item) {
   absl::Status status;
+  // Before anything is decrypted.
+  if (file_hasher_.has_value()) status = file_hasher_->Update(item.block.shard_index, item.wanted);
   pieces_.ForEach(item.block, [&](const BlockPiece& piece) {
     if (!status.ok()) return;
     status = WorkOn(piece, item.wanted.subspan(piece.block_offset, piece.bytes));
@@ -145,6 +149,10 @@ absl::StatusOr<DigestOutcome> Digester::Finish() {
     if (tensor.is_meta && !outcome_.digests.empty()) {
       outcome_.digests[i] = DigestOfZeros(tensor.bytes);
     }
+  }
+  if (file_hasher_.has_value()) {
+    RETURN_IF_ERROR(file_hasher_->Finish());
+    outcome_.files_checked = file_hasher_->checked();
   }
   return std::move(outcome_);
 }

@@ -16,9 +16,12 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "daemon/format/manifest.h"
+#include "daemon/format/sha256_sums.h"
 #include "daemon/format/tensor_decryptor.h"
 #include "daemon/format/tensor_hasher.h"
 #include "daemon/staging/block_plan.h"
+#include "daemon/staging/file_hasher.h"
+#include "daemon/storage/volume.h"
 
 // What is looked at as blocks pass: every tensor's bytes are hashed once, in order, and decrypted
 // before that where the file is encrypted.
@@ -33,6 +36,8 @@ struct DigestOptions {
   VerifyMode mode = VerifyMode::kNone;
   // Like the manifest's shards; null for a file that is not encrypted. Empty: none is.
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys;
+  // What whole files must be, by shard.
+  std::vector<FileSum> file_sums;
   // No thread: blocks are worked on where they are submitted (simulations).
   bool without_thread = false;
 };
@@ -40,12 +45,14 @@ struct DigestOptions {
 struct DigestOutcome {
   std::vector<TensorDigest> digests;  // like the manifest's tensors; empty with VerifyMode::kNone
   uint64_t hashes_checked = 0;        // of those that the files have
+  uint64_t files_checked = 0;         // whole ones
 };
 
 class Digester {
  public:
-  // Manifest and pieces outlive it.
-  Digester(const Manifest& manifest, const BlockPieces& pieces, DigestOptions options);
+  // `files` are like the manifest's shards. Manifest, pieces and files outlive it.
+  Digester(const Manifest& manifest, const BlockPieces& pieces,
+           absl::Span<const std::shared_ptr<File>> files, DigestOptions options);
   Digester(const Digester&) = delete;
   Digester& operator=(const Digester&) = delete;
   // Waits for what is being worked on, and drops the rest.
@@ -56,7 +63,7 @@ class Digester {
   void Submit(uint64_t sequence, const Block& block, absl::Span<std::byte> wanted, uint64_t tag);
 
   // Calls `done` with the tag of each block that was worked on, waiting up to `timeout` for one
-  // where some are. The error is that of a tensor that is not what it should be: DATA_LOSS/
+  // where some are. The error is that of a tensor or file that is not what it should be: DATA_LOSS/
   // INTEGRITY_FAILED. After one, blocks are reported as they come.
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done);
   // Submitted and not yet reported.
@@ -93,6 +100,7 @@ class Digester {
   const DigestOptions options_;
   uint32_t pending_ = 0;
   // Of the thread, or of whoever works.
+  std::optional<FileHasher> file_hasher_;
   Current current_;
   DigestOutcome outcome_;
 

@@ -31,7 +31,8 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
   const bool is_encrypted = std::any_of(shards.begin(), shards.end(),
                                         [](const ShardEntry& shard) { return shard.is_encrypted; });
   if (input_.digest.mode != VerifyMode::kNone || is_encrypted) {
-    digester_ = std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.digest);
+    digester_ =
+        std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.files, input_.digest);
   }
 }
 

@@ -1,11 +1,15 @@
 #include "daemon/staging/digester.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/storage/memory_volume.h"
 #include "tests/unit/staging/test_hashes.h"
 #include "tests/unit/staging/test_manifest.h"
 
@@ -16,6 +20,10 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
+
+absl::Span<const std::byte> AsBytes(const std::string& bytes) {
+  return {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()};
+}
 
 // Blocks of random content, handed to a digester.
 class DigestRun {
@@ -31,13 +39,29 @@ class DigestRun {
 
   Manifest& manifest() { return manifest_; }
   ShardContents& contents() { return contents_; }
+  MemoryVolume& volume() { return volume_; }
+
+  // Of whole files, as they are now. `known` says of which.
+  void TakeFileSums(const std::function<bool(uint32_t shard)>& known) {
+    for (uint32_t i = 0; i < manifest_.shards.size(); ++i) {
+      const std::string& path = manifest_.shards[i].path;
+      volume_.AddFile(path, contents_[path]);
+      files_.push_back(*volume_.Open(path));
+      if (!known(i)) continue;
+      Sha256Hasher hasher;
+      hasher.Update(AsBytes(contents_[path]));
+      sums_.push_back({.shard_index = i, .sha256 = hasher.Finish(), .source = "LIST"});
+    }
+  }
+  std::vector<FileSum>& sums() { return sums_; }
 
   // Submits the blocks within a window of 4 in any order.
   absl::StatusOr<DigestOutcome> Run(VerifyMode mode, bool without_thread) {
     BlockPlan plan(manifest_, layout_, 4096 << (random_() % 4));
-    DigestOptions options = {.mode = mode, .keys = {}, .without_thread = without_thread};
+    DigestOptions options = {
+        .mode = mode, .keys = {}, .file_sums = sums_, .without_thread = without_thread};
     options.keys.assign(manifest_.shards.size(), TestKey());
-    Digester digester(manifest_, plan.pieces(), options);
+    Digester digester(manifest_, plan.pieces(), files_, options);
     std::vector<Block> blocks;
     for (auto block = plan.Next(); block.has_value(); block = plan.Next()) {
       if (block->kind != Block::Kind::kZeros) blocks.push_back(*block);
@@ -71,11 +95,14 @@ class DigestRun {
   std::mt19937_64& random_;
   ShardContents contents_;
   Layout layout_;
+  MemoryVolume volume_;
+  std::vector<std::shared_ptr<File>> files_;  // only where sums are known
+  std::vector<FileSum> sums_;
 };
 
 TensorDigest DigestOf(const std::string& bytes) {
   TensorHasher hasher(VerifyMode::kFast, nullptr, bytes.size());
-  hasher.Update({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()});
+  hasher.Update(AsBytes(bytes));
   return hasher.digest();
 }
 
@@ -158,6 +185,52 @@ TEST(DigesterTest, ChangedCiphertextIsFoundWithoutAnyHash) {
               ReasonIs(Reason::kIntegrityFailed, HasSubstr("does not decrypt")));
 }
 
+TEST(DigesterTest, ComparesWholeFiles) {
+  std::mt19937_64 random(10);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    DigestRun run(RandomManifest(random, 60'000), random);
+    StoreHashes(run.contents(), run.manifest());
+    if (round % 4 == 0) Encrypt(false, run.manifest(), run.contents());
+    run.TakeFileSums([&](uint32_t) { return random() % 3 != 0; });
+    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome, run.Run(VerifyMode::kFull, round % 2 == 0));
+    EXPECT_EQ(outcome.files_checked, run.sums().size());
+    if (run.sums().empty()) continue;
+    FileSum& wrong = run.sums()[random() % run.sums().size()];
+    wrong.sha256[random() % wrong.sha256.size()] ^= std::byte{1};
+    if (round % 4 == 0) continue;  // decrypted in place meanwhile
+    EXPECT_THAT(run.Run(VerifyMode::kFull, round % 2 == 0).status(),
+                ReasonIs(Reason::kIntegrityFailed,
+                         AllOf(HasSubstr(run.manifest().shards[wrong.shard_index].path),
+                               HasSubstr("its SHA-256 is"), HasSubstr("LIST says"))));
+  }
+}
+
+// Neither is seen by those who look at tensors alone.
+TEST(DigesterTest, BytesBeforeAndBehindTheDataCountInWholeFiles) {
+  std::mt19937_64 random(11);
+  for (const bool at_end : {false, true}) {
+    DigestRun run(TwoTensors(), random);
+    const std::string path = run.manifest().shards[0].path;
+    run.contents()[path] += "tail";
+    run.manifest().shards[0].file_bytes += 4;
+    run.TakeFileSums([](uint32_t) { return true; });
+    ASSERT_OK(run.Run(VerifyMode::kFull, false));
+    run.volume().Write(path, at_end ? run.contents()[path].size() - 1 : 0, "\xff");
+    EXPECT_THAT(run.Run(VerifyMode::kFull, false).status(),
+                ReasonIs(Reason::kIntegrityFailed, HasSubstr("LIST says")));
+  }
+}
+
+TEST(DigesterTest, FileThatCannotBeReadAgainIsAnError) {
+  std::mt19937_64 random(12);
+  DigestRun run(TwoTensors(), random);
+  run.TakeFileSums([](uint32_t) { return true; });
+  run.volume().FailReads(run.manifest().shards[0].path, EIO);
+  EXPECT_THAT(run.Run(VerifyMode::kFull, false).status(),
+              ReasonIs(Reason::kReadFailed, HasSubstr("shard-0.tensors")));
+}
+
 // A frontier that never comes, as after a failed read: nothing hangs.
 TEST(DigesterTest, EndsWithBlocksThatWait) {
   Manifest manifest = TwoTensors();
@@ -166,7 +239,8 @@ TEST(DigesterTest, EndsWithBlocksThatWait) {
   (void)plan.Next();
   const Block second = *plan.Next();
   std::vector<std::byte> bytes(second.wanted_bytes());
-  Digester digester(manifest, plan.pieces(), {.mode = VerifyMode::kFast, .keys = {}});
+  Digester digester(manifest, plan.pieces(), {},
+                    {.mode = VerifyMode::kFast, .keys = {}, .file_sums = {}});
   digester.Submit(1, second, absl::MakeSpan(bytes), 7);
   EXPECT_OK(digester.Poll(absl::ZeroDuration(), [](uint64_t) { FAIL(); }));
   EXPECT_EQ(digester.pending(), 1);
