@@ -169,6 +169,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   options.preload.assign(config.preload().begin(), config.preload().end());
   options.preload_pin = config.preload_pin();
   options.state_file = config.has_state_file() ? config.state_file() : DefaultStateFile();
+  options.metrics_address = config.metrics().address();
   options.default_device = config.default_device();
   if (config.has_drain_grace_ms()) {
     if (config.drain_grace_ms() > kDrainGraceMsMax) {

@@ -45,7 +45,8 @@ struct DaemonOptions {
   HostDeviceOptions host;
   bool slot_count_given = false;  // else it depends on the volumes: main
 
-  std::string state_file;  // empty: nothing is kept
+  std::string state_file;       // empty: nothing is kept
+  std::string metrics_address;  // empty: nobody listens
 
   std::optional<uint64_t> host_budget_bytes;
   uint64_t host_reserve_bytes = 0;

@@ -18,6 +18,8 @@
 #include "daemon/residency/saved_state.h"
 #include "daemon/residency/state_keeper.h"
 #include "daemon/service/handle_server.h"
+#include "daemon/service/metrics.h"
+#include "daemon/service/metrics_server.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
 #include "daemon/service/weight_cache_service.h"
@@ -99,6 +101,7 @@ struct Daemon {
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;
+  std::unique_ptr<MetricsServer> metrics;  // where somebody wants them
 };
 
 DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& dependencies,
@@ -194,6 +197,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options,
                                                  *daemon->peers, *daemon->service));
   daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
                                                    options.access, *daemon->leases);
+  if (!options.metrics_address.empty()) {
+    ASSIGN_OR_RETURN(daemon->metrics, MetricsServer::Start(options.metrics_address,
+                                                           std::make_shared<Metrics>(
+                                                               kVersion, *daemon->residency,
+                                                               *daemon->leases, *daemon->events)));
+  }
   return daemon;
 }
 
@@ -205,6 +214,9 @@ void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger
       {"default_device", daemon.residency->default_device()}};
   for (const DeviceBudget& budget : daemon.devices.budgets) {
     fields.push_back({absl::StrCat("budget_bytes_", budget.device), budget.bytes});
+  }
+  if (daemon.metrics != nullptr) {
+    fields.push_back({"metrics_port", static_cast<uint64_t>(daemon.metrics->port())});
   }
   logger.Log(LogLevel::kInfo, "serving", fields);
   std::vector<std::string> warnings = daemon.info.warnings;

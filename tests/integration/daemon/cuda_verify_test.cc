@@ -67,7 +67,7 @@ TEST_F(CudaVerifyTest, GoodMemoryIsGoodOnGpuAndHost) {
 
 TEST_F(CudaVerifyTest, DamagedMemoryIsFoundAndReplaced) {
   const std::string path = MakeModel("m", kModelBytes);
-  StartCuda();
+  Start({"--cuda.enabled", "ON", "--metrics.address", "127.0.0.1:0"});
   Stage("m");
   const auto holder = Attach("m", {path});
   Damage();
@@ -80,6 +80,7 @@ TEST_F(CudaVerifyTest, DamagedMemoryIsFoundAndReplaced) {
   const nlohmann::json event = EventsUntil("DAMAGED").back();
   EXPECT_EQ(event["reason"], "INTEGRITY_FAILED");
   EXPECT_EQ(event["device"], gpu_);
+  EXPECT_EQ(MetricOf(absl::StrCat("weightd_verify_failures_total{device=\"", gpu_, "\"}")), 1);
   // Nobody gets it any more.
   AttachProbe refused(Probe("m", {path}));
   EXPECT_THAT(refused.Attached(), AllOf(StartsWith("refused FAILED_PRECONDITION/INTEGRITY_FAILED"),

@@ -5,9 +5,11 @@
 #include <iostream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/http_get.h"
 #include "tests/support/process/programs.h"
 #include "tests/support/process/wait_until.h"
 
@@ -114,6 +116,28 @@ uint64_t DaemonTest::GenerationOf(const std::string& model) const {
 }
 
 size_t DaemonTest::LeaseCount() const { return ctl_.Json({"leases"})["leases"].size(); }
+
+std::string DaemonTest::Metrics() const {
+  const std::vector<std::string> log = absl::StrSplit(daemon_->log(), "metrics_port=");
+  int port = 0;
+  if (log.size() < 2 || !absl::SimpleAtoi(log[1].substr(0, log[1].find_first_of(" \n")), &port)) {
+    return "";
+  }
+  const absl::StatusOr<std::string> text = HttpGet(port, "/metrics");
+  EXPECT_OK(text);
+  return text.value_or("");
+}
+
+double DaemonTest::MetricOf(const std::string& series) const {
+  for (const absl::string_view line : absl::StrSplit(Metrics(), '\n')) {
+    double value = 0;
+    if (absl::StartsWith(line, series + " ") &&
+        absl::SimpleAtod(line.substr(series.size() + 1), &value)) {
+      return value;
+    }
+  }
+  return -1;
+}
 
 std::vector<nlohmann::json> DaemonTest::EventsUntil(const std::string& last_type) const {
   const std::unique_ptr<ChildProcess> watcher =

@@ -54,6 +54,10 @@ class DaemonTest : public ::testing::Test {
   std::vector<nlohmann::json> Generations(const std::string& model) const;
   uint64_t GenerationOf(const std::string& model) const;
   size_t LeaseCount() const;
+  // What Prometheus scrapes of a daemon with a metrics.address on 127.0.0.1; empty for none.
+  std::string Metrics() const;
+  // The value of one series, `name{label="value"}`; -1 where there is none.
+  double MetricOf(const std::string& series) const;
   // What the daemon has told since it started, a JSON object each, until `last_type` came.
   std::vector<nlohmann::json> EventsUntil(const std::string& last_type) const;
 

@@ -1,0 +1,73 @@
+// What Prometheus scrapes, over HTTP.
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/status_matchers.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class MetricsTest : public DaemonTest {
+ protected:
+  void StartWithMetrics() { Start({"--metrics.address", "127.0.0.1:0"}); }
+};
+
+TEST_F(MetricsTest, TellWhatIsAndWhatHappened) {
+  const std::string path = MakeModel("m", 1 << 20);
+  StartWithMetrics();
+  EXPECT_THAT(Metrics(), AllOf(HasSubstr("# TYPE weightd_memory_used_bytes gauge"),
+                               HasSubstr("# TYPE weightd_stages_total counter"),
+                               HasSubstr("weightd_build_info{version=\"")));
+  // From the start: an increase is seen only of a series that is there.
+  EXPECT_EQ(MetricOf("weightd_verify_failures_total{device=\"host\"}"), 0);
+  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\"}"), 0);
+
+  Stage("m");
+  EXPECT_EQ(MetricOf("weightd_stages_total{result=\"done\"}"), 1);
+  EXPECT_GE(MetricOf("weightd_staged_bytes_total{device=\"host\"}"), 1 << 20);
+  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\"}"), UsedBytes());
+  EXPECT_GT(MetricOf("weightd_memory_budget_bytes{device=\"host\"}"), 1 << 20);
+  const auto holder = Attach("m", {path});
+  EXPECT_EQ(MetricOf("weightd_leases"), 1);
+  EXPECT_EQ(MetricOf("weightd_memory_leased_bytes{device=\"host\"}"), UsedBytes());
+  EXPECT_EQ(ctl_.Run({"verify", "m"}).exit_code, kExitOk);
+  EXPECT_EQ(MetricOf("weightd_verified_copies_total{device=\"host\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_verified_bytes_total{device=\"host\"}"), 1 << 20);
+  EXPECT_EQ(MetricOf("weightd_verify_failures_total{device=\"host\"}"), 0);
+  StopCleanly();
+}
+
+TEST_F(MetricsTest, FailuresAndEvictionsCount) {
+  MakeModel("m", 1 << 20);
+  ASSERT_OK(WriteRawFile(InRoot("bad.safetensors"), "no header"));
+  StartWithMetrics();
+  EXPECT_EQ(ctl_.Run({"stage", "bad", "--wait"}).exit_code, kExitIntegrity);
+  EXPECT_EQ(MetricOf("weightd_stages_total{result=\"failed\"}"), 1);
+  Stage("m");
+  EXPECT_EQ(ctl_.Run({"evict", "m"}).exit_code, kExitOk);
+  EXPECT_EQ(MetricOf("weightd_evictions_total{device=\"host\"}"), 1);
+}
+
+TEST_F(MetricsTest, NobodyListensUnlessAsked) {
+  Start();
+  EXPECT_EQ(Metrics(), "");
+}
+
+TEST_F(MetricsTest, AddressThatCannotBeHadIsRefusedAtTheStart) {
+  for (const char* address : {"192.0.2.1:9464", "nonsense", "127.0.0.1:99999"}) {
+    DaemonProcess daemon(
+        {.root = root_, .socket_dir = socket_dir_, .flags = {"--metrics.address", address}});
+    EXPECT_EQ(daemon.WaitForExit(), 1) << daemon.log();
+    EXPECT_THAT(daemon.log(), AllOf(HasSubstr(absl::StrCat("cannot listen on ", address)),
+                                    HasSubstr("metrics.address")));
+  }
+}
+
+}  // namespace
+}  // namespace weightd::testing
