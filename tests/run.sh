@@ -51,20 +51,21 @@ check_format() {
   clang-format --dry-run -Werror "${files[@]}"
 }
 
-# The Python packages of the integration tests, with fixed versions, in build/venv.
+# python_venv NAME VARIABLE REQUIREMENTS ARGUMENT...: a Python environment with the packages of a
+# file, with fixed versions, in build/NAME; CMake gets its interpreter as VARIABLE.
 python_venv() {
-  local wanted=tests/integration/python/requirements.txt have=build/venv/requirements.txt
-  if ! cmp -s "$wanted" "$have"; then
-    rm -rf build/venv
-    if ! quietly venv /usr/bin/python3 -m venv build/venv ||
-      ! quietly pip build/venv/bin/pip install -q --disable-pip-version-check --no-deps -r "$wanted"; then
-      rm -rf build/venv
-      skip "Python integration tests: PyPI does not give $wanted"
+  local folder="build/$1" wanted="tests/integration/python/$3"
+  if ! cmp -s "$wanted" "$folder/requirements.txt"; then
+    rm -rf "$folder"
+    if ! quietly "$1" /usr/bin/python3 -m venv "${@:4}" "$folder" ||
+      ! quietly "pip-$1" "$folder/bin/pip" install -q --disable-pip-version-check --no-deps -r "$wanted"; then
+      rm -rf "$folder"
+      skip "Python tests that need $wanted: PyPI does not give it"
       return 0
     fi
-    cp "$wanted" "$have"
+    cp "$wanted" "$folder/requirements.txt"
   fi
-  cmake_arguments+=("-DWEIGHTD_PYTHON=$PWD/build/venv/bin/python")
+  cmake_arguments+=("-D$2=$PWD/$folder/bin/python")
 }
 
 # cuda.h, without which the CUDA implementation and its fake driver are not built: the machine's, or
@@ -122,7 +123,8 @@ run_preset() {
 step "packages"
 install_packages build test
 mkdir -p build
-python_venv
+python_venv venv WEIGHTD_PYTHON requirements.txt
+python_venv venv-torch WEIGHTD_TORCH_PYTHON requirements-torch.txt --system-site-packages
 cuda_header
 
 unwanted='^(bench|fuzz|gpu)$'
