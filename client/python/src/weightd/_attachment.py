@@ -1,0 +1,350 @@
+"""Attaching: from a model's name to tensors in this process's memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Union
+
+from weightd import _cuda, _sockets
+from weightd._files import read_files
+from weightd._lease import Lease
+from weightd._memory import CudaIpcRegion, HostRegion, Region
+from weightd._stream import AttachStream, Notice, Progress, TensorEntry
+from weightd._tensor import Tensor, TorchBytes
+from weightd.errors import (
+    ClosedError,
+    InvalidRequestError,
+    ProtocolError,
+    UnsupportedDtypeError,
+    WeightdError,
+)
+from weightd.v1 import weight_cache_pb2 as pb
+
+if TYPE_CHECKING:
+    import torch
+
+_POLICIES = {"require": pb.REQUIRE, "wait": pb.WAIT, "disk": pb.REQUIRE}
+# For connecting and for what the daemon has to send.
+_ANSWER_SECONDS = 10.0
+# For staging, with policy "wait"; the daemon takes a day at most.
+_STAGE_SECONDS = 600.0
+_STAGE_SECONDS_MAX = 86_400.0
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class FallbackWarning(UserWarning):
+    """``policy="disk"``: the model was read from files, since weightd could not give it."""
+
+
+class Attachment(Mapping[str, Tensor]):
+    """An attached model: a read-only mapping of names to :class:`Tensor`, in the order of the file.
+
+    ``close()``, or the end of the ``with`` block, lets go of what the attachment itself holds; tensors
+    taken from it keep memory and lease as long as any of them lives. Thread-safe.
+    """
+
+    def __init__(
+        self, lease: Lease, entries: Mapping[str, TensorEntry], granted: pb.Granted, source: str
+    ) -> None:
+        self._open_lease: Optional[Lease] = lease
+        self._entries = entries
+        self._granted = granted
+        self._source = source
+
+    # ---- what it is
+
+    @property
+    def model(self) -> str:
+        return self._granted.model
+
+    @property
+    def device(self) -> str:
+        """``"host"`` or the GPU's UUID, as weightd names it."""
+        return self._granted.device
+
+    @property
+    def generation_id(self) -> int:
+        """Which copy of the model: a changed checkpoint is a new generation. 0 from files."""
+        return self._granted.generation_id
+
+    @property
+    def lease_id(self) -> int:
+        """As ``weightctl leases`` shows it. 0 from files."""
+        return self._granted.lease_id
+
+    @property
+    def revision(self) -> str:
+        """Commit of a Hugging Face cache's snapshot; empty elsewhere."""
+        return self._granted.revision
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Of the checkpoint's header (safetensors ``__metadata__``)."""
+        return dict(self._granted.metadata)
+
+    @property
+    def source(self) -> str:
+        """``"weightd"``, or ``"disk"`` after a fallback."""
+        return self._source
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return self._granted.tensor_bytes
+
+    @property
+    def lease_held(self) -> bool:
+        """Whether the daemon still holds the lease for this process."""
+        return self._open_lease is not None and self._open_lease.held
+
+    # ---- tensors
+
+    def _lease(self) -> Lease:
+        if self._open_lease is None:
+            raise ClosedError(f"the attachment to {self.model} is closed")
+        return self._open_lease
+
+    def __getitem__(self, name: str) -> Tensor:
+        lease = self._lease()
+        return Tensor(lease, self._entries[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def torch(self, *, skip_unsupported: bool = False) -> dict[str, torch.Tensor]:
+        """All tensors as PyTorch's, on their device, without a copy, in the order of the file: a
+        state dict. Read-only by contract.
+
+        :class:`UnsupportedDtypeError` where this PyTorch lacks a dtype; ``skip_unsupported`` leaves
+        such tensors out.
+        """
+        lease = self._lease()
+        regions = [TorchBytes(lease, index) for index in range(len(lease.regions))]
+        tensors = {}
+        for name, entry in self._entries.items():
+            try:
+                tensors[name] = regions[entry.region].tensor(entry)
+            except UnsupportedDtypeError:
+                if not skip_unsupported:
+                    raise
+        return tensors
+
+    def numpy(self) -> dict[str, Any]:
+        """All tensors as read-only NumPy arrays, without a copy. Host memory only."""
+        return {name: self[name].numpy() for name in self}
+
+    # ---- life
+
+    def close(self) -> None:
+        """Lets go of what the attachment holds. Idempotent."""
+        self._open_lease = None
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._open_lease is None else f"{len(self)} tensors, {self.nbytes} bytes"
+        return f"<weightd.Attachment {self.model!r} on {self.device}: {state}>"
+
+
+def attach(
+    model: str,
+    device: Any = None,
+    *,
+    policy: str = "require",
+    timeout: Optional[float] = None,
+    files: Optional[PathLike] = None,
+    socket_dir: PathLike = "",
+    client_name: str = "",
+    on_notice: Optional[Callable[[Notice], None]] = None,
+    on_progress: Optional[Callable[[Progress], None]] = None,
+    cancellation: Optional[Cancellation] = None,
+) -> Attachment:
+    """Leases a model that weightd keeps in memory, and maps it.
+
+    ``model``
+        a name as ``weightctl ls`` shows it, ``name@generation`` or ``name@revision``.
+    ``device``
+        ``"cpu"`` (or ``"host"``), ``"cuda:0"`` as this process counts its GPUs, ``"cuda"``, a GPU's
+        UUID, or a ``torch.device``. None: the daemon's default. What is resident elsewhere is copied
+        to that device first.
+    ``policy``
+        what to do about a model that is not resident. ``"require"``: refuse. ``"wait"``: have it
+        staged, and wait. ``"disk"``: where weightd cannot give it, read ``files`` (a safetensors file,
+        or a directory of them) and say so with a :class:`FallbackWarning`. Nothing falls back unasked.
+    ``timeout``
+        seconds; with ``"wait"`` how long it may be staged (default 600, at most a day), else how long
+        the daemon may take to answer (default 10).
+    ``on_notice``, ``on_progress``
+        called for what happens to the lease, and while it is staged; on a thread of this package. They
+        must not block.
+    ``cancellation``
+        lets another thread give up; the attach then raises with code ``CANCELLED``.
+
+    Raises a :class:`weightd.errors.WeightdError`; its class says what can be done about it.
+    """
+    if policy not in _POLICIES:
+        raise InvalidRequestError(f"policy is {policy!r}, wanted one of {', '.join(_POLICIES)}")
+    if policy == "disk" and files is None:
+        raise InvalidRequestError('policy="disk" needs `files`: a safetensors file or a directory of them')
+    if timeout is not None and not 0 < timeout <= _STAGE_SECONDS_MAX:
+        raise InvalidRequestError(f"timeout is {timeout} s, wanted more than 0 and at most a day")
+    waits = policy == "wait"
+    attempt = _Attempt(
+        _sockets.resolve_socket_dir(os.fspath(socket_dir)),
+        answer_seconds=_ANSWER_SECONDS if waits or timeout is None else timeout,
+        stage_seconds=timeout if waits and timeout is not None else _STAGE_SECONDS,
+        on_notice=on_notice,
+        on_progress=on_progress,
+        cancellation=cancellation or Cancellation(),
+    )
+    request = pb.AttachRequest(model=model, client_name=client_name[:64], policy=_POLICIES[policy])
+    try:
+        request.device = daemon_device(device)
+        return attempt.run(request)
+    except WeightdError as error:
+        if policy != "disk":
+            raise
+        warnings.warn(
+            f"{model} is read from {os.fspath(files or '')}: {error}", FallbackWarning, stacklevel=2
+        )
+        return from_files(model, os.fspath(files or ""), device)
+
+
+class Cancellation:
+    """Gives up an attach that another thread waits for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._stream: Optional[AttachStream] = None
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _watch(self, stream: AttachStream) -> None:
+        with self._lock:
+            self._stream = stream
+            cancelled = self._cancelled
+        if cancelled:
+            stream.close()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    socket_dir: str
+    answer_seconds: float
+    stage_seconds: float
+    on_notice: Optional[Callable[[Notice], None]]
+    on_progress: Optional[Callable[[Progress], None]]
+    cancellation: Cancellation
+
+    def run(self, request: pb.AttachRequest) -> Attachment:
+        request.timeout.FromMilliseconds(int(self.stage_seconds * 1000))
+        stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
+        self.cancellation._watch(stream)
+        regions: list[Region] = []
+        try:
+            now = time.monotonic()
+            granted = stream.wait_for_grant(
+                now + self.answer_seconds, now + self.stage_seconds + self.answer_seconds
+            )
+            deadline = time.monotonic() + self.answer_seconds
+            # Maps while the tensors arrive.
+            _map_all(granted, self.socket_dir, deadline, regions)
+            entries = stream.wait_for_tensors(deadline)
+        except BaseException as error:
+            for region in regions:
+                region.close()
+            stream.close()
+            if isinstance(error, WeightdError) and error.args:
+                error.args = (f"attach {request.model}: {error.args[0]}", *error.args[1:])
+            raise
+        return Attachment(Lease(regions, stream), entries, granted, "weightd")
+
+
+def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: list[Region]) -> None:
+    descriptors: list[int] = []
+    if granted.fd_ticket:
+        descriptors = _sockets.fetch_descriptors(socket_dir, granted.fd_ticket, deadline)
+    try:
+        for allocation in granted.allocations:
+            kind = allocation.WhichOneof("handle")
+            if kind == "cuda_ipc_handle":
+                regions.append(CudaIpcRegion(granted.device, allocation.cuda_ipc_handle, allocation.bytes))
+            elif kind == "fd_index" and allocation.fd_index < len(descriptors):
+                regions.append(HostRegion.of_memfd(descriptors[allocation.fd_index], allocation.bytes))
+            else:
+                raise ProtocolError("grant from weightd: an allocation without a handle that is known here")
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def daemon_device(device: Any) -> str:
+    """What weightd calls a device: ``"host"``, a GPU's UUID, or empty for its default."""
+    name = "" if device is None else str(device)
+    if name in ("", "host") or name.startswith("GPU-"):
+        return name
+    if name == "cpu" or name.startswith("cpu:"):
+        return "host"
+    ordinal = cuda_ordinal(name)
+    visible = _cuda.driver().uuids()
+    if ordinal >= len(visible):
+        raise InvalidRequestError(f"device {name!r}: this process sees {len(visible)} GPUs")
+    return visible[ordinal]
+
+
+def cuda_ordinal(name: str) -> int:
+    """The number of ``"cuda"`` or ``"cuda:1"``; PyTorch's current device for the first, where it is
+    loaded and has one."""
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise InvalidRequestError(
+            f"device is {name!r}, wanted \"cpu\", \"cuda:N\", \"host\" or a GPU's UUID"
+        )
+    if number:
+        return int(number)
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return int(torch.cuda.current_device())
+    return 0
+
+
+def from_files(model: str, path: str, device: Any) -> Attachment:
+    """The same, read from a volume: nothing is leased and nothing is shared."""
+    name = "" if device is None else str(device)
+    ordinal: Optional[int] = None
+    if name.startswith("GPU-"):
+        ordinal = _cuda.driver().ordinal_of(name)
+    elif name not in ("", "host") and not name.startswith("cpu"):
+        ordinal = cuda_ordinal(name)
+    regions, entries, metadata = read_files(path, ordinal)
+    granted = pb.Granted(
+        model=model,
+        device="host" if ordinal is None else _cuda.driver().uuids()[ordinal],
+        tensor_count=len(entries),
+        tensor_bytes=sum(entry.nbytes for entry in entries.values()),
+        metadata=metadata,
+    )
+    return Attachment(Lease(regions, None), entries, granted, "disk")

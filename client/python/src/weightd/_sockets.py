@@ -1,0 +1,130 @@
+"""The daemon's sockets: where they are, and what passes over the handle socket.
+
+``weightd.sock`` speaks gRPC. gRPC cannot carry descriptors: for these there is ``handles.sock``
+(common/handle_protocol.h), one SOCK_SEQPACKET message each way:
+
+    request   "WTK1" + 16 bytes ticket    the descriptors of a grant
+              "WWH1"                      "who am I to you": only a status
+    reply     u32 status code, little-endian + reason + NUL + text, with the descriptors
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from weightd.errors import (
+    NotPermittedError,
+    ProtocolError,
+    UnreachableError,
+    WaitTimeoutError,
+    WeightdError,
+    from_status,
+)
+
+SOCKET_DIR_VARIABLE = "WEIGHTD_SOCKET_DIR"
+_TICKET_BYTES = 16
+_REPLY_BYTES_MAX = 4096
+_DESCRIPTORS_MAX = 64
+_WHO_AM_I_SECONDS = 2.0
+# google.rpc.Code, by number.
+_CODE_NAMES = (
+    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
+    "PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED "
+    "INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
+).split()
+
+
+def resolve_socket_dir(given: str = "") -> str:
+    """The directory of the sockets: ``given``, else as the daemon chooses its own."""
+    if given:
+        return os.fspath(given)
+    if os.environ.get(SOCKET_DIR_VARIABLE):
+        return os.environ[SOCKET_DIR_VARIABLE]
+    if os.geteuid() == 0:
+        return "/run/weightd"
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        return os.path.join(os.environ["XDG_RUNTIME_DIR"], "weightd")
+    return f"/tmp/weightd-{os.geteuid()}"
+
+
+def rpc_socket(socket_dir: str) -> str:
+    return os.path.join(socket_dir, "weightd.sock")
+
+
+def handle_socket(socket_dir: str) -> str:
+    return os.path.join(socket_dir, "handles.sock")
+
+
+def connect(path: str, kind: int, deadline: float) -> socket.socket:
+    """A connected socket; ``deadline`` of ``time.monotonic()``. Errors say what an operator can do."""
+    connection = socket.socket(socket.AF_UNIX, kind)
+    try:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        connection.connect(path)
+        return connection
+    except FileNotFoundError:
+        raise_from = UnreachableError(
+            f"connect to {path}: no such socket; is weightd running, and does "
+            f"{SOCKET_DIR_VARIABLE} (or socket_dir) name its directory?"
+        )
+    except ConnectionRefusedError:
+        raise_from = UnreachableError(
+            f"connect to {path}: nobody listens; the socket was left behind by a weightd that ended"
+        )
+    except PermissionError:
+        raise_from = NotPermittedError(
+            f"connect to {path}: permission denied; directory and socket are open to weightd's "
+            "group only"
+        )
+    except (socket.timeout, BlockingIOError):
+        raise_from = WaitTimeoutError(f"connect to {path}: timed out; weightd does not accept connections")
+    except OSError as error:
+        raise_from = UnreachableError(f"connect to {path}: {error.strerror or error}")
+    connection.close()
+    raise raise_from
+
+
+def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:
+    path = handle_socket(socket_dir)
+    with connect(path, socket.SOCK_SEQPACKET, deadline) as connection:
+        try:
+            connection.sendall(request)
+            reply, descriptors, flags, _ = socket.recv_fds(
+                connection, _REPLY_BYTES_MAX, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+            )
+        except socket.timeout:
+            raise WaitTimeoutError(f"{path}: no answer in time") from None
+        except OSError as error:
+            raise UnreachableError(f"{path}: {error.strerror or error}") from None
+    try:
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError(f"{path}: descriptors were lost; is RLIMIT_NOFILE of this process used up?")
+        _check_reply(path, reply)
+    except WeightdError:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return list(descriptors)
+
+
+def _check_reply(path: str, reply: bytes) -> None:
+    code = int.from_bytes(reply[:4], "little")
+    reason, separator, text = reply[4:].partition(b"\0")
+    if len(reply) < 5 or not separator or code >= len(_CODE_NAMES):
+        raise ProtocolError(f"{path}: the reply is none (is that weightd's socket?)")
+    if code != 0:
+        raise from_status(_CODE_NAMES[code], reason.decode(), text.decode(errors="replace"))
+
+
+def fetch_descriptors(socket_dir: str, ticket: bytes, deadline: float) -> list[int]:
+    """The descriptors of a grant, in the order of its allocations; the caller closes them."""
+    if len(ticket) != _TICKET_BYTES:
+        raise ProtocolError(f"grant from weightd: a ticket of {len(ticket)} bytes, expected {_TICKET_BYTES}")
+    return _exchange(socket_dir, b"WTK1" + ticket, deadline)
+
+
+def ask_who_am_i(socket_dir: str) -> None:
+    """Raises what the daemon has against this process; returns where it serves it."""
+    _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS)
