@@ -52,7 +52,7 @@ std::vector<double> LargestExcess(absl::Span<const Row> rows) {
 
 }  // namespace
 
-const std::vector<FigureSpec>& AllFigures() {
+const std::vector<FigureSpec>& StageFigures() {
   using Kind = FigureKind;
   constexpr double kExcessBytesMax = 32.0 * kMiB;
   static const auto* const kFigures = new std::vector<FigureSpec>{
@@ -90,6 +90,25 @@ const std::vector<FigureSpec>& AllFigures() {
        "cold",
        {"loader_threads", "loader_mmap"},
        {.at_least = 1.4}}};
+  return *kFigures;
+}
+
+const std::vector<FigureSpec>& FormatFigures() {
+  const auto ratio = [](const char* name, const char* arm, const char* against, Goal goal) {
+    return FigureSpec{name, FigureKind::kThroughputRatio, arm, {against}, goal};
+  };
+  // Of one whose throughput may fall by a tenth.
+  constexpr Goal kTenthLess = {.at_least = 0.90};
+  constexpr Goal kAlike = {.at_least = 0.95};
+  static const auto* const kFigures = new std::vector<FigureSpec>{
+      ratio("tensors_vs_safetensors", "tensors_staging", "safetensors_staging", kAlike),
+      ratio("tensors_vs_safetensors_host", "tensors_host", "safetensors_host", kAlike),
+      ratio("aligned_vs_safetensors_host", "aligned_host", "safetensors_host", kAlike),
+      ratio("fast_vs_none", "tensors_staging", "tensors_none", kTenthLess),
+      ratio("fast_vs_none_safetensors", "safetensors_staging", "safetensors_none", kTenthLess),
+      ratio("full_vs_none", "tensors_full", "tensors_none", {}),
+      ratio("vs_tensorizer", "tensors_small", "tensorizer", {}),
+      ratio("full_vs_tensorizer_verify", "tensors_small_full", "tensorizer_verify", {})};
   return *kFigures;
 }
 

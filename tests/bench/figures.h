@@ -9,7 +9,8 @@
 #include "tests/bench/rounds.h"
 #include "tests/bench/statistics.h"
 
-// What stage_bench answers: figures, the arms they are made of, and the goals. Pure functions.
+// What stage_bench and format_bench answer: figures, the arms they are made of, and the goals. Pure
+// functions.
 
 namespace weightd::bench {
 
@@ -36,8 +37,9 @@ struct FigureSpec {
   std::vector<std::string> arms() const;  // all that it needs
 };
 
-// All figures, in the order in which they are reported.
-const std::vector<FigureSpec>& AllFigures();
+// All figures of stage_bench and of format_bench, in the order in which they are reported.
+const std::vector<FigureSpec>& StageFigures();
+const std::vector<FigureSpec>& FormatFigures();
 
 struct FigureResult {
   Estimate estimate;

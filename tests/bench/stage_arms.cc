@@ -99,6 +99,7 @@ absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& se
   input.layout = &layout;
   input.targets = {{.device = setup.device, .destination = destination}};
   input.cancelled = &cancelled;
+  input.digest.mode = setup.verify;
   ASSIGN_OR_RETURN(const StageOutcome outcome, setup.stager->Run(input));
   RETURN_IF_ERROR(opened.CheckUnchanged());
   if (result.allocation != nullptr && setup.seal) RETURN_IF_ERROR(result.allocation->Seal());

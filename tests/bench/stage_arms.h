@@ -28,6 +28,8 @@ struct StageSetup {
   ForcedMode expected = ForcedMode::kNone;
   // Whether opening the files and parsing their headers is in the time.
   bool time_opening = true;
+  // stage_bench measures the reading alone.
+  VerifyMode verify = VerifyMode::kNone;
   // Seals an allocation of its own, as publishing does.
   bool seal = true;
 };

@@ -9,9 +9,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -30,6 +27,7 @@
 #include "tests/bench/huge_pages.h"
 #include "tests/bench/machine_facts.h"
 #include "tests/bench/peak_memory.h"
+#include "tests/bench/report.h"
 #include "tests/bench/rounds.h"
 #include "tests/bench/svg_plot.h"
 #include "tests/bench/throughput_sweep.h"
@@ -60,26 +58,11 @@ struct Options {
   std::string plot_path;
 
   uint64_t shard_bytes() const { return bytes / kShards; }
-  bool Wants(const FigureSpec& figure) const {
-    return figures.empty() || std::count(figures.begin(), figures.end(), figure.name) > 0;
-  }
 };
 
-struct Measured {
-  std::vector<Row> rows;
-  std::map<std::string, absl::Status> refused;  // by arm
-  std::vector<std::string> fallbacks;
+struct StageMeasured : Measured {
   std::vector<SweepPoint> sweep;
 };
-
-std::set<std::string> WantedArms(const Options& options) {
-  std::set<std::string> wanted;
-  for (const FigureSpec& figure : AllFigures()) {
-    if (!options.Wants(figure)) continue;
-    for (const std::string& arm : figure.arms()) wanted.insert(arm);
-  }
-  return wanted;
-}
 
 // Models of 1, 4 and 8 GiB; with --quick of 1, 4 and 8 shards.
 absl::Status MeasurePeaks(const Options& options, std::vector<Row>& rows) {
@@ -108,20 +91,21 @@ absl::Status MeasurePeaks(const Options& options, std::vector<Row>& rows) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Measured> Measure(const Options& options) {
-  Measured measured;
+absl::StatusOr<StageMeasured> Measure(const Options& options,
+                                      absl::Span<const FigureSpec> figures) {
+  StageMeasured measured;
   RETURN_IF_ERROR(CheckColdPossible(options.dir));
   std::fprintf(stderr, "files below %s, seed %llu\n", options.dir.c_str(),
                static_cast<unsigned long long>(options.seed));
   ASSIGN_OR_RETURN(const FileSet window, MakeShards(options.dir, options.shard_bytes(), kShards));
   FileSet small_tensors;
-  const std::set<std::string> wanted = WantedArms(options);
+  const std::set<std::string> wanted = ArmsOf(figures);
   if (wanted.contains("tensors_runs")) {
     ASSIGN_OR_RETURN(small_tensors, MakeSmallTensors(options.dir, kSmallTensorCount,
                                                      kSmallTensorCount * kSmallTensorBytes));
   }
-  for (const FigureSpec& figure : AllFigures()) {
-    if (figure.kind != FigureKind::kExcessBytes || !options.Wants(figure)) continue;
+  for (const FigureSpec& figure : figures) {
+    if (figure.kind != FigureKind::kExcessBytes) continue;
     RETURN_IF_ERROR(MeasurePeaks(options, measured.rows));
   }
   HugePageReserve huge_pages;
@@ -137,56 +121,6 @@ absl::StatusOr<Measured> Measure(const Options& options) {
     ASSIGN_OR_RETURN(measured.sweep, RunSweep(window, kSweepRounds, options.seed, huge_pages));
   }
   return measured;
-}
-
-Json RowJson(const Row& row) {
-  Json json = {{"round", row.round},
-               {"arm", row.arm},
-               {"seconds", row.sample.seconds},
-               {"cpu_seconds", row.sample.cpu_seconds},
-               {"bytes", row.sample.bytes}};
-  if (row.sample.cache_added_fraction) {
-    json["cache_added_fraction"] = *row.sample.cache_added_fraction;
-  }
-  if (row.sample.excess_bytes) json["excess_bytes"] = *row.sample.excess_bytes;
-  return json;
-}
-
-// Prints a line and gives its part of the summary; null for a figure that cannot be had.
-Json Report(const FigureSpec& figure, const Measured& measured) {
-  for (const std::string& arm : figure.arms()) {
-    const auto refused = measured.refused.find(arm);
-    if (refused == measured.refused.end()) continue;
-    std::printf("%-29s not measured: %s: %s\n", figure.name.c_str(), arm.c_str(),
-                std::string(refused->second.message()).c_str());
-    return nullptr;
-  }
-  const FigureResult result = Evaluate(figure, measured.rows);
-  const Estimate& estimate = result.estimate;
-  const std::optional<bool> met = IsMet(figure.goal, estimate);
-  const std::string met_text = met.has_value() ? (*met ? "yes" : "NO") : "-";
-  std::printf("%-29s %12.5g %12.5g %12.5g  %-20s %-4s %s\n", figure.name.c_str(), estimate.median,
-              estimate.low, estimate.high, GoalText(figure.goal).c_str(), met_text.c_str(),
-              result.against.c_str());
-  Json json = {{"median", estimate.median}, {"low", estimate.low}, {"high", estimate.high}};
-  json["goal"] = GoalText(figure.goal);
-  json["met"] = met.has_value() ? Json(*met) : Json(nullptr);
-  if (!result.against.empty()) json["against"] = result.against;
-  return json;
-}
-
-void PrintArms(const Measured& measured) {
-  std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> arms;
-  for (const Row& row : measured.rows) {
-    arms[row.arm].first.push_back(row.sample.bytes_per_second() / 1e9);
-    arms[row.arm].second.push_back(row.sample.cpu_seconds_per_gb());
-  }
-  std::printf("\n%-29s %12s %12s  (the machine's; ratios are the figures)\n", "arm, medians",
-              "GB/s", "CPU s/GB");
-  for (const auto& [arm, values] : arms) {
-    std::printf("%-29s %12.3f %12.4f\n", arm.c_str(), Quantile(values.first, 0.5),
-                Quantile(values.second, 0.5));
-  }
 }
 
 Json OptionsJson(const Options& options) {
@@ -205,41 +139,22 @@ Json SweepJson(const std::vector<SweepPoint>& points) {
   return json;
 }
 
-bool WriteFile(const std::string& path, const std::string& text) {
-  if (path.empty() || (std::ofstream(path) << text << std::flush)) return true;
-  std::fprintf(stderr, "cannot write %s\n", path.c_str());
-  return false;
-}
-
 int Run(const Options& options) {
   Json report = {{"versions", VersionFacts()}};
   const Json machine = MachineFacts(options.dir);
-  const absl::StatusOr<Measured> measured = Measure(options);
+  const std::vector<FigureSpec> figures = WantedFigures(StageFigures(), options.figures);
+  const absl::StatusOr<StageMeasured> measured = Measure(options, figures);
   if (!measured.ok()) {
     std::fprintf(stderr, "%s\n", std::string(measured.status().message()).c_str());
     return 1;
   }
-  std::printf("%-29s %12s %12s %12s  %-20s %-4s %s\n", "figure", "median", "low", "high", "goal",
-              "met", "against");
-  Json summary = Json::object();
-  bool complete = true;
-  for (const FigureSpec& figure : AllFigures()) {
-    if (!options.Wants(figure)) continue;
-    summary[figure.name] = Report(figure, *measured);
-    complete = complete && !summary[figure.name].is_null();
-  }
-  PrintArms(*measured);
-  for (const std::string& fallback : measured->fallbacks) {
-    std::printf("goes without: %s\n", fallback.c_str());
-  }
-  Json rows = Json::array();
-  for (const Row& row : measured->rows) rows.push_back(RowJson(row));
+  const Summary summary = PrintFigures(figures, *measured);
   report["machine"] = machine;
   report["options"] = OptionsJson(options);
   report["fallbacks"] = measured->fallbacks;
-  report["rows"] = rows;
+  report["rows"] = RowsJson(measured->rows);
   if (!measured->sweep.empty()) report["sweep"] = SweepJson(measured->sweep);
-  report["summary"] = summary;
+  report["summary"] = summary.json;
   bool written =
       WriteFile(options.json_path, options.json_path.empty() ? "" : report.dump(1) + "\n");
   if (!measured->sweep.empty()) {
@@ -250,20 +165,7 @@ int Run(const Options& options) {
                                     report["versions"]["kernel"].get<std::string>());
     written = WriteFile(options.plot_path, ToSvg(plot)) && written;
   }
-  return complete && written ? 0 : 1;
-}
-
-// Beside the programs: the disk that the build is on.
-std::string DefaultDir() {
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
-  return (program.parent_path().parent_path() / "bench-files").string();
-}
-
-std::string CheckFigure(const std::string& name) {
-  for (const FigureSpec& figure : AllFigures()) {
-    if (figure.name == name) return "";
-  }
-  return absl::StrCat("no figure is called ", name);
+  return summary.complete && written ? 0 : 1;
 }
 
 }  // namespace
@@ -289,7 +191,8 @@ int main(int argc, char** argv) {
   app.add_option("--dir", options.dir, "Where the files are made, and stay")->capture_default_str();
   app.add_option("--figures", options.figures, "Only these")
       ->delimiter(',')
-      ->check(CLI::Validator([](const std::string& name) { return CheckFigure(name); }, "NAME"));
+      ->check(CLI::Validator(
+          [](const std::string& name) { return CheckFigure(StageFigures(), name); }, "NAME"));
   app.add_option("--json", options.json_path, "Versions, raw rows and summary")->type_name("FILE");
   auto* plot =
       app.add_option("--plot", options.plot_path, "Throughput over block size and depth, as SVG")

@@ -36,7 +36,7 @@ def control(space: Path) -> Iterator[Control]:
 def nothing_is_left(control: Control) -> Iterator[None]:
     yield
     gc.collect()
-    assert eventually(lambda: leases(control) == [], 1.0)
+    assert eventually(lambda: leases(control) == [])
 
 
 def names_of(attribute: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_torch_tensors_keep_the_lease(control: Control, way: str) -> None:
     assert len(leases(control)) == 1
     kept = kept.float().sum()  # a copy
     gc.collect()
-    assert eventually(lambda: leases(control) == [], 1.0)
+    assert eventually(lambda: leases(control) == [])
 
 
 def test_torch_module_takes_the_state_dict(control: Control) -> None:

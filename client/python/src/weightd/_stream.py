@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Callable, Optional
 
-import grpc
-
-from weightd import _dtypes, _sockets, _status
+from weightd import _dtypes, _fork, _sockets, _status
+from weightd._fork import grpc
 from weightd.errors import (
     LeaseLostError,
     ProtocolError,
@@ -99,6 +98,7 @@ class AttachStream:
         on_notice: Optional[Callable[[Notice], None]],
         on_progress: Optional[Callable[[Progress], None]],
     ) -> None:
+        _fork.check_grpc_usable()
         self._socket_dir = socket_dir
         self._state = _State()
         self._channel = grpc.insecure_channel(
