@@ -88,7 +88,10 @@ class Control:
 class Daemon:
     """A weightd on host memory, from healthy until the end of the `with` block."""
 
-    def __init__(self, root: Path, socket_dir: Path, *flags: str) -> None:
+    def __init__(
+        self, root: Path, socket_dir: Path, *flags: str, environment: dict[str, str] | None = None
+    ) -> None:
+        self._environment = {**os.environ, **(environment or {})}
         self.control = Control(socket_dir)
         self._log_path = socket_dir.parent / f"{socket_dir.name}.log"
         # Pins of one test are not those of the next.
@@ -97,7 +100,9 @@ class Daemon:
 
     def __enter__(self) -> Control:
         with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                self._command, stderr=log, stdin=subprocess.DEVNULL, env=self._environment
+            )
         try:
             self._wait_until_healthy()
         except BaseException:

@@ -175,6 +175,15 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstr
   return CUDA_SUCCESS;
 }
 
+// Of the Python package alone. Returns when the memory has the bytes, whatever `from` is.
+CUresult cuMemcpyHtoD(CUdeviceptr to, const void* from, size_t bytes) {
+  FAKE_CUDA_CALL("cuMemcpyHtoD", Needs::kGoodContext);
+  const Located target = fake_cuda::Locate(call, "write", to, bytes);
+  if (target.result != CUDA_SUCCESS) return target.result;
+  std::memcpy(target.memory->host() + target.offset, from, bytes);
+  return CUDA_SUCCESS;
+}
+
 CUresult cuMemcpyDtoH(void* to, CUdeviceptr from, size_t bytes) {
   FAKE_CUDA_CALL("cuMemcpyDtoH", Needs::kGoodContext);
   const Located source = fake_cuda::Locate(call, "read", from, bytes);
