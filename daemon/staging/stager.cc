@@ -18,6 +18,7 @@ namespace {
 constexpr uint64_t kLocalBytesInFlight = 64 * kMiB;
 constexpr uint64_t kRemoteBytesInFlight = 512 * kMiB;
 constexpr uint32_t kDepthMax = 1024;
+constexpr uint32_t kDigestSlots = 4;
 // To wake up for one block each costs a fifth more CPU time.
 constexpr uint32_t kPollBatch = 8;
 
@@ -32,6 +33,10 @@ absl::Status CheckCount(absl::string_view name, uint32_t count, uint32_t min) {
 uint32_t DefaultDepth(uint64_t block_bytes, bool is_remote) {
   const uint64_t bytes = is_remote ? kRemoteBytesInFlight : kLocalBytesInFlight;
   return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / block_bytes, 1, kDepthMax));
+}
+
+uint32_t DefaultSlotCount(uint64_t block_bytes, bool is_remote) {
+  return std::min(DefaultDepth(block_bytes, is_remote) + kDigestSlots, kDepthMax);
 }
 
 absl::Status StagerOptions::Validate() const {

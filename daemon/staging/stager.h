@@ -37,8 +37,8 @@ struct StagerOptions {
   // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
   // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
   uint32_t depth = 0;
-  uint32_t slot_count = 8;       // staging buffers of one GPU, 1..1024
-  uint32_t host_slot_count = 2;  // of host memory: few files need them (layout.h), 1..1024
+  uint32_t slot_count = 12;      // staging buffers of one GPU, 1..1024
+  uint32_t host_slot_count = 8;  // of host memory: for .tensors files (layout.h), 1..1024
   ReadQueueOptions read_queue;   // depth and slots are filled in from the above
   // Host memory that was filled is pinned for the GPUs, so that they copy it at the bus's speed.
   bool pin_host_memory = true;
@@ -53,6 +53,9 @@ struct StagerOptions {
 
 // Reads in flight that fill a volume, in blocks.
 uint32_t DefaultDepth(uint64_t block_bytes, bool is_remote);
+// As many buffers, and some for what was read and is being digested: without these, reads wait for
+// digests (format_bench).
+uint32_t DefaultSlotCount(uint64_t block_bytes, bool is_remote);
 
 class Stager {
  public:

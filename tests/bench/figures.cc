@@ -107,8 +107,10 @@ const std::vector<FigureSpec>& FormatFigures() {
       ratio("fast_vs_none", "tensors_staging", "tensors_none", kTenthLess),
       ratio("fast_vs_none_safetensors", "safetensors_staging", "safetensors_none", kTenthLess),
       ratio("full_vs_none", "tensors_full", "tensors_none", {}),
-      ratio("vs_tensorizer", "tensors_small", "tensorizer", {}),
-      ratio("full_vs_tensorizer_verify", "tensors_small_full", "tensorizer_verify", {})};
+      ratio("tensors_vs_safetensors_small", "tensors_small", "safetensors_small", {}),
+      ratio("vs_tensorizer", "tensors_host", "tensorizer", {}),
+      ratio("vs_tensorizer_small", "tensors_small", "tensorizer", {}),
+      ratio("full_vs_tensorizer_verify", "tensors_host_full", "tensorizer_verify", {})};
   return *kFigures;
 }
 

@@ -100,7 +100,7 @@ FormatArms::FormatArms(const std::set<std::string>& wanted, const FormatFiles& f
       small_host_device_(CreateHostDevice({.huge_pages = HostDeviceOptions::HugePages::kOff})) {
   uint64_t huge_bytes = kStagingBytes;
   for (const std::string& name : wanted) {
-    if (absl::EndsWith(name, "_host")) huge_bytes = kStagingBytes + files.tensors.bytes + kGiB / 8;
+    if (absl::StrContains(name, "_host")) huge_bytes = kStagingBytes + files.tensors.bytes + kGiB / 8;
   }
   reserved_ = huge_pages.Reserve(huge_bytes);
   host_device_ = CreateHostDevice({});  // it warns of what it lacks when it is made
@@ -159,10 +159,10 @@ absl::Status FormatArms::PrepareStage(const std::string& name) {
   setup.verify = absl::EndsWith(name, "_full")   ? VerifyMode::kFull
                  : absl::EndsWith(name, "_none") ? VerifyMode::kNone
                                                  : VerifyMode::kFast;
-  if (parts.second == "host") {
+  if (absl::StartsWith(parts.second, "host")) {
     RETURN_IF_ERROR(reserved_);
     setup.device = host_device_.get();
-  } else if (absl::StartsWith(parts.second, "small")) {
+  } else if (parts.second == "small") {
     setup.device = small_host_device_.get();
   }
   ASSIGN_OR_RETURN(setup.stager, StagerFor(*setup.device));

@@ -34,8 +34,8 @@ absl::StatusOr<FormatFiles> MakeFormatFiles(const std::string& folder, uint64_t 
 //   FILES_none       likewise with NONE
 //   FILES_full       likewise with FULL
 //   FILES_host       FAST, into fresh host memory of reserved huge pages, sealed
+//   FILES_host_full  likewise with FULL
 //   FILES_small      FAST, into fresh host memory of 4 KiB pages, sealed
-//   FILES_small_full likewise with FULL
 //   tensorizer       the real library, to CPU memory, in a Python that runs already
 //   tensorizer_verify   likewise, with verify_hash
 //
