@@ -71,8 +71,7 @@ ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const Device
   residency.table.budgets = set.budgets;
   residency.default_device = set.default_device;
   if (!options.slot_count_given) {
-    residency.stager.slot_count =
-        DefaultSlotCount(residency.stager.block_bytes, any_remote);
+    residency.stager.slot_count = DefaultSlotCount(residency.stager.block_bytes, any_remote);
   }
   if (residency.stager.read_queue.engine == ReadEngine::kAuto) {
     residency.stager.read_queue.engine = probe.engine;
