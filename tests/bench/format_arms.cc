@@ -100,7 +100,8 @@ FormatArms::FormatArms(const std::set<std::string>& wanted, const FormatFiles& f
       small_host_device_(CreateHostDevice({.huge_pages = HostDeviceOptions::HugePages::kOff})) {
   uint64_t huge_bytes = kStagingBytes;
   for (const std::string& name : wanted) {
-    if (absl::StrContains(name, "_host")) huge_bytes = kStagingBytes + files.tensors.bytes + kGiB / 8;
+    if (absl::StrContains(name, "_host"))
+      huge_bytes = kStagingBytes + files.tensors.bytes + kGiB / 8;
   }
   reserved_ = huge_pages.Reserve(huge_bytes);
   host_device_ = CreateHostDevice({});  // it warns of what it lacks when it is made
