@@ -11,9 +11,6 @@ function(run)
 endfunction()
 
 file(REMOVE_RECURSE ${WORK_DIR})
-# Unix socket paths are short.
-execute_process(COMMAND mktemp -d /tmp/weightd-package-XXXXXX OUTPUT_VARIABLE socket_dir
-  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 
 run(${CMAKE_COMMAND} --install ${BUILD_DIR} --component client --prefix ${WORK_DIR}/prefix)
 set(flags "")
@@ -24,6 +21,9 @@ run(${CMAKE_COMMAND} -S ${EXAMPLE_DIR} -B ${WORK_DIR}/build -D CMAKE_PREFIX_PATH
     -D CMAKE_CXX_COMPILER=${CXX} ${flags})
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
 foreach(example IN ITEMS attach_example attach_example_c)
+  # Unix socket paths are short.
+  execute_process(COMMAND mktemp -d /tmp/weightd-package-XXXXXX OUTPUT_VARIABLE socket_dir
+    OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   run(${FAKE_DAEMON} ${socket_dir} 0 ${WORK_DIR}/build/${example} model b)
   foreach(expected IN ITEMS "generation 3 on host, 4 tensors" "a  F32 [2, 3]" "sum of b: 24")
     string(FIND "${output}" "${expected}" at)
@@ -31,8 +31,8 @@ foreach(example IN ITEMS attach_example attach_example_c)
       message(FATAL_ERROR "${example} did not print `${expected}`:\n${output}")
     endif()
   endforeach()
+  file(REMOVE_RECURSE ${socket_dir})
 endforeach()
-file(REMOVE_RECURSE ${socket_dir})
 
 # Only weightd::client and the C functions are the library's, so that it can share a process with other code.
 file(GLOB_RECURSE library ${WORK_DIR}/prefix/libweightd_client.so)
