@@ -19,7 +19,7 @@ namespace {
 
 constexpr uint32_t kEvents = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
                              IN_DELETE_SELF | IN_ATTRIB;
-constexpr size_t kBufferBytes = 64 * 1024;
+constexpr size_t kBufferBytes = size_t{64} * 1024;
 
 absl::Status WatchError(int error, const std::string& path) {
   if (error == ENOSPC) {

@@ -24,6 +24,8 @@
    or ends the process. Functions on one object may run on many threads at once, but for those that
    free it. */
 
+/* C's names. NOLINTBEGIN(readability-identifier-naming,modernize-*) */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -167,5 +169,7 @@ WEIGHTD_EXPORT const char* weightd_mapping_metadata(const weightd_mapping* mappi
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
+
+/* NOLINTEND(readability-identifier-naming,modernize-*) */
 
 #endif /* WEIGHTD_WEIGHTD_H_ */
