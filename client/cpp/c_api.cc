@@ -96,7 +96,7 @@ weightd_tensor ToC(const Tensor& tensor, std::deque<std::string>& strings) {
           .torch_dtype = with_nul(tensor.torch_dtype),
           .rank = static_cast<uint32_t>(tensor.shape.size()),
           .shape = tensor.shape.data(),
-          .strides = tensor.strides.data(),
+          .strides = tensor.strides.empty() ? nullptr : tensor.strides.data(),
           .xxh3_128 = with_nul(tensor.xxh3_128)};
 }
 

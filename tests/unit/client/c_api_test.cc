@@ -3,8 +3,12 @@
 #include <weightd/weightd.h>
 
 #include <cstddef>
+#include <utility>
 
 #include "gmock/gmock.h"
+#include "tests/support/common/temp_dir.h"
+#include "tests/unit/client/fake_grant.h"
+#include "tests/unit/client/fake_service.h"
 
 namespace weightd::testing {
 namespace {
@@ -45,6 +49,36 @@ TEST(CApiTest, NullIsAnError) {
   weightd_error_free(error);
   weightd_error_free(nullptr);
   weightd_mapping_free(nullptr);
+}
+
+TEST(CApiTest, TensorsAreThoseOfTheCppInterface) {
+  const TempDir dir;
+  FakeService service(dir.path());
+  service.SetAttach({.messages = SmallGrant().Messages(), .end = {}});
+  HandleScript handles;
+  handles.fds.push_back(MakeSealedMemfd(SmallContent()));
+  service.SetHandles(std::move(handles));
+  weightd_attach_options options = WEIGHTD_ATTACH_OPTIONS_INIT;
+  options.socket_dir = dir.path().c_str();
+  weightd_mapping* mapping = nullptr;
+  ASSERT_EQ(weightd_attach("model", &options, &mapping), nullptr);
+  EXPECT_STREQ(weightd_mapping_device(mapping), "host");
+  EXPECT_EQ(weightd_mapping_tensor_count(mapping), 4);
+  EXPECT_EQ(weightd_mapping_tensor(mapping, 4), nullptr);
+  EXPECT_STREQ(weightd_mapping_metadata(mapping, "format"), "pt");
+  EXPECT_EQ(weightd_mapping_metadata(mapping, "none"), nullptr);
+  const weightd_tensor* a = weightd_mapping_find(mapping, "a");
+  ASSERT_NE(a, nullptr);
+  EXPECT_EQ(a->rank, 2);
+  EXPECT_EQ(a->shape[1], 3);
+  EXPECT_EQ(a->strides[0], 12);
+  // Bit-packed: no element has an address of its own.
+  const weightd_tensor* c = weightd_mapping_find(mapping, "c");
+  ASSERT_NE(c, nullptr);
+  EXPECT_EQ(c->dtype, WEIGHTD_F4);
+  EXPECT_EQ(c->strides, nullptr);
+  EXPECT_EQ(weightd_mapping_find(mapping, "none"), nullptr);
+  weightd_mapping_free(mapping);
 }
 
 // Of a caller that was built with fewer fields: the rest keeps its default.

@@ -95,7 +95,7 @@ typedef struct weightd_tensor {
   const char* torch_dtype; /* "torch.uint4"; empty but for the opaque dtypes */
   uint32_t rank;
   const int64_t* shape;   /* `rank` of them, outermost first */
-  const int64_t* strides; /* likewise, in bytes; NULL for the bit-packed dtypes */
+  const int64_t* strides; /* likewise, in bytes; NULL for scalars and bit-packed dtypes */
   const char* xxh3_128;   /* of its bytes, 32 hexadecimal digits; empty where the stage made none */
 } weightd_tensor;
 
