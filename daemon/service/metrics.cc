@@ -68,6 +68,8 @@ Metrics::Metrics(const std::string& version, const Residency& residency, const L
       staged_bytes_(AddCounter(registry_, "weightd_staged_bytes_total",
                                "Bytes of the copies that were staged.")),
       evictions_(AddCounter(registry_, "weightd_evictions_total", "Copies that left a device.")),
+      demotions_(AddCounter(registry_, "weightd_demotions_total",
+                            "Of these, copies that the host tier kept.")),
       verified_bytes_(AddCounter(registry_, "weightd_verified_bytes_total",
                                  "Resident bytes that were read again and compared.")),
       verifications_(AddCounter(registry_, "weightd_verified_copies_total",
@@ -77,8 +79,8 @@ Metrics::Metrics(const std::string& version, const Residency& residency, const L
   // A series that begins with its first failure cannot be watched for an increase.
   for (const auto& device : residency.devices()) {
     const Labels labels = {{"device", device->info().id}};
-    for (auto* family :
-         {&staged_bytes_, &evictions_, &verified_bytes_, &verifications_, &verify_failures_}) {
+    for (auto* family : {&staged_bytes_, &evictions_, &demotions_, &verified_bytes_,
+                         &verifications_, &verify_failures_}) {
       family->Add(labels);
     }
   }
@@ -101,8 +103,9 @@ void Metrics::Count(const Event& event) {
     case EventType::kStageRefused:
       return stages_.Add({{"result", "refused"}}).Increment();
     case EventType::kEvicted:
-    case EventType::kDemoted:
       return evictions_.Add(device).Increment();
+    case EventType::kDemoted:  // its eviction follows
+      return demotions_.Add(device).Increment();
     case EventType::kDamaged:
       verify_failures_.Add(device).Increment();
       [[fallthrough]];

@@ -43,6 +43,7 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Family<prometheus::Counter>& stages_;
   prometheus::Family<prometheus::Counter>& staged_bytes_;
   prometheus::Family<prometheus::Counter>& evictions_;
+  prometheus::Family<prometheus::Counter>& demotions_;
   prometheus::Family<prometheus::Counter>& verified_bytes_;
   prometheus::Family<prometheus::Counter>& verifications_;
   prometheus::Family<prometheus::Counter>& verify_failures_;

@@ -94,12 +94,15 @@ TEST_P(PromotionTest, EvictedModelIsKeptInTheHostTierAndComesBackFromThere) {
   const bool pinned = GetParam();
   if (!pinned && on_real_gpu()) GTEST_SKIP() << "steers the fake driver";
   const std::string path = MakeModel("model", kModelBytes);
-  StartWithGpus(1, {}, {pinned ? "UNUSED=1" : "WEIGHTD_FAKE_CUDA_NO_READ_ONLY=0"});
+  StartWithGpus(1, {"--metrics.address", "127.0.0.1:0"},
+                {pinned ? "UNUSED=1" : "WEIGHTD_FAKE_CUDA_NO_READ_ONLY=0"});
   StageOn("model", {gpu_});
   EXPECT_EQ(ctl_.Run({"evict", "model", "--device", gpu_}).exit_code, kExitOk);
   EXPECT_THAT(CopiesOf("model"), ElementsAre("host host copy"));
   EXPECT_EQ(UsedBytes(gpu_), 0);
   EXPECT_EQ(EventsUntil("EVICTED").back()["device"], gpu_);
+  EXPECT_EQ(MetricOf(absl::StrCat("weightd_evictions_total{device=\"", gpu_, "\"}")), 1);
+  EXPECT_EQ(MetricOf(absl::StrCat("weightd_demotions_total{device=\"", gpu_, "\"}")), 1);
 
   const std::string kept = dir_.File("kept.safetensors");
   fs::rename(path, kept);
