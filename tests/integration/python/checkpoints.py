@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
+
+from programs import Tensor
 
 # Bits of one element (safetensors 0.8).
 BITS = {
@@ -15,24 +16,17 @@ BITS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Stored:
-    dtype: str
-    shape: list[int]
-    data: bytes
-
-
-def stored(dtype: str, shape: list[int], seed: int = 1) -> Stored:
+def stored(dtype: str, shape: list[int], seed: int = 1) -> Tensor:
     count = 1
     for dimension in shape:
         count *= dimension
     data = random.Random(f"{dtype}{shape}{seed}").randbytes(count * BITS[dtype] // 8)
     if dtype == "BOOL":
         data = bytes(byte & 1 for byte in data)
-    return Stored(dtype, shape, data)
+    return Tensor(dtype, shape, data)
 
 
-def every_dtype() -> dict[str, Stored]:
+def every_dtype() -> dict[str, Tensor]:
     tensors = {f"all.{dtype}": stored(dtype, [4, 12]) for dtype in BITS}
     tensors["scalar"] = stored("F32", [])
     tensors["empty"] = stored("F32", [0, 3])
@@ -40,7 +34,7 @@ def every_dtype() -> dict[str, Stored]:
     return tensors
 
 
-def write(path: Path, tensors: dict[str, Stored], metadata: dict[str, str] | None = None) -> None:
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     header: dict[str, object] = {"__metadata__": metadata or {"format": "pt"}}
     offset = 0
     # The widest first, as the reference writer does, so that everything is aligned.

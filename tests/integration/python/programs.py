@@ -6,6 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import safetensors
 HEALTHY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
 COMMAND_SECONDS_MAX = 120.0
+EVENTUALLY_SECONDS_MAX = 30.0
 
 
 def binary(name: str) -> Path:
@@ -144,3 +148,18 @@ def assert_staged_equal(control: Control, model: str, expected: dict[str, Tensor
         assert (entry["dtype"], entry.get("shape", [])) == (tensor.dtype, tensor.shape), name
         assert entry["bytes"] == len(tensor.data), name
         assert control.ok("read", model, name) == tensor.data, f"{name}: other bytes than in the file"
+
+
+def leases(control: Control) -> list[dict[str, Any]]:
+    return control.json("leases")["leases"]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = EVENTUALLY_SECONDS_MAX) -> bool:
+    """Asks again until it is so: what another process or thread does takes a moment."""
+    deadline = time.monotonic() + seconds
+    changed = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        changed.wait(0.01)
+    return True

@@ -8,20 +8,14 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import checkpoints
 import pytest
 import weightd
-from checkpoints import Stored
-from programs import Control, Daemon
+from programs import Control, Daemon, Tensor, eventually, leases
 from weightd import errors
-
-SECONDS_MAX = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +34,6 @@ def control(root: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         control.ok("stage", "all", "--wait")
         monkeypatch.setenv("WEIGHTD_SOCKET_DIR", str(control.socket_dir))
         yield control
-
-
-def leases(control: Control) -> list[dict[str, object]]:
-    return control.json("leases")["leases"]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = SECONDS_MAX) -> bool:
-    """Asks again until it is so: what another process or thread does takes a moment."""
-    deadline = time.monotonic() + seconds
-    changed = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        changed.wait(0.01)
-    return True
 
 
 # ---- what tensors are
@@ -354,5 +333,5 @@ def test_stored_is_what_the_reference_package_reads(root: Path) -> None:
     """The files that these tests make are real ones."""
     safetensors = pytest.importorskip("safetensors", minversion="0.8")
     found = {name: bytes(entry["data"]) for name, entry in safetensors.deserialize((root / "all.safetensors").read_bytes())}
-    wanted: dict[str, Stored] = checkpoints.every_dtype()
+    wanted: dict[str, Tensor] = checkpoints.every_dtype()
     assert found == {name: tensor.data for name, tensor in wanted.items()}

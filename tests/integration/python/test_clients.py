@@ -12,13 +12,13 @@ from typing import Callable
 import checkpoints
 import pytest
 import weightd
-from programs import Control, Daemon, binary
+from programs import Control, Daemon, Tensor, binary
 
 WANTED = {
-    "a.f32": checkpoints.Stored("F32", [2, 3], struct.pack("<6f", *range(6))),
+    "a.f32": Tensor("F32", [2, 3], struct.pack("<6f", *range(6))),
     "b.u8": checkpoints.stored("U8", [1000]),
-    "c.bf16": checkpoints.Stored("BF16", [4], struct.pack("<4H", 0x3F80, 0x4000, 0xC000, 0x3F00)),
-    "d.scalar": checkpoints.Stored("F32", [], struct.pack("<f", 2.5)),
+    "c.bf16": Tensor("BF16", [4], struct.pack("<4H", 0x3F80, 0x4000, 0xC000, 0x3F00)),
+    "d.scalar": Tensor("F32", [], struct.pack("<f", 2.5)),
     "e.empty": checkpoints.stored("F32", [0, 7]),
 }
 SUMS = {"a.f32": 15.0, "b.u8": float(sum(WANTED["b.u8"].data)), "c.bf16": 1.5, "d.scalar": 2.5, "e.empty": 0.0}

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import checkpoints
 import pytest
-from programs import Control, Daemon
-from test_attach import eventually, leases
+from programs import Control, Daemon, eventually, leases
 
 WANTED = checkpoints.every_dtype()
 

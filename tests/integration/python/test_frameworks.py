@@ -13,8 +13,7 @@ import checkpoints
 import pytest
 import weightd
 import weightd.aio
-from programs import Control, Daemon, make_file
-from test_attach import eventually, leases
+from programs import Control, Daemon, eventually, leases, make_file
 from weightd import _dtypes, errors
 
 WANTED = checkpoints.every_dtype()

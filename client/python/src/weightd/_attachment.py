@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
@@ -27,7 +28,7 @@ from weightd.v1 import weight_cache_pb2 as pb
 if TYPE_CHECKING:
     import torch
 
-_POLICIES = {"require": pb.REQUIRE, "wait": pb.WAIT, "disk": pb.REQUIRE}
+POLICIES = {"require": pb.REQUIRE, "wait": pb.WAIT, "disk": pb.REQUIRE}
 # For connecting and for what the daemon has to send.
 _ANSWER_SECONDS = 10.0
 # For staging, with policy "wait"; the daemon takes a day at most.
@@ -44,7 +45,7 @@ class FallbackWarning(UserWarning):
 class Attachment(Mapping[str, Tensor]):
     """An attached model: a read-only mapping of names to :class:`Tensor`, in the order of the file.
 
-    ``close()``, or the end of the ``with`` block, lets go of what the attachment itself holds; tensors
+    ``close()``, or the end of the ``with`` or ``async with`` block, lets go of what the attachment itself holds; tensors
     taken from it keep memory and lease as long as any of them lives. Thread-safe.
     """
 
@@ -156,6 +157,12 @@ class Attachment(Mapping[str, Tensor]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Attachment:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         state = "closed" if self._open_lease is None else f"{len(self)} tensors, {self.nbytes} bytes"
         return f"<weightd.Attachment {self.model!r} on {self.device}: {state}>"
@@ -197,8 +204,8 @@ def attach(
 
     Raises a :class:`weightd.errors.WeightdError`; its class says what can be done about it.
     """
-    if policy not in _POLICIES:
-        raise InvalidRequestError(f"policy is {policy!r}, wanted one of {', '.join(_POLICIES)}")
+    if policy not in POLICIES:
+        raise InvalidRequestError(f"policy is {policy!r}, wanted one of {', '.join(POLICIES)}")
     if policy == "disk" and files is None:
         raise InvalidRequestError('policy="disk" needs `files`: a safetensors file or a directory of them')
     if timeout is not None and not 0 < timeout <= _STAGE_SECONDS_MAX:
@@ -212,7 +219,7 @@ def attach(
         on_progress=on_progress,
         cancellation=cancellation or Cancellation(),
     )
-    request = pb.AttachRequest(model=model, client_name=client_name[:64], policy=_POLICIES[policy])
+    request = pb.AttachRequest(model=model, client_name=client_name[:64], policy=POLICIES[policy])
     try:
         request.device = daemon_device(device)
         return attempt.run(request)
@@ -299,50 +306,48 @@ def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: lis
             os.close(descriptor)
 
 
-def daemon_device(device: Any) -> str:
-    """What weightd calls a device: ``"host"``, a GPU's UUID, or empty for its default."""
+def parse_device(device: Any) -> Union[str, int]:
+    """``""`` for the daemon's default, ``"host"``, a GPU's UUID, or its number in this process."""
     name = "" if device is None else str(device)
     if name in ("", "host") or name.startswith("GPU-"):
         return name
-    if name == "cpu" or name.startswith("cpu:"):
-        return "host"
-    ordinal = cuda_ordinal(name)
-    visible = _cuda.driver().uuids()
-    if ordinal >= len(visible):
-        raise InvalidRequestError(f"device {name!r}: this process sees {len(visible)} GPUs")
-    return visible[ordinal]
-
-
-def cuda_ordinal(name: str) -> int:
-    """The number of ``"cuda"`` or ``"cuda:1"``; PyTorch's current device for the first, where it is
-    loaded and has one."""
     kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return "host"
     if kind != "cuda" or (number and not number.isdigit()):
         raise InvalidRequestError(
             f"device is {name!r}, wanted \"cpu\", \"cuda:N\", \"host\" or a GPU's UUID"
         )
-    if number:
-        return int(number)
-    import sys
+    return int(number) if number else _current_gpu()
 
+
+def _current_gpu() -> int:
+    """PyTorch's, where it is loaded and has one."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.current_device())
     return 0
 
 
+def daemon_device(device: Any) -> str:
+    """What weightd calls a device: ``"host"``, a GPU's UUID, or empty for its default."""
+    parsed = parse_device(device)
+    if isinstance(parsed, str):
+        return parsed
+    visible = _cuda.driver().uuids()
+    if parsed >= len(visible):
+        raise InvalidRequestError(f"device {str(device)!r}: this process sees {len(visible)} GPUs")
+    return visible[parsed]
+
+
 def from_files(model: str, path: str, device: Any) -> Attachment:
     """The same, read from a volume: nothing is leased and nothing is shared."""
-    name = "" if device is None else str(device)
-    ordinal: Optional[int] = None
-    if name.startswith("GPU-"):
-        ordinal = _cuda.driver().ordinal_of(name)
-    elif name not in ("", "host") and not name.startswith("cpu"):
-        ordinal = cuda_ordinal(name)
+    name = daemon_device(device) or "host"
+    ordinal = None if name == "host" else _cuda.driver().ordinal_of(name)
     regions, entries, metadata = read_files(path, ordinal)
     granted = pb.Granted(
         model=model,
-        device="host" if ordinal is None else _cuda.driver().uuids()[ordinal],
+        device=name,
         tensor_count=len(entries),
         tensor_bytes=sum(entry.nbytes for entry in entries.values()),
         metadata=metadata,

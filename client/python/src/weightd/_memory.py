@@ -52,8 +52,8 @@ class Region(Protocol):
     def close(self) -> None: ...
 
 
-def _map(nbytes: int, protection: int, flags: int, descriptor: int, what: str) -> int:
-    address = _libc.mmap(None, nbytes, protection, flags, descriptor, 0)
+def _map(nbytes: int, flags: int, descriptor: int, what: str) -> int:
+    address = _libc.mmap(None, nbytes, _PROT_READ, flags, descriptor, 0)
     if address == _MAP_FAILED:
         error = ctypes.get_errno()
         raise OSError(error, f"map {nbytes} bytes of {what}: {os.strerror(error)}")
@@ -87,15 +87,13 @@ class HostRegion:
         if nbytes == 0:
             return cls(0, 0)
         try:
-            address = _map(nbytes, _PROT_READ, _MAP_SHARED, descriptor, "host memory")
+            address = _map(nbytes, _MAP_SHARED, descriptor, "host memory")
         except OSError as error:
             if error.errno != errno.EPERM:
                 raise DeviceError(str(error)) from None
             # Before Linux 6.7 a memfd under F_SEAL_WRITE that was opened for writing cannot be mapped
             # shared, not even for reading. A private mapping that is never written has the same pages.
-            address = _map(
-                nbytes, _PROT_READ, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, "host memory"
-            )
+            address = _map(nbytes, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, "host memory")
         return cls(address, nbytes)
 
     @classmethod
@@ -106,7 +104,7 @@ class HostRegion:
             nbytes = os.fstat(descriptor).st_size
             if nbytes == 0:
                 return cls(0, 0)
-            return cls(_map(nbytes, _PROT_READ, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, path), nbytes)
+            return cls(_map(nbytes, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, path), nbytes)
         finally:
             os.close(descriptor)
 
@@ -123,7 +121,31 @@ class HostRegion:
             _libc.munmap(self.address, self.nbytes)
 
 
-class CudaIpcRegion:
+class _GpuRegion:
+    """What all GPU memory here has: a context, and bytes that are copied out to be read."""
+
+    def __init__(self, ordinal: int, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.ordinal: Optional[int] = ordinal
+        self.address = 0
+        self._context = _cuda.Context(ordinal)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        return self._context.copy_out(self.address + offset, nbytes) if nbytes else b""
+
+    def buffer(self, owner: object) -> Any:
+        raise TypeError("GPU memory has no buffer of the host")
+
+    def _give_back(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if self.address:
+            self._give_back()
+        self._context.release()
+
+
+class CudaIpcRegion(_GpuRegion):
     """GPU memory of the daemon, opened here. CUDA maps it writable; writing it is a bug that every
     other client sees."""
 
@@ -133,34 +155,22 @@ class CudaIpcRegion:
                 f"grant from weightd: CUDA IPC handle of {len(handle)} bytes, "
                 f"expected {_cuda.IPC_HANDLE_BYTES}"
             )
-        self.nbytes = nbytes
-        self.ordinal: Optional[int] = _cuda.driver().ordinal_of(uuid)
-        self._context = _cuda.Context(self.ordinal)
+        super().__init__(_cuda.driver().ordinal_of(uuid), nbytes)
         try:
             self.address = self._context.open_ipc(handle)
         except BaseException:
-            self._context.release()
+            self.close()
             raise
 
-    def read(self, offset: int, nbytes: int) -> bytes:
-        return self._context.copy_out(self.address + offset, nbytes) if nbytes else b""
-
-    def buffer(self, owner: object) -> Any:
-        raise TypeError("GPU memory has no buffer of the host")
-
-    def close(self) -> None:
+    def _give_back(self) -> None:
         self._context.close_ipc(self.address)
-        self._context.release()
 
 
-class CudaRegion:
+class CudaRegion(_GpuRegion):
     """GPU memory of this process, filled from host memory: for models that are read from files."""
 
     def __init__(self, ordinal: int, source: HostRegion) -> None:
-        self.nbytes = source.nbytes
-        self.ordinal: Optional[int] = ordinal
-        self._context = _cuda.Context(ordinal)
-        self.address = 0
+        super().__init__(ordinal, source.nbytes)
         try:
             if self.nbytes:
                 self.address = self._context.allocate(self.nbytes)
@@ -169,13 +179,5 @@ class CudaRegion:
             self.close()
             raise
 
-    def read(self, offset: int, nbytes: int) -> bytes:
-        return self._context.copy_out(self.address + offset, nbytes) if nbytes else b""
-
-    def buffer(self, owner: object) -> Any:
-        raise TypeError("GPU memory has no buffer of the host")
-
-    def close(self) -> None:
-        if self.address:
-            self._context.free(self.address)
-        self._context.release()
+    def _give_back(self) -> None:
+        self._context.free(self.address)

@@ -65,25 +65,25 @@ def connect(path: str, kind: int, deadline: float) -> socket.socket:
         connection.connect(path)
         return connection
     except FileNotFoundError:
-        raise_from = UnreachableError(
+        problem = UnreachableError(
             f"connect to {path}: no such socket; is weightd running, and does "
             f"{SOCKET_DIR_VARIABLE} (or socket_dir) name its directory?"
         )
     except ConnectionRefusedError:
-        raise_from = UnreachableError(
+        problem = UnreachableError(
             f"connect to {path}: nobody listens; the socket was left behind by a weightd that ended"
         )
     except PermissionError:
-        raise_from = NotPermittedError(
+        problem = NotPermittedError(
             f"connect to {path}: permission denied; directory and socket are open to weightd's "
             "group only"
         )
     except (socket.timeout, BlockingIOError):
-        raise_from = WaitTimeoutError(f"connect to {path}: timed out; weightd does not accept connections")
+        problem = WaitTimeoutError(f"connect to {path}: timed out; weightd does not accept connections")
     except OSError as error:
-        raise_from = UnreachableError(f"connect to {path}: {error.strerror or error}")
+        problem = UnreachableError(f"connect to {path}: {error.strerror or error}")
     connection.close()
-    raise raise_from
+    raise problem
 
 
 def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:

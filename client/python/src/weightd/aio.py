@@ -14,20 +14,11 @@ import functools
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from weightd import _attachment
+from weightd._attachment import Attachment
 from weightd._stream import Notice, Progress
 
 if TYPE_CHECKING:
     import torch
-
-
-class Attachment(_attachment.Attachment):
-    """A :class:`weightd.Attachment` that ``async with`` closes."""
-
-    async def __aenter__(self) -> Attachment:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
 
 def _on_loop(callback: Optional[Callable[[Any], None]]) -> Optional[Callable[[Any], None]]:
@@ -65,16 +56,14 @@ async def attach(
     )
     work = asyncio.get_running_loop().run_in_executor(None, run)
     try:
-        attached = await asyncio.shield(work)
+        return await asyncio.shield(work)
     except asyncio.CancelledError:
         cancelled.cancel()
         work.add_done_callback(_drop)
         raise
-    attached.__class__ = Attachment
-    return attached  # type: ignore[return-value]
 
 
-def _drop(work: asyncio.Future[_attachment.Attachment]) -> None:
+def _drop(work: asyncio.Future[Attachment]) -> None:
     """Of an attach that nobody waits for any more."""
     if not work.cancelled() and work.exception() is None:
         work.result().close()

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Mapping, Optional
 
-from weightd._attachment import Attachment, attach
+from weightd._attachment import POLICIES, Attachment, attach
 from weightd.errors import InvalidRequestError
-
-_POLICIES = ("require", "wait", "disk")
-
 
 @dataclass(frozen=True)
 class LoaderOptions:
@@ -44,10 +41,10 @@ class LoaderOptions:
                 f"not know; it has {', '.join(sorted(known))}"
             )
         options = cls(**given)
-        if options.policy not in _POLICIES:
+        if options.policy not in POLICIES:
             raise InvalidRequestError(
                 f"--model-loader-extra-config: policy is {options.policy!r}, wanted one of "
-                f"{', '.join(_POLICIES)}"
+                f"{', '.join(POLICIES)}"
             )
         return options
 

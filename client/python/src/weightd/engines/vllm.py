@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any, Iterator
+from typing import Any
 
 from weightd._attachment import Attachment, FallbackWarning
 from weightd.engines._options import LoaderOptions, default_device
@@ -58,7 +58,7 @@ def _loader_class() -> Any:
                 )
                 return self._load_from_files(model, model_config)
             with attached, torch.no_grad():
-                loaded = model.load_weights(_tensors(attached))
+                loaded = model.load_weights(iter(attached.torch().items()))
                 _check_all(model, model_config, loaded)
                 if self._options.keep_lease:
                     model.weightd_attachment = _KeptLease(attached)
@@ -77,10 +77,6 @@ class _KeptLease:
 
     def __init__(self, attached: Attachment) -> None:
         self.tensors = list(attached.values())
-
-
-def _tensors(attached: Attachment) -> Iterator[tuple[str, Any]]:
-    yield from attached.torch().items()
 
 
 def _tensor_parallel_size() -> int:
