@@ -96,12 +96,7 @@ ArmSet::~ArmSet() = default;
 
 std::vector<std::string> ArmSet::fallbacks() const {
   std::set<std::string> all;
-  for (const auto& [key, stager] : stagers_) {
-    all.insert(stager->fallbacks().begin(), stager->fallbacks().end());
-    if (stager->page_kind() != PageKind::kHugetlb) {
-      all.insert(absl::StrCat("staging buffers: ", PageKindName(stager->page_kind()), " pages"));
-    }
-  }
+  for (const auto& [key, stager] : stagers_) AddFallbacks(*stager, all);
   for (const std::string& warning : host_device_->warnings()) all.insert(warning);
   return {all.begin(), all.end()};
 }

@@ -28,18 +28,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kQuickBytes = 512 * kMiB;
-constexpr int kQuickRounds = 3;
-
-struct Options {
-  std::string dir;
-  uint64_t bytes = 4 * kGiB;
-  int rounds = 10;
-  uint64_t seed = 1;
-  bool quick = false;
+struct Options : FigureOptions {
   std::string python;
-  std::vector<std::string> figures;  // empty is all
-  std::string json_path;
 };
 
 absl::StatusOr<Measured> Measure(const Options& options, absl::Span<const FigureSpec> figures) {
@@ -69,9 +59,7 @@ int Run(const Options& options) {
     return 1;
   }
   const Summary summary = PrintFigures(figures, *measured);
-  report["options"] = {{"bytes", options.bytes}, {"rounds", options.rounds},
-                       {"seed", options.seed},   {"quick", options.quick},
-                       {"dir", options.dir},     {"figures", options.figures}};
+  report["options"] = OptionsJson(options);
   report["fallbacks"] = measured->fallbacks;
   report["rows"] = RowsJson(measured->rows);
   report["summary"] = summary.json;
@@ -91,24 +79,11 @@ int main(int argc, char** argv) {
       "Run it as root, on a quiet machine with a real disk.\n"
       "Exit status: 0, or 1 when a figure could not be had or written; goals do not matter.");
   Options options;
-  options.dir = DefaultDir();
-  auto* rounds = app.add_option("--rounds", options.rounds, "Rounds that count")
-                     ->check(CLI::Range(1, 10000))
-                     ->capture_default_str();
-  auto* bytes = app.add_option("--bytes", options.bytes, "Of the model (512m, 4g)")
-                    ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-                    ->check(CLI::Range(64.0 * 1024 * 1024, 1e15));
-  app.add_option("--dir", options.dir, "Where the files are made, and stay")->capture_default_str();
+  options.bytes = 4 * weightd::kGiB;
+  options.rounds = 10;
+  AddFigureOptions(app, FormatFigures(), "Of the model (512m, 4g)", options);
   app.add_option("--python", options.python, "A Python that has tensorizer")->type_name("PROGRAM");
-  app.add_option("--figures", options.figures, "Only these")
-      ->delimiter(',')
-      ->check(CLI::Validator(
-          [](const std::string& name) { return CheckFigure(FormatFigures(), name); }, "NAME"));
-  app.add_option("--json", options.json_path, "Versions, raw rows and summary")->type_name("FILE");
-  app.add_option("--seed", options.seed, "Of the order of arms")->capture_default_str();
-  app.add_flag("--quick", options.quick, "Rough: 3 rounds of 512 MiB");
   CLI11_PARSE(app, argc, argv);
-  if (options.quick && rounds->count() == 0) options.rounds = kQuickRounds;
-  if (options.quick && bytes->count() == 0) options.bytes = kQuickBytes;
+  ApplyQuick(app, options);
   return Run(options);
 }

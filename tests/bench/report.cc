@@ -85,8 +85,35 @@ std::set<std::string> ArmsOf(absl::Span<const FigureSpec> figures) {
   return wanted;
 }
 
-std::string CheckFigure(const std::vector<FigureSpec>& all, const std::string& name) {
-  return WantedFigures(all, {name}).empty() ? absl::StrCat("no figure is called ", name) : "";
+CLI::Option* AddFigureOptions(CLI::App& app, const std::vector<FigureSpec>& all,
+                              const std::string& bytes_help, FigureOptions& options) {
+  const auto check_figure = [&all](const std::string& name) {
+    return WantedFigures(all, {name}).empty() ? absl::StrCat("no figure is called ", name) : "";
+  };
+  app.add_option("--rounds", options.rounds, "Rounds that count")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app.add_option("--bytes", options.bytes, bytes_help)
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->check(CLI::Range(64.0 * 1024 * 1024, 1e15));
+  app.add_option("--dir", options.dir, "Where the files are made, and stay")->capture_default_str();
+  app.add_option("--figures", options.figures, "Only these")
+      ->delimiter(',')
+      ->check(CLI::Validator(check_figure, "NAME"));
+  app.add_option("--json", options.json_path, "Versions, raw rows and summary")->type_name("FILE");
+  app.add_option("--seed", options.seed, "Of the order of arms")->capture_default_str();
+  return app.add_flag("--quick", options.quick, "Rough: 3 rounds of 512 MiB");
+}
+
+void ApplyQuick(const CLI::App& app, FigureOptions& options) {
+  if (!options.quick) return;
+  if (app.count("--rounds") == 0) options.rounds = kQuickRounds;
+  if (app.count("--bytes") == 0) options.bytes = kQuickBytes;
+}
+
+Json OptionsJson(const FigureOptions& options) {
+  return {{"bytes", options.bytes}, {"rounds", options.rounds}, {"seed", options.seed},
+          {"quick", options.quick}, {"dir", options.dir},       {"figures", options.figures}};
 }
 
 Summary PrintFigures(absl::Span<const FigureSpec> figures, const Measured& measured) {

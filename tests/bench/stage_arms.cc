@@ -157,6 +157,12 @@ absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, D
   return Stager::Create(options, {&device});
 }
 
+void AddFallbacks(const Stager& stager, std::set<std::string>& fallbacks) {
+  fallbacks.insert(stager.fallbacks().begin(), stager.fallbacks().end());
+  if (stager.page_kind() == PageKind::kHugetlb) return;
+  fallbacks.insert(absl::StrCat("staging buffers: ", PageKindName(stager.page_kind()), " pages"));
+}
+
 absl::StatusOr<std::unique_ptr<Stager>> CreateSmallPageStager(Device& device) {
   if (ReadHostMemory().free_huge_bytes > 0) {
     return absl::FailedPreconditionError("reserved huge pages are free (vm.nr_hugepages)");

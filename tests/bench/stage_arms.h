@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -56,6 +58,9 @@ struct StagerSetup {
   uint32_t slot_count = 0;
 };
 absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, Device& device);
+
+// What a stager goes without on this machine, a sentence each.
+void AddFallbacks(const Stager& stager, std::set<std::string>& fallbacks);
 
 // The same with staging buffers of 4 KiB pages. FAILED_PRECONDITION where reserved huge pages are
 // free, and when the kernel gave huge ones all the same.

@@ -40,21 +40,12 @@ using Json = nlohmann::ordered_json;
 constexpr uint64_t kShards = 4;
 constexpr uint64_t kSmallTensorCount = 20'000;
 constexpr uint64_t kSmallTensorBytes = 16 * kKiB;
-constexpr uint64_t kQuickBytes = 512 * kMiB;
-constexpr int kQuickRounds = 3;
 constexpr int kMemoryRoundsMax = 3;  // memory is no matter of chance
 constexpr int kSweepRounds = 3;
 // Of models whose peak memory is measured.
 constexpr uint64_t kPeakFactors[] = {1, 4, 8};
 
-struct Options {
-  std::string dir;
-  uint64_t bytes = 2 * kGiB;
-  int rounds = 15;
-  uint64_t seed = 1;
-  bool quick = false;
-  std::vector<std::string> figures;  // empty is all
-  std::string json_path;
+struct Options : FigureOptions {
   std::string plot_path;
 
   uint64_t shard_bytes() const { return bytes / kShards; }
@@ -123,12 +114,6 @@ absl::StatusOr<StageMeasured> Measure(const Options& options,
   return measured;
 }
 
-Json OptionsJson(const Options& options) {
-  return {{"bytes", options.bytes},    {"shards", kShards},      {"rounds", options.rounds},
-          {"seed", options.seed},      {"quick", options.quick}, {"dir", options.dir},
-          {"figures", options.figures}};
-}
-
 Json SweepJson(const std::vector<SweepPoint>& points) {
   Json json = Json::array();
   for (const SweepPoint& point : points) {
@@ -151,6 +136,7 @@ int Run(const Options& options) {
   const Summary summary = PrintFigures(figures, *measured);
   report["machine"] = machine;
   report["options"] = OptionsJson(options);
+  report["options"]["shards"] = kShards;
   report["fallbacks"] = measured->fallbacks;
   report["rows"] = RowsJson(measured->rows);
   if (!measured->sweep.empty()) report["sweep"] = SweepJson(measured->sweep);
@@ -179,27 +165,15 @@ int main(int argc, char** argv) {
       "Run it as root, on a quiet machine with a real disk and fio installed.\n"
       "Exit status: 0, or 1 when a figure could not be had or written; goals do not matter.");
   Options options;
-  options.dir = DefaultDir();
+  options.bytes = 2 * weightd::kGiB;
+  options.rounds = 15;
   std::string peak_memory;
   std::string peak_files;
-  auto* rounds = app.add_option("--rounds", options.rounds, "Rounds that count")
-                     ->check(CLI::Range(1, 10000))
-                     ->capture_default_str();
-  auto* bytes = app.add_option("--bytes", options.bytes, "Of the files of the window (16m, 2g)")
-                    ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-                    ->check(CLI::Range(64.0 * 1024 * 1024, 1e15));
-  app.add_option("--dir", options.dir, "Where the files are made, and stay")->capture_default_str();
-  app.add_option("--figures", options.figures, "Only these")
-      ->delimiter(',')
-      ->check(CLI::Validator(
-          [](const std::string& name) { return CheckFigure(StageFigures(), name); }, "NAME"));
-  app.add_option("--json", options.json_path, "Versions, raw rows and summary")->type_name("FILE");
-  auto* plot =
-      app.add_option("--plot", options.plot_path, "Throughput over block size and depth, as SVG")
-          ->type_name("FILE");
-  app.add_option("--seed", options.seed, "Of the order of arms")->capture_default_str();
-  app.add_flag("--quick", options.quick, "Under a minute, rough: 3 rounds of 512 MiB")
-      ->excludes(plot);
+  CLI::Option* quick =
+      AddFigureOptions(app, StageFigures(), "Of the files of the window (16m, 2g)", options);
+  app.add_option("--plot", options.plot_path, "Throughput over block size and depth, as SVG")
+      ->type_name("FILE")
+      ->excludes(quick);
   app.add_option("--peak-memory", peak_memory)->group("");  // for itself, as is the next
   app.add_option("--peak-files", peak_files)->group("");
   CLI11_PARSE(app, argc, argv);
@@ -207,7 +181,6 @@ int main(int argc, char** argv) {
     return PrintPeak({.folder = options.dir, .names = absl::StrSplit(peak_files, ','), .bytes = 0},
                      peak_memory == "host" ? PeakDevice::kHost : PeakDevice::kNull);
   }
-  if (options.quick && rounds->count() == 0) options.rounds = kQuickRounds;
-  if (options.quick && bytes->count() == 0) options.bytes = kQuickBytes;
+  ApplyQuick(app, options);
   return Run(options);
 }

@@ -5,8 +5,7 @@
 Run it with a Python that has torch, safetensors, grpcio and, where wanted, tensorizer and
 runai-model-streamer (`build/venv-torch/bin/python`, which tests/run.sh makes); a way whose package is
 missing is left out, and said to be. Every round runs every way once, in shuffled order, on the same
-tensors: cold (the page cache holds nothing of the files, by posix_fadvise and mincore's cousin
-cachestat where the kernel has it) and warm. The daemon has the model in host memory in both.
+tensors: cold (the page cache was told to drop the files, posix_fadvise) and warm. The daemon has the model in host memory in both.
 
 `load` ends when every tensor is there, `load + touch` when one byte of each of its pages was read:
 safetensors maps files and reads nothing before that. Medians, and ratios within rounds.
@@ -123,7 +122,6 @@ class Bench:
             )
             subprocess.run([sys.executable, "-c", program, path, path.with_suffix(".pt")], check=True)
         if "tensorizer" in self.options.arms and not path.with_suffix(".tensors").exists():
-            # Beside the root's own names: the daemon prefers x.safetensors.
             subprocess.run(
                 [self.options.binaries / "weightctl", "tensorize", path, path.with_suffix(".tensors"), "--align", "1"],
                 check=True,
@@ -158,10 +156,10 @@ class Bench:
                     said = self.run_arm(arm, path)
                     if number > 0:  # the first one does not count
                         self.rows.append({"size": size, "state": state, "round": number, "arm": arm, **said})
-        self.share(path)
+        self.share(path, size)
         self.daemon.control("evict", path.stem)
 
-    def share(self, path: Path) -> None:
+    def share(self, path: Path, size: int) -> None:
         """What N processes hold together of one model, by proportional set size."""
         for count in (1, 4, 8):
             children = []
@@ -184,7 +182,7 @@ class Bench:
             for child in children:
                 child.communicate()
             self.rows.append(
-                {"size": path.stat().st_size, "state": "shared", "processes": count, "arm": "weightd", "pss_sum": sum(pss)}
+                {"size": size, "state": "shared", "processes": count, "arm": "weightd", "pss_sum": sum(pss)}
             )
 
 
