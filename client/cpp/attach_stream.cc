@@ -29,12 +29,35 @@ std::chrono::system_clock::time_point ToTimePoint(const google::protobuf::Timest
                             absl::Nanoseconds(time.nanos()));
 }
 
+Progress::Phase ToPhase(v1::StagePhase phase) {
+  switch (phase) {
+    case v1::PLANNING:
+      return Progress::Phase::kPlanning;
+    case v1::READING:
+      return Progress::Phase::kReading;
+    case v1::PUBLISHING:
+      return Progress::Phase::kPublishing;
+    case v1::STAGED:
+      return Progress::Phase::kStaged;
+    default:
+      return Progress::Phase::kQueued;
+  }
+}
+
+Progress ToProgress(const v1::StageModelResponse& message) {
+  return {.phase = ToPhase(message.phase()),
+          .bytes_done = message.bytes_done(),
+          .bytes_total = message.bytes_total(),
+          .bytes_per_second = message.bytes_per_second(),
+          .jobs_ahead = message.jobs_ahead()};
+}
+
 }  // namespace
 
 AttachStream::AttachStream(std::shared_ptr<grpc::Channel> channel, const v1::AttachRequest& request,
-                           std::string socket_dir, std::function<void(const Notice&)> on_notice)
+                           std::string socket_dir, AttachCallbacks callbacks)
     : socket_dir_(std::move(socket_dir)),
-      on_notice_(std::move(on_notice)),
+      callbacks_(std::move(callbacks)),
       channel_(std::move(channel)),
       stub_(v1::WeightCache::NewStub(channel_)),
       request_(request),
@@ -54,6 +77,15 @@ AttachStream::~AttachStream() {
   mu_.Await(absl::Condition(&finished_));
 }
 
+void AttachStream::Abort(const absl::Status& status) {
+  {
+    const absl::MutexLock lock(&mu_);
+    closing_ = true;
+    failure_.Update(status);
+  }
+  context_.TryCancel();
+}
+
 void AttachStream::ReadNext() {
   arena_.Reset();
   message_ = google::protobuf::Arena::CreateMessage<v1::AttachResponse>(&arena_);
@@ -69,7 +101,7 @@ void AttachStream::OnReadDone(bool ok) {
   }
   {
     const absl::MutexLock lock(&mu_);
-    failure_ = status;
+    failure_.Update(status);
   }
   context_.TryCancel();
 }
@@ -100,6 +132,7 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
     case v1::AttachResponse::kProgress:
       if (now > State::kWaiting) return Unexpected("progress");
       MoveTo(State::kWaiting);
+      if (callbacks_.on_progress) callbacks_.on_progress(ToProgress(message.progress()));
       return absl::OkStatus();
     case v1::AttachResponse::kGranted:
       if (now > State::kWaiting) return Unexpected("granted");
@@ -150,7 +183,7 @@ absl::Status AttachStream::HandleReady() {
 }
 
 void AttachStream::Notify(const Notice& notice) const {
-  if (on_notice_) on_notice_(notice);
+  if (callbacks_.on_notice) callbacks_.on_notice(notice);
 }
 
 void AttachStream::MoveTo(State state) {

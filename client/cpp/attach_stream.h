@@ -20,6 +20,12 @@
 
 namespace weightd::client {
 
+// Called on gRPC's threads, one at a time. Empty ones are not.
+struct AttachCallbacks {
+  std::function<void(const Notice&)> on_notice;
+  std::function<void(const Progress&)> on_progress;
+};
+
 // One open Attach call, which is one lease: it reads the grant, then holds the stream open.
 //
 // Messages are handled on gRPC's threads, one at a time:
@@ -33,7 +39,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
  public:
   // Starts the call. `socket_dir` is for the diagnosis of a call that dies.
   AttachStream(std::shared_ptr<grpc::Channel> channel, const v1::AttachRequest& request,
-               std::string socket_dir, std::function<void(const Notice&)> on_notice);
+               std::string socket_dir, AttachCallbacks callbacks);
   // Ends the call, and with it the lease; waits until the last callback has returned.
   ~AttachStream() override;
 
@@ -42,6 +48,9 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   // the protocol, or the call's own error.
   absl::Status WaitForGrant(absl::Time deadline, absl::Time wait_deadline);
   absl::Status WaitForReady(absl::Time deadline);
+
+  // Ends the call: whoever waits gets `status`, and nobody is told of a lost lease.
+  void Abort(const absl::Status& status);
 
   // Only after WaitForGrant.
   const v1::Granted& granted() const { return *granted_; }
@@ -71,7 +80,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
 
   // Fixed at construction.
   const std::string socket_dir_;
-  const std::function<void(const Notice&)> on_notice_;
+  const AttachCallbacks callbacks_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WeightCache::Stub> stub_;
   const v1::AttachRequest request_;

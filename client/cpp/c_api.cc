@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <new>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,11 +26,16 @@ struct weightd_mapping {
   std::vector<weightd_tensor> tensors;  // like mapping.tensors()
 };
 
+struct weightd_cancellation {
+  std::stop_source source;
+};
+
 namespace {
 
 using weightd::client::AttachOptions;
 using weightd::client::AttachPolicy;
 using weightd::client::Notice;
+using weightd::client::Progress;
 using weightd::client::Status;
 using weightd::client::StatusCode;
 using weightd::client::Tensor;
@@ -58,6 +64,40 @@ int KindOf(Notice::Kind kind) {
   return WEIGHTD_NOTICE_LEASE_LOST;
 }
 
+int PhaseOf(Progress::Phase phase) {
+  switch (phase) {
+    case Progress::Phase::kPlanning:
+      return WEIGHTD_PLANNING;
+    case Progress::Phase::kReading:
+      return WEIGHTD_READING;
+    case Progress::Phase::kPublishing:
+      return WEIGHTD_PUBLISHING;
+    case Progress::Phase::kStaged:
+      return WEIGHTD_STAGED;
+    case Progress::Phase::kQueued:
+      break;
+  }
+  return WEIGHTD_QUEUED;
+}
+
+void CallOnNotice(const weightd_attach_options& options, const Notice& from) {
+  const std::string text = from.status.ok() ? "" : from.status.ToString();
+  const weightd_notice notice = {.kind = KindOf(from.kind),
+                                 .generation_id = from.generation_id,
+                                 .deadline_unix_ms = UnixMilliseconds(from.deadline),
+                                 .text = text.c_str()};
+  options.on_notice(&notice, options.user_data);
+}
+
+void CallOnProgress(const weightd_attach_options& options, const Progress& from) {
+  const weightd_progress progress = {.phase = PhaseOf(from.phase),
+                                     .jobs_ahead = from.jobs_ahead,
+                                     .bytes_done = from.bytes_done,
+                                     .bytes_total = from.bytes_total,
+                                     .bytes_per_second = from.bytes_per_second};
+  options.on_progress(&progress, options.user_data);
+}
+
 std::string TextOf(const char* text) { return text == nullptr ? std::string() : text; }
 
 AttachOptions ToOptions(const weightd_attach_options& given) {
@@ -71,16 +111,13 @@ AttachOptions ToOptions(const weightd_attach_options& given) {
   options.timeout = std::chrono::milliseconds(known.timeout_ms);
   options.policy = known.policy == WEIGHTD_WAIT ? AttachPolicy::kWait : AttachPolicy::kRequire;
   options.wait_timeout = std::chrono::milliseconds(known.wait_timeout_ms);
-  if (known.on_notice == nullptr) return options;
-  options.on_notice = [on_notice = known.on_notice,
-                       user_data = known.user_data](const Notice& from) {
-    const std::string text = from.status.ok() ? "" : from.status.ToString();
-    const weightd_notice notice = {.kind = KindOf(from.kind),
-                                   .generation_id = from.generation_id,
-                                   .deadline_unix_ms = UnixMilliseconds(from.deadline),
-                                   .text = text.c_str()};
-    on_notice(&notice, user_data);
-  };
+  if (known.cancellation != nullptr) options.stop_token = known.cancellation->source.get_token();
+  if (known.on_notice != nullptr) {
+    options.on_notice = [known](const Notice& notice) { CallOnNotice(known, notice); };
+  }
+  if (known.on_progress != nullptr) {
+    options.on_progress = [known](const Progress& progress) { CallOnProgress(known, progress); };
+  }
   return options;
 }
 
@@ -144,6 +181,18 @@ const char* weightd_error_message(const weightd_error* error) {
 }
 const char* weightd_error_text(const weightd_error* error) { return error->text.c_str(); }
 void weightd_error_free(weightd_error* error) { delete error; }
+
+weightd_cancellation* weightd_cancellation_new(void) {
+  try {
+    return new weightd_cancellation;
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+void weightd_cancellation_cancel(weightd_cancellation* cancellation) {
+  cancellation->source.request_stop();
+}
+void weightd_cancellation_free(weightd_cancellation* cancellation) { delete cancellation; }
 
 weightd_error* weightd_attach(const char* model, const weightd_attach_options* options,
                               weightd_mapping** mapping) {

@@ -32,33 +32,47 @@ v1::AttachRequest ToRequest(absl::string_view model, const AttachOptions& option
   return request;
 }
 
+absl::Status CheckAboveZero(absl::string_view name, std::chrono::milliseconds value) {
+  if (value > std::chrono::milliseconds::zero()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+                         absl::StrCat(name, " is ", value.count(), " ms, must be above 0"));
+}
+
+absl::Status Cancelled() {
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                         "the caller asked to stop");
+}
+
+// Waits for the grant, and maps while the tensors arrive.
+absl::StatusOr<MappedMemory> MapGranted(AttachStream& stream, const std::string& socket_dir,
+                                        const AttachOptions& options, absl::Time deadline) {
+  const std::stop_callback stop(options.stop_token, [&stream] { stream.Abort(Cancelled()); });
+  // The daemon ends the wait itself, and says why; this is for one that does not answer.
+  RETURN_IF_ERROR(stream.WaitForGrant(
+      deadline, absl::Now() + absl::FromChrono(options.wait_timeout + options.timeout)));
+  deadline = absl::Now() + absl::FromChrono(options.timeout);
+  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Map(stream.granted(), socket_dir, deadline));
+  RETURN_IF_ERROR(stream.WaitForReady(deadline));
+  stream.table().SetBases(memory.bases());
+  return memory;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::string_view model,
                                                                      const AttachOptions& options) {
-  if (options.timeout <= std::chrono::milliseconds::zero()) {
-    return ErrorWithReason(
-        absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-        absl::StrCat("timeout is ", options.timeout.count(), " ms, must be above 0"));
-  }
-  if (options.wait_timeout <= std::chrono::milliseconds::zero()) {
-    return ErrorWithReason(
-        absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-        absl::StrCat("wait_timeout is ", options.wait_timeout.count(), " ms, must be above 0"));
-  }
-  absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
+  RETURN_IF_ERROR(CheckAboveZero("timeout", options.timeout));
+  RETURN_IF_ERROR(CheckAboveZero("wait_timeout", options.wait_timeout));
+  const absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
   const std::string socket_dir = ResolveSocketDir(options.socket_dir);
+  if (options.stop_token.stop_requested()) return Cancelled();
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(socket_dir, deadline));
-  auto stream = std::make_unique<AttachStream>(std::move(channel), ToRequest(model, options),
-                                               socket_dir, options.on_notice);
-  // The daemon ends the wait itself, and says why; this is for one that does not answer.
-  RETURN_IF_ERROR(stream->WaitForGrant(
-      deadline, absl::Now() + absl::FromChrono(options.wait_timeout + options.timeout)));
-  deadline = absl::Now() + absl::FromChrono(options.timeout);
-  // Maps while the tensors arrive.
-  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Map(stream->granted(), socket_dir, deadline));
-  RETURN_IF_ERROR(stream->WaitForReady(deadline));
-  stream->table().SetBases(memory.bases());
+  auto stream = std::make_unique<AttachStream>(
+      std::move(channel), ToRequest(model, options), socket_dir,
+      AttachCallbacks{.on_notice = options.on_notice, .on_progress = options.on_progress});
+  ASSIGN_OR_RETURN(MappedMemory memory, MapGranted(*stream, socket_dir, options, deadline));
+  // From here on a stop is too late; one that came just before may have ended the call.
+  if (options.stop_token.stop_requested()) return Cancelled();
   return std::make_unique<Impl>(std::move(stream), std::move(memory));
 }
 

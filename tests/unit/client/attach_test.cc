@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <stop_token>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -228,6 +231,92 @@ TEST_F(AttachTest, NoNoticeWhenTheMappingEndsTheLeaseItself) {
   }
   ASSERT_TRUE(service_.WaitForStreams(0));
   EXPECT_EQ(notices.count(), 0u);
+}
+
+// While it waits for a model that is staged.
+class WaitingAttachTest : public AttachTest {
+ protected:
+  // What the daemon says before the grant.
+  static v1::AttachResponse ProgressMessage(v1::StagePhase phase, uint64_t bytes_done) {
+    v1::AttachResponse message;
+    message.mutable_progress()->set_phase(phase);
+    message.mutable_progress()->set_bytes_done(bytes_done);
+    message.mutable_progress()->set_bytes_total(100);
+    message.mutable_progress()->set_bytes_per_second(7);
+    message.mutable_progress()->set_jobs_ahead(2);
+    return message;
+  }
+  // It tells of progress, and grants nothing.
+  void ServeWait() {
+    service_.SetAttach({.messages = {ProgressMessage(v1::READING, 50)}, .end = {}});
+  }
+  AttachOptions WaitOptions() const {
+    AttachOptions options = Options();
+    options.policy = AttachPolicy::kWait;
+    return options;
+  }
+};
+
+TEST_F(WaitingAttachTest, TellsHowTheStageGoes) {
+  std::vector<v1::AttachResponse> messages = {ProgressMessage(v1::QUEUED, 0),
+                                              ProgressMessage(v1::READING, 50),
+                                              ProgressMessage(v1::STAGED, 100)};
+  const auto grant = weightd::testing::SmallGrant().Messages();
+  messages.insert(messages.end(), grant.begin(), grant.end());
+  service_.SetAttach({.messages = messages, .end = {}});
+  AttachOptions options = WaitOptions();
+  std::vector<Progress> seen;  // complete when the grant came
+  options.on_progress = [&seen](const Progress& progress) { seen.push_back(progress); };
+  const Result<Mapping> mapping = Attach("model", options);
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_EQ(seen[0].phase, Progress::Phase::kQueued);
+  EXPECT_EQ(seen[0].jobs_ahead, 2u);
+  EXPECT_EQ(seen[1].phase, Progress::Phase::kReading);
+  EXPECT_EQ(seen[1].bytes_done, 50u);
+  EXPECT_EQ(seen[1].bytes_total, 100u);
+  EXPECT_EQ(seen[1].bytes_per_second, 7u);
+  EXPECT_EQ(seen[2].phase, Progress::Phase::kStaged);
+}
+
+TEST_F(WaitingAttachTest, EndsWhenItIsAskedToStop) {
+  ServeWait();
+  AttachOptions options = WaitOptions();
+  std::stop_source source;
+  options.stop_token = source.get_token();
+  absl::Notification waits;
+  options.on_progress = [&waits](const Progress&) { waits.Notify(); };
+  Notices notices;
+  options.on_notice = notices.callback();
+  std::thread other([&] {
+    waits.WaitForNotification();
+    source.request_stop();
+  });
+  const Result<Mapping> mapping = Attach("model", options);
+  other.join();
+  EXPECT_EQ(mapping.status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(mapping.status().reason(), "CANCELLED");
+  EXPECT_TRUE(service_.WaitForStreams(0));
+  EXPECT_EQ(notices.count(), 0u);
+}
+
+TEST_F(WaitingAttachTest, BeginsNothingAfterAStop) {
+  AttachOptions options = Options();
+  options.socket_dir = "/nonexistent";
+  std::stop_source source;
+  source.request_stop();
+  options.stop_token = source.get_token();
+  EXPECT_EQ(Attach("model", options).status().code(), StatusCode::kCancelled);
+}
+
+TEST_F(WaitingAttachTest, AStopAfterwardsLeavesTheLeaseAlone) {
+  AttachOptions options = Options();
+  std::stop_source source;
+  options.stop_token = source.get_token();
+  const Result<Mapping> mapping = Attach("model", options);
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  source.request_stop();
+  EXPECT_TRUE(mapping->lease_held());
 }
 
 // The child's copy of a Mapping must not end the parent's lease, and must not wait for threads that

@@ -81,6 +81,41 @@ TEST(CApiTest, TensorsAreThoseOfTheCppInterface) {
   weightd_mapping_free(mapping);
 }
 
+// Progress comes, and whoever gets it asks to stop.
+TEST(CApiTest, AttachThatWaitsTellsHowItGoesAndCanBeCancelled) {
+  const TempDir dir;
+  FakeService service(dir.path());
+  v1::AttachResponse message;
+  message.mutable_progress()->set_phase(v1::READING);
+  message.mutable_progress()->set_bytes_done(50);
+  message.mutable_progress()->set_bytes_total(100);
+  service.SetAttach({.messages = {message}, .end = {}});
+  struct Seen {
+    weightd_progress progress = {};
+    weightd_cancellation* cancellation = weightd_cancellation_new();
+  } seen;
+  weightd_attach_options options = WEIGHTD_ATTACH_OPTIONS_INIT;
+  options.socket_dir = dir.path().c_str();
+  options.policy = WEIGHTD_WAIT;
+  options.cancellation = seen.cancellation;
+  options.user_data = &seen;
+  options.on_progress = [](const weightd_progress* progress, void* user_data) {
+    auto* to = static_cast<Seen*>(user_data);
+    to->progress = *progress;
+    weightd_cancellation_cancel(to->cancellation);
+  };
+  weightd_mapping* mapping = nullptr;
+  weightd_error* error = weightd_attach("model", &options, &mapping);
+  ASSERT_NE(error, nullptr);
+  EXPECT_STREQ(weightd_error_reason(error), "CANCELLED");
+  EXPECT_EQ(seen.progress.phase, WEIGHTD_READING);
+  EXPECT_EQ(seen.progress.bytes_done, 50);
+  EXPECT_EQ(seen.progress.bytes_total, 100);
+  weightd_error_free(error);
+  weightd_cancellation_free(seen.cancellation);
+  weightd_cancellation_free(nullptr);
+}
+
 // Of a caller that was built with fewer fields: the rest keeps its default.
 TEST(CApiTest, OlderCallersOptionsAreTaken) {
   weightd_attach_options options = WEIGHTD_ATTACH_OPTIONS_INIT;

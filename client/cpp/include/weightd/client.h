@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -146,10 +147,28 @@ struct Notice {
   Status status{};                                   // only kLeaseLost
 };
 
-// What to do about a model that is not resident.
+// What to do about a model that is not resident. There is no policy that reads files: an engine
+// that attaches through this library has a loader of its own for that.
 enum class AttachPolicy {
   kRequire,  // refuse: FAILED_PRECONDITION/MODEL_NOT_RESIDENT
   kWait,     // have it staged, and wait
+};
+
+// How the stage, or the copy to another device, goes that an attach waits for.
+struct Progress {
+  enum class Phase {
+    kQueued,      // waits for a worker
+    kPlanning,    // reads headers, takes memory
+    kReading,     // reads, and copies what is read
+    kPublishing,  // waits for the last copies, checks that the files did not change
+    kStaged,      // resident
+  };
+  Phase phase = Phase::kQueued;
+  // Read and copied so far, of `bytes_total`; both 0 before the plan is made.
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_per_second = 0;  // since reading began
+  std::uint32_t jobs_ahead = 0;        // only kQueued: jobs that run before it
 };
 
 struct AttachOptions {
@@ -170,6 +189,11 @@ struct AttachOptions {
   // Called for each notice, one at a time, on a thread of gRPC; may run before Attach returns. It
   // must not block, throw, or destroy or move the Mapping. Empty: notices are dropped.
   std::function<void(const Notice&)> on_notice{};
+  // Likewise, while Attach waits; not once it has returned.
+  std::function<void(const Progress&)> on_progress{};
+  // Ends an Attach that another thread waits for: it returns CANCELLED/CANCELLED soon after a stop
+  // was requested. A stage that it began goes on only where others wait for it too.
+  std::stop_token stop_token{};
 };
 
 // A leased model in this process's memory. Move-only; a default-constructed or moved-from Mapping
@@ -230,6 +254,7 @@ class WEIGHTD_CLIENT_EXPORT Mapping {
 //   DEADLINE_EXCEEDED/WAIT_TIMEOUT         not resident after `options.wait_timeout`
 //   RESOURCE_EXHAUSTED/BUDGET_EXCEEDED     it does not fit; the message has the numbers
 //   DEADLINE_EXCEEDED                      `options.timeout` passed
+//   CANCELLED/CANCELLED                    `options.stop_token` asked for it
 //   INVALID_ARGUMENT                       an option is out of its range
 //   INTERNAL                               the daemon sent something inconsistent; nothing is
 //   mapped

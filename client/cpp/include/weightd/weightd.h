@@ -114,6 +114,32 @@ typedef struct weightd_notice {
   const char* text;         /* only LEASE_LOST: why; lives until the callback returns */
 } weightd_notice;
 
+/* How the stage goes that an attach waits for: weightd::client::Progress. */
+enum {
+  WEIGHTD_QUEUED = 0,
+  WEIGHTD_PLANNING = 1,
+  WEIGHTD_READING = 2,
+  WEIGHTD_PUBLISHING = 3,
+  WEIGHTD_STAGED = 4
+};
+typedef struct weightd_progress {
+  int phase;
+  uint32_t jobs_ahead; /* only QUEUED */
+  uint64_t bytes_done; /* of bytes_total; both 0 before the plan is made */
+  uint64_t bytes_total;
+  uint64_t bytes_per_second;
+} weightd_progress;
+
+/* Ends attaches that other threads wait for: they return CANCELLED soon, and those that begin later
+   at once. */
+typedef struct weightd_cancellation weightd_cancellation;
+/* NULL where there is no memory. */
+WEIGHTD_EXPORT weightd_cancellation* weightd_cancellation_new(void);
+/* Any number of times, from any thread. */
+WEIGHTD_EXPORT void weightd_cancellation_cancel(weightd_cancellation* cancellation);
+/* Attaches that were given it may go on. Of NULL too. */
+WEIGHTD_EXPORT void weightd_cancellation_free(weightd_cancellation* cancellation);
+
 enum {
   WEIGHTD_REQUIRE = 0, /* a model that is not resident is refused */
   WEIGHTD_WAIT = 1     /* it is staged, and waited for */
@@ -129,10 +155,17 @@ typedef struct weightd_attach_options {
   /* Called on a thread of the library, one at a time; must not block or free the mapping. May be
    * NULL. */
   void (*on_notice)(const weightd_notice* notice, void* user_data);
-  void* user_data;
+  void* user_data; /* of both callbacks */
+  /* Likewise, while the attach waits. May be NULL. */
+  void (*on_progress)(const weightd_progress* progress, void* user_data);
+  const weightd_cancellation* cancellation; /* may be NULL */
 } weightd_attach_options;
-#define WEIGHTD_ATTACH_OPTIONS_INIT \
-  { sizeof(weightd_attach_options), NULL, NULL, NULL, 10000, WEIGHTD_REQUIRE, 600000, NULL, NULL }
+/* The callbacks, user_data and cancellation are NULL. */
+#define WEIGHTD_ATTACH_OPTIONS_INIT                                                               \
+  {                                                                                               \
+    sizeof(weightd_attach_options), NULL, NULL, NULL, 10000, WEIGHTD_REQUIRE, 600000, NULL, NULL, \
+        NULL, NULL                                                                                \
+  }
 
 /* A leased model in this process's memory. */
 typedef struct weightd_mapping weightd_mapping;
