@@ -8,6 +8,8 @@ import pytest
 import safetensors.torch
 import tensorizer
 import torch
+import weightd
+import weightd.errors
 from programs import Control, Daemon, Tensor, make_file, read_file
 
 # What both formats and Debian's PyTorch have.
@@ -33,9 +35,12 @@ def tensor_of(name: str, shape: list[int]) -> torch.Tensor:
 
 
 def as_stored(tensor: torch.Tensor) -> Tensor:
+    return Tensor(NAMES[tensor.dtype], list(tensor.shape), bytes_of(tensor))
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
     flat = tensor.detach().contiguous().reshape(-1)
-    data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() > 0 else b""
-    return Tensor(NAMES[tensor.dtype], list(tensor.shape), data)
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() > 0 else b""
 
 
 def every_dtype() -> dict[str, torch.Tensor]:
@@ -133,3 +138,55 @@ def test_weightd_stages_what_the_library_encrypts(secret: str, space: Path) -> N
         assert_staged(control, "m", state)
 
 
+
+
+def attach(control: Control, model: str) -> weightd.Attachment:
+    return weightd.attach(model, device="cpu", socket_dir=str(control.socket_dir))
+
+
+def test_attach_gives_every_dtype_of_the_format(space: Path) -> None:
+    root = space / "attach"
+    root.mkdir()
+    state = every_dtype()
+    # Of this format alone.
+    halves = torch.arange(24, dtype=torch.float16).reshape(3, 4, 2)
+    state["a.C32"] = torch.view_as_complex(halves)
+    state["a.C128"] = torch.complex(torch.arange(6.0, dtype=torch.float64), torch.ones(6, dtype=torch.float64))
+    write_with_library(root / "m.tensors", state)
+    with Daemon(root, space / "attach-run") as control:
+        control.ok("stage", "m", "--wait")
+        with attach(control, "m") as m:
+            assert (m["a.C32"].dtype, m["a.C128"].dtype) == ("C32", "C128")
+            found = m.torch()
+            assert found.keys() == state.keys()
+            for name, wanted in state.items():
+                tensor = found[name]
+                assert (tensor.dtype, tensor.shape) == (wanted.dtype, wanted.shape), name
+                assert m[name].raw().tobytes() == bytes_of(wanted), name
+                assert bytes_of(tensor) == bytes_of(wanted), name
+            assert (m["a.C128"].numpy() == state["a.C128"].numpy()).all()
+            with pytest.raises(weightd.errors.UnsupportedDtypeError):
+                m["a.C32"].numpy()
+            del found, tensor
+
+
+def test_attach_gives_the_bytes_of_a_type_that_pytorch_lacks(space: Path) -> None:
+    root = space / "newer"
+    root.mkdir()
+    state = {"known": tensor_of("F32", [4]), "unknown": tensor_of("BF16", [5, 3])}
+    write_with_library(root / "m.tensors", state)
+    # As a newer PyTorch would write it; the file's hashes are those of the old name.
+    content = (root / "m.tensors").read_bytes()
+    assert content.count(b"torch.bfloat16") == 2, "in the index and before the data"
+    (root / "m.tensors").write_bytes(content.replace(b"torch.bfloat16", b"torch.newtype2"))
+    with Daemon(root, space / "newer-run") as control:
+        control.ok("stage", "m", "--wait", "--verify", "none")
+        with attach(control, "m") as m:
+            unknown = m["unknown"]
+            assert (unknown.dtype, unknown.torch_dtype, unknown.shape) == ("OPAQUE16", "torch.newtype2", (5, 3))
+            assert unknown.raw().tobytes() == bytes_of(state["unknown"])
+            for convert in (unknown.torch, unknown.numpy, m.torch):
+                with pytest.raises(weightd.errors.UnsupportedDtypeError):
+                    convert()
+            assert m.torch(skip_unsupported=True).keys() == {"known"}
+            del unknown
