@@ -1,14 +1,22 @@
 #include "daemon/staging/digester.h"
 
+#include <cstring>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/format/text.h"
 
 namespace weightd {
+namespace {
+
+// Stays in the second-level cache until it is copied.
+constexpr size_t kPartBytes = 128 * kKiB;
+
+}  // namespace
 
 Digester::Digester(const Manifest& manifest, const BlockPieces& pieces,
                    absl::Span<const std::shared_ptr<File>> files, DigestOptions options)
@@ -43,14 +51,14 @@ void Digester::Loop() {
 }
 
 void Digester::Submit(uint64_t sequence, const Block& block, absl::Span<std::byte> wanted,
-                      uint64_t tag) {
+                      absl::Span<std::byte> copy_to, uint64_t tag) {
   ++pending_;
   absl::MutexLock lock(&mu_);
   if (!status_.ok()) {
     done_.push_back(tag);
     return;
   }
-  waiting_[sequence] = {.block = block, .wanted = wanted, .tag = tag};
+  waiting_[sequence] = {.block = block, .wanted = wanted, .copy_to = copy_to, .tag = tag};
   if (thread_.joinable()) return;
   while (waiting_.contains(next_)) WorkOnNext();
 }
@@ -93,7 +101,7 @@ absl::Status Digester::Work(const Item& item) {
   if (file_hasher_.has_value()) status = file_hasher_->Update(item.block.shard_index, item.wanted);
   pieces_.ForEach(item.block, [&](const BlockPiece& piece) {
     if (!status.ok()) return;
-    status = WorkOn(piece, item.wanted.subspan(piece.block_offset, piece.bytes));
+    status = WorkOn(piece, item.wanted.subspan(piece.block_offset, piece.bytes), item.copy_to);
   });
   return status;
 }
@@ -125,12 +133,19 @@ absl::Status Digester::End() {
   return absl::OkStatus();
 }
 
-absl::Status Digester::WorkOn(const BlockPiece& piece, absl::Span<std::byte> bytes) {
+absl::Status Digester::WorkOn(const BlockPiece& piece, absl::Span<std::byte> bytes,
+                              absl::Span<std::byte> copy_to) {
   if (piece.tensor_offset == 0) Begin(piece.tensor_index);
   if (current_.decryptor != nullptr) {
     RETURN_IF_ERROR(Annotated(current_.decryptor->Decrypt(bytes), piece.tensor_index));
   }
-  current_.hasher->Update(bytes);
+  absl::Span<std::byte> to = copy_to;
+  if (!to.empty()) to = to.subspan(piece.destination, piece.bytes);
+  for (size_t done = 0; done < bytes.size(); done += kPartBytes) {
+    const absl::Span<const std::byte> part = bytes.subspan(done, kPartBytes);
+    current_.hasher->Update(part);
+    if (!to.empty()) std::memcpy(to.data() + done, part.data(), part.size());
+  }
   const uint64_t tensor_bytes = manifest_.tensors[piece.tensor_index].file_bytes();
   return piece.tensor_offset + piece.bytes == tensor_bytes ? End() : absl::OkStatus();
 }

@@ -59,8 +59,11 @@ class Digester {
   ~Digester();
 
   // The bytes of `block` that are wanted. They may be changed (decrypted) until the tag is
-  // reported. `sequence` counts the blocks that are read, from 0, without a gap.
-  void Submit(uint64_t sequence, const Block& block, absl::Span<std::byte> wanted, uint64_t tag);
+  // reported. `sequence` counts the blocks that are read, from 0, without a gap. Unless
+  // `copy_to` is empty, each tensor's bytes are also copied to where they belong in it, host memory
+  // that is the destination: what was just looked at is still in the processor's cache.
+  void Submit(uint64_t sequence, const Block& block, absl::Span<std::byte> wanted,
+              absl::Span<std::byte> copy_to, uint64_t tag);
 
   // Calls `done` with the tag of each block that was worked on, waiting up to `timeout` for one
   // where some are. The error is that of a tensor or file that is not what it should be: DATA_LOSS/
@@ -76,6 +79,7 @@ class Digester {
   struct Item {
     Block block;
     absl::Span<std::byte> wanted;
+    absl::Span<std::byte> copy_to;
     uint64_t tag = 0;
   };
   // The tensor that the last piece was of.
@@ -90,7 +94,8 @@ class Digester {
   // Works on the next block in order.
   void WorkOnNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Work(const Item& item);
-  absl::Status WorkOn(const BlockPiece& piece, absl::Span<std::byte> bytes);
+  absl::Status WorkOn(const BlockPiece& piece, absl::Span<std::byte> bytes,
+                      absl::Span<std::byte> copy_to);
   void Begin(size_t tensor_index);
   absl::Status End();
   absl::Status Annotated(const absl::Status& status, size_t tensor_index) const;

@@ -137,13 +137,21 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   if (done.status.ok()) bytes_read_ += flight.block.read_bytes;
   if (status_.ok() && digester_ != nullptr) {
     flight.is_digesting = true;
-    flight.must_copy = flight.slot >= 0 && IsEncrypted(flight.block);
-    digester_->Submit(flight.sequence, flight.block, WantedBytes(flight), done.tag);
+    const absl::Span<std::byte> copy_to = DigesterCopiesTo(flight);
+    flight.must_copy = flight.slot >= 0 && copy_to.empty() && IsEncrypted(flight.block);
+    digester_->Submit(flight.sequence, flight.block, WantedBytes(flight), copy_to, done.tag);
+    if (!copy_to.empty()) return;
   }
   if (status_.ok() && flight.slot >= 0 && !flight.must_copy) {
     return StartCopies(flight, done.tag, now);
   }
   EndIfDone(done.tag);
+}
+
+absl::Span<std::byte> Transfer::DigesterCopiesTo(const InFlight& flight) const {
+  const bool goes_many_ways = flight.block.kind == Block::Kind::kScattered;
+  if (flight.slot < 0 || !goes_many_ways || input_.targets.size() > 1) return {};
+  return input_.targets.front().destination->host_memory();
 }
 
 bool Transfer::IsEncrypted(const Block& block) const {

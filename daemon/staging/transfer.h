@@ -111,6 +111,9 @@ class Transfer {
   // The bytes that are wanted, where they were read to.
   absl::Span<std::byte> WantedBytes(const InFlight& flight) const;
   bool IsEncrypted(const Block& block) const;
+  // Where the digester puts what it has looked at: into host memory as the only target. Empty:
+  // copies do that.
+  absl::Span<std::byte> DigesterCopiesTo(const InFlight& flight) const;
   // Waits for everything submitted to any target; the first error.
   absl::Status FinishCopies();
   std::string TargetsText() const;

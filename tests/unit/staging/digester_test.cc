@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
@@ -72,14 +73,17 @@ class DigestRun {
       const auto end = order.begin() + static_cast<ptrdiff_t>(std::min(i + 4, order.size()));
       std::shuffle(order.begin() + static_cast<ptrdiff_t>(i), end, random_);
     }
+    std::vector<std::byte> memory(layout_.allocation_bytes);
     size_t reported = 0;
     for (const uint64_t i : order) {
       std::string& content = contents_[manifest_.shards[blocks[i].shard_index].path];
       const absl::Span<std::byte> bytes(reinterpret_cast<std::byte*>(content.data()),
                                         content.size());
+      const bool scattered = blocks[i].kind == Block::Kind::kScattered;
       digester.Submit(
           i, blocks[i],
-          bytes.subspan(blocks[i].file_offset + blocks[i].skip_bytes, blocks[i].wanted_bytes()), i);
+          bytes.subspan(blocks[i].file_offset + blocks[i].skip_bytes, blocks[i].wanted_bytes()),
+          scattered ? absl::MakeSpan(memory) : absl::Span<std::byte>(), i);
     }
     absl::Status status;
     while (digester.pending() > 0 && status.ok()) {
@@ -87,10 +91,24 @@ class DigestRun {
     }
     if (!status.ok()) return status;
     EXPECT_EQ(reported, blocks.size());
+    for (const Block& block : blocks) ExpectCopied(plan.pieces(), block, memory);
     return digester.Finish();
   }
 
  private:
+  // A scattered block's tensors are where they belong, decrypted if the file is not.
+  void ExpectCopied(const BlockPieces& pieces, const Block& block,
+                    absl::Span<const std::byte> memory) {
+    if (block.kind != Block::Kind::kScattered) return;
+    const std::string& content = contents_[manifest_.shards[block.shard_index].path];
+    pieces.ForEach(block, [&](const BlockPiece& piece) {
+      const uint64_t from = block.file_offset + block.skip_bytes + piece.block_offset;
+      EXPECT_EQ(std::memcmp(memory.data() + piece.destination, content.data() + from, piece.bytes),
+                0)
+          << "tensor " << piece.tensor_index << " at " << piece.tensor_offset;
+    });
+  }
+
   Manifest manifest_;
   std::mt19937_64& random_;
   ShardContents contents_;
@@ -241,7 +259,7 @@ TEST(DigesterTest, EndsWithBlocksThatWait) {
   std::vector<std::byte> bytes(second.wanted_bytes());
   Digester digester(manifest, plan.pieces(), {},
                     {.mode = VerifyMode::kFast, .keys = {}, .file_sums = {}});
-  digester.Submit(1, second, absl::MakeSpan(bytes), 7);
+  digester.Submit(1, second, absl::MakeSpan(bytes), {}, 7);
   EXPECT_OK(digester.Poll(absl::ZeroDuration(), [](uint64_t) { FAIL(); }));
   EXPECT_EQ(digester.pending(), 1);
 }
