@@ -73,18 +73,20 @@ _api.PyCapsule_GetPointer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 _out: dict[int, tuple[Any, object]] = {}
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _delete(address: int) -> None:
+def _delete_managed(address: int) -> None:
     _out.pop(address, None)
     _libc.free(address)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _destroy_capsule(capsule: int) -> None:
+def _destroy_unused(capsule: int) -> None:
     # One that was consumed has another name, and its consumer deletes.
     for name in (b"dltensor", b"dltensor_versioned"):
         if _api.PyCapsule_IsValid(capsule, name):
-            _delete(_api.PyCapsule_GetPointer(capsule, name))
+            _delete_managed(_api.PyCapsule_GetPointer(capsule, name))
+
+
+_Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_delete, _destroy_capsule = _Function(_delete_managed), _Function(_destroy_unused)
 
 
 @atexit.register

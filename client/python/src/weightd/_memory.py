@@ -68,7 +68,7 @@ class HostRegion:
     def __init__(self, address: int, nbytes: int) -> None:
         self.address = address
         self.nbytes = nbytes
-        self._type = type("_Bytes", (ctypes.c_ubyte * nbytes,), {})
+        self._type: Any = type("_Bytes", (ctypes.c_ubyte * nbytes,), {})
 
     @classmethod
     def of_memfd(cls, descriptor: int, nbytes: int) -> HostRegion:

@@ -60,6 +60,7 @@ def handle_socket(socket_dir: str) -> str:
 def connect(path: str, kind: int, deadline: float) -> socket.socket:
     """A connected socket; ``deadline`` of ``time.monotonic()``. Errors say what an operator can do."""
     connection = socket.socket(socket.AF_UNIX, kind)
+    problem: WeightdError
     try:
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         connection.connect(path)

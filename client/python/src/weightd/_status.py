@@ -67,7 +67,8 @@ def _error_info(details: bytes) -> tuple[str, dict[str, str]]:
 
 def from_rpc_error(call: Any) -> WeightdError:
     """The error of a call that ended, with reason and metadata where the daemon gave some."""
-    reason, metadata = "", {}
+    reason = ""
+    metadata: dict[str, str] = {}
     for key, value in call.trailing_metadata() or ():
         if key == _DETAILS_KEY:
             try:

@@ -76,7 +76,7 @@ class Tensor:
     def data_ptr(self) -> int:
         """Its address: on the host, or on the GPU."""
         self._lease.check_usable()
-        return self._region.address + self._entry.offset
+        return int(self._region.address) + self._entry.offset
 
     @property
     def _region(self) -> Any:
@@ -112,7 +112,8 @@ class Tensor:
         """As a JAX array. JAX wants 64-byte alignment on the CPU and copies what has less."""
         import jax.dlpack
 
-        return jax.dlpack.from_dlpack(self)
+        array: jax.Array = jax.dlpack.from_dlpack(self)
+        return array
 
     def __dlpack_device__(self) -> tuple[int, int]:
         ordinal = self._region.ordinal
