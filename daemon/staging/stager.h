@@ -37,9 +37,11 @@ struct StagerOptions {
   // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
   // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
   uint32_t depth = 0;
-  uint32_t slot_count = 12;      // staging buffers of one GPU, 1..1024
-  uint32_t host_slot_count = 8;  // of host memory: for .tensors files (layout.h), 1..1024
-  ReadQueueOptions read_queue;   // depth and slots are filled in from the above
+  uint32_t slot_count = 12;  // staging buffers of one GPU, 1..1024
+  // Of host memory: for .tensors files (layout.h), 1..1024. Eight reads in flight, and as many that
+  // are digested and copied.
+  uint32_t host_slot_count = 16;
+  ReadQueueOptions read_queue;  // depth and slots are filled in from the above
   // Host memory that was filled is pinned for the GPUs, so that they copy it at the bus's speed.
   bool pin_host_memory = true;
   // Makes a read queue; for tests. Null is CreateReadQueue.
