@@ -26,6 +26,7 @@
 //
 // Meanwhile its bytes are digested, where that is wanted; those of an encrypted file before they
 // are copied, since that decrypts them.
+// What is scattered into host memory is copied by whoever digests it.
 //
 // It moves when ReadLoop says so. After an error or a cancel nothing new begins, and it has ended
 // when nothing is in flight.
