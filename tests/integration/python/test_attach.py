@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import checkpoints
 import pytest
 import weightd
 from programs import Control, Daemon, Tensor, eventually, leases
 from weightd import errors
+from weightd.engines._options import LoaderOptions
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +337,22 @@ def test_stored_is_what_the_reference_package_reads(root: Path) -> None:
     found = {name: bytes(entry["data"]) for name, entry in safetensors.deserialize((root / "all.safetensors").read_bytes())}
     wanted: dict[str, Tensor] = checkpoints.every_dtype()
     assert found == {name: tensor.data for name, tensor in wanted.items()}
+
+
+def test_names_of_an_engines_models() -> None:
+    plain = LoaderOptions.parse({})
+    assert plain.name_of("org/model", None) == "org/model"
+    assert plain.name_of("org/model", "main") == "org/model@main"
+    one = LoaderOptions.parse({"model": "served"})
+    assert one.name_of("/models/m", None) == "served"
+    assert one.name_of("/models/encoder", None, primary=False) == "/models/encoder"
+    several = LoaderOptions.parse({"model": {"/models/m": "served", "/models/d": "draft"}})
+    assert several.name_of("/models/d", None) == "draft"
+    assert several.name_of("/models/m", "main") == "served"
+    assert several.name_of("org/other", "main") == "org/other@main"
+
+
+@pytest.mark.parametrize("extra", [{"polcy": "wait"}, {"policy": "sometimes"}, {"model": 7}])
+def test_an_engines_wrong_options_are_refused(extra: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="--model-loader-extra-config"):
+        LoaderOptions.parse(extra)

@@ -68,12 +68,10 @@ class WeightdSource:
                 f"{source.model_or_path}: the engine wants subfolder {source.subfolder} alone; weightd has "
                 f"models as a whole: use another load format"
             )
-        options = self._options
-        # The name that was given is that of the model, not of what else belongs to it.
-        if self._primary not in (None, source.model_or_path):
-            options = replace(options, model="")
+        primary = self._primary in (None, source.model_or_path)
+        name = self._options.name_of(source.model_or_path, source.revision, primary)
         device = default_device(self._device or _current_device(), self.ranks())
-        return options.attach(source.model_or_path, source.revision, device, self.client_name)
+        return self._options.attach(name, device, self.client_name)
 
 
 class _KeptLease:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Union
 
 from weightd._attachment import POLICIES, Attachment, attach
 from weightd.errors import InvalidRequestError
@@ -12,7 +12,8 @@ from weightd.errors import InvalidRequestError
 class LoaderOptions:
     """Keys of the JSON object; all are optional.
 
-    ``model``       its name in weightd. Default: the engine's model name, and its revision.
+    ``model``       its name in weightd; or an object of such names by those of the engine, where it loads
+                    several models (one that drafts). Default: the engine's model name, and its revision.
     ``policy``      for a model that is not resident: "require" (default), "wait", or "disk", the
                     engine's own loader, with a warning.
     ``timeout``     seconds, as in :func:`weightd.attach`.
@@ -23,7 +24,7 @@ class LoaderOptions:
     ``socket_dir``  of the daemon. Default: as in :func:`weightd.attach`.
     """
 
-    model: str = ""
+    model: Union[str, Mapping[str, str]] = ""
     policy: str = "require"
     timeout: Optional[float] = None
     device: str = ""
@@ -41,6 +42,10 @@ class LoaderOptions:
                 f"not know; it has {', '.join(sorted(known))}"
             )
         options = cls(**given)
+        if not isinstance(options.model, (str, Mapping)):
+            raise InvalidRequestError(
+                f"--model-loader-extra-config: model is {options.model!r}, wanted a name, or an object of names"
+            )
         if options.policy not in POLICIES:
             raise InvalidRequestError(
                 f"--model-loader-extra-config: policy is {options.policy!r}, wanted one of "
@@ -48,10 +53,18 @@ class LoaderOptions:
             )
         return options
 
-    def attach(self, model: str, revision: Optional[str], device: str, client_name: str) -> Attachment:
-        """``model``, ``revision`` and ``device`` are the engine's, where the options name none. Of
-        policy "disk" the attach itself is "require": the files are the engine's to read."""
-        name = self.model or (f"{model}@{revision}" if revision else model)
+    def name_of(self, model: str, revision: Optional[str], primary: bool = True) -> str:
+        """What the engine calls ``model``, as weightd does. One that belongs to another model is not
+        ``primary``: a name for that one is not its own."""
+        if isinstance(self.model, str):
+            name = self.model if primary else ""
+        else:
+            name = self.model.get(model, "")
+        return name or (f"{model}@{revision}" if revision else model)
+
+    def attach(self, name: str, device: str, client_name: str) -> Attachment:
+        """``name`` is weightd's, ``device`` the engine's, where the options name none. Of policy "disk"
+        the attach itself is "require": the files are the engine's to read."""
         return attach(
             name,
             self.device or device,
