@@ -3,9 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_codes.h"
+#include "client/cli/suggestion.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
 #include "common/socket_paths.h"
@@ -44,6 +46,20 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
          "for connecting and for the answer: 10s (default), 500ms, 2m; `stage --wait` and `events` "
          "end by it only where it is given")
       ->type_name("TIME");
+}
+
+// Why the command line is none, and what was probably meant.
+std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> left = app.remaining();
+  if (!app.get_subcommands().empty() || left.empty()) {
+    return absl::StrCat(Printable(error.what()), "; see weightctl --help");
+  }
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
+  const std::string meant = Suggestion(left.front(), verbs);
+  return absl::StrCat("there is no command `", Printable(left.front()), "`; ",
+                      meant.empty() ? "" : absl::StrCat("did you mean `", meant, "`? "),
+                      "see weightctl --help");
 }
 
 void PrintError(const absl::Status& status, const Invocation& invocation) {
@@ -91,7 +107,7 @@ int RunWeightctl(int argc, const char* const* argv, Io& io) {
       (void)app.exit(error, io.out, io.err);
       return static_cast<int>(ExitCode::kOk);
     }
-    io.err << "weightctl: " << Printable(error.what()) << "; see weightctl --help\n";
+    io.err << "weightctl: " << UsageText(app, error) << '\n';
     return static_cast<int>(ExitCode::kUsage);
   }
   invocation.options.socket_dir = ResolveSocketDir(invocation.options.socket_dir);

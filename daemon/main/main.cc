@@ -21,6 +21,7 @@ constexpr const char* kFooter =
     "  weightd --root /models\n"
     "  weightd --root /models --socket-dir /run/weightd --preload org/name\n"
     "  weightd --config /etc/weightd.textproto --log.format JSON\n"
+    "  weightd --config /etc/weightd.textproto --check-config\n"
     "\n"
     "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1), 1 error, 2 usage "
     "or configuration.";
@@ -48,6 +49,9 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("weightd ") + kVersion);
   std::string config_path;
   app.add_option("--config", config_path, "Configuration, protobuf text format")->type_name("FILE");
+  bool check_config = false;
+  app.add_flag("--check-config", check_config,
+               "Say whether configuration and flags are right, and start nothing");
   ConfigFlags flags;
   flags.AddTo(app);
   try {
@@ -57,6 +61,10 @@ int Main(int argc, char** argv) {
   }
   const absl::StatusOr<DaemonOptions> options = LoadOptions(config_path, flags);
   if (!options.ok()) return Fail(kExitUsage, options.status());
+  if (check_config) {
+    std::printf("weightd: the configuration is right\n");
+    return kExitOk;
+  }
 
 #ifdef NDEBUG
   // Debian's Abseil looks for deadlocks at every lock; builds with assertions keep that.

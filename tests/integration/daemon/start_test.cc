@@ -19,6 +19,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr int kDaemonExitError = 1;
 constexpr int kDaemonExitUsage = 2;
@@ -72,6 +73,20 @@ TEST_F(StartTest, WrongTypeInTheConfigurationHasItsPlace) {
   const Refusal refusal = Refuse({"--config", config});
   EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
   EXPECT_THAT(refusal.log, HasSubstr(config + ":2:"));
+}
+
+// What it checks is what a start checks before it touches anything.
+TEST_F(StartTest, CheckConfigSaysWhetherItIsRightAndStartsNothing) {
+  const Refusal right = Refuse({"--config", ConfigFile("root: \"/nowhere\"\n"), "--check-config"});
+  EXPECT_EQ(right.exit_code, 0);
+  EXPECT_EQ(right.log, "");
+  EXPECT_THAT(FileNames(socket_dir_), IsEmpty());
+  const std::string config = ConfigFile("root: \"/nowhere\"\nhost { budget_bytes: \"much\" }\n");
+  const Refusal wrong = Refuse({"--config", config, "--check-config"});
+  EXPECT_EQ(wrong.exit_code, kDaemonExitUsage);
+  EXPECT_THAT(wrong.log, HasSubstr(config + ":2:"));
+  EXPECT_EQ(Refuse({"--root", root_, "--no-such-flag", "--check-config"}).exit_code,
+            kDaemonExitUsage);
 }
 
 TEST_F(StartTest, MissingConfigurationIsRefused) {

@@ -62,6 +62,16 @@ class VerbsTest : public ::testing::Test {
   weightd::testing::FakeService service_{dir_.path()};
 };
 
+TEST_F(VerbsTest, AMistypedCommandIsToldWhatItProbablyMeant) {
+  const Outcome mistyped = Run({"stge", "org/llama"});
+  EXPECT_EQ(mistyped.code, 2);
+  EXPECT_EQ(mistyped.err,
+            "weightctl: there is no command `stge`; did you mean `stage`? see weightctl --help\n");
+  EXPECT_EQ(Run({"frobnicate"}).err,
+            "weightctl: there is no command `frobnicate`; see weightctl --help\n");
+  EXPECT_EQ(Run({}).err, "weightctl: A subcommand is required; see weightctl --help\n");
+}
+
 TEST_F(VerbsTest, LsShowsModelsAsTableAndAsJson) {
   service_.list_models = [](const v1::ListModelsRequest& request, v1::ListModelsResponse* answer) {
     EXPECT_FALSE(request.resident_only());
