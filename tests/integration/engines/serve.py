@@ -2,7 +2,7 @@
 
     python serve.py vllm '{"model": "/models/llama", "ranks": 1, "load_format": "weightd", "extra": {}}' ANSWER
 
-ANSWER becomes a list of lists of tokens.
+ANSWER becomes a list of lists of tokens; with vllm_embed, which takes no ranks, one of embeddings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from small_models import PROMPTS, TOKENS
+from small_models import PROMPTS, TEXTS, TOKENS
 
 
 def vllm(model: str, ranks: int, load_format: str, extra: dict[str, Any]) -> list[list[int]]:
@@ -31,6 +31,16 @@ def vllm(model: str, ranks: int, load_format: str, extra: dict[str, Any]) -> lis
     wanted = SamplingParams(temperature=0, max_tokens=TOKENS, ignore_eos=True, detokenize=False)
     answers = engine.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], wanted, use_tqdm=False)
     return [list(answer.outputs[0].token_ids) for answer in answers]
+
+
+def vllm_embed(model: str, load_format: str, extra: dict[str, Any]) -> list[list[float]]:
+    from vllm import LLM
+
+    engine = LLM(
+        model, runner="pooling", load_format=load_format, model_loader_extra_config=extra,
+        enforce_eager=True, dtype="float32", max_model_len=256,
+    )
+    return [list(answer.outputs.embedding) for answer in engine.embed(TEXTS, use_tqdm=False)]
 
 
 def sglang(model: str, ranks: int, load_format: str, extra: dict[str, Any]) -> list[list[int]]:
@@ -55,7 +65,7 @@ def sglang(model: str, ranks: int, load_format: str, extra: dict[str, Any]) -> l
 
 
 def main() -> None:
-    engine = {"vllm": vllm, "sglang": sglang}[sys.argv[1]]
+    engine = {"vllm": vllm, "vllm_embed": vllm_embed, "sglang": sglang}[sys.argv[1]]
     answer = engine(**json.loads(sys.argv[2]))
     Path(sys.argv[3]).write_text(json.dumps(answer))
 

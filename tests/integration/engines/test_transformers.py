@@ -13,25 +13,38 @@ import transformers
 import weightd
 from accelerate import init_empty_weights
 from programs import Control, eventually, leases
-from small_models import PROMPTS, TOKENS
+from small_models import ENCODER, PROMPTS, TEXTS, TOKENS
 
 Load = Callable[[dict[str, torch.Tensor], Path], Any]
 VERSION = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-DTYPE = {"dtype" if VERSION >= (4, 56) else "torch_dtype": torch.bfloat16}
+DTYPE = "dtype" if VERSION >= (4, 56) else "torch_dtype"
+
+
+def writes(path: Path) -> bool:
+    return path.name != ENCODER
+
+
+def options(path: Path) -> dict[str, torch.dtype]:
+    """The dtype of the checkpoint: another one needs a copy."""
+    return {DTYPE: torch.bfloat16 if writes(path) else torch.float32}
+
+
+def auto_class(path: Path) -> Any:
+    return transformers.AutoModelForCausalLM if writes(path) else transformers.AutoModel
 
 
 def by_state_dict(state: dict[str, torch.Tensor], path: Path) -> Any:
     """Transformers' own loading, which knows keys that were renamed since the model was saved."""
     config = transformers.AutoConfig.from_pretrained(path)
     model_class = getattr(transformers, config.architectures[0])
-    return model_class.from_pretrained(None, config=config, state_dict=state, **DTYPE)
+    return model_class.from_pretrained(None, config=config, state_dict=state, **options(path))
 
 
 def by_assignment(state: dict[str, torch.Tensor], path: Path) -> Any:
     """PyTorch's, for any module."""
     config = transformers.AutoConfig.from_pretrained(path)
     with init_empty_weights():
-        model = transformers.AutoModelForCausalLM.from_config(config, **DTYPE)
+        model = auto_class(path).from_config(config, **options(path))
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     return model.to("cpu")
@@ -41,6 +54,11 @@ def by_assignment(state: dict[str, torch.Tensor], path: Path) -> Any:
 class Loaded:
     model: Any
     addresses: set[int]  # of the tensors that it was given
+
+    def expect_no_copy(self) -> None:
+        copied = [name for name, p in self.model.named_parameters() if p.data_ptr() not in self.addresses]
+        assert not copied, f"were copied: {copied}"
+        assert {buffer.device.type for buffer in self.model.buffers()} <= {"cpu"}
 
 
 def from_weightd(load: Load, control: Control, root: Path, name: str) -> Loaded:
@@ -73,13 +91,21 @@ def load(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "llama-sharded", "qwen2"])
 def test_serves_the_same_tokens_without_a_copy(control: Control, root: Path, name: str, load: Load) -> None:
     loaded = from_weightd(load, control, root, name)
-    from_disk = transformers.AutoModelForCausalLM.from_pretrained(root / name, **DTYPE)
+    from_disk = transformers.AutoModelForCausalLM.from_pretrained(root / name, **options(root / name))
     expected = tokens(from_disk)
     assert len({token for row in expected for token in row}) > 10, "the tokens say nothing"
     assert tokens(loaded.model) == expected
-    copied = [n for n, p in loaded.model.named_parameters() if p.data_ptr() not in loaded.addresses]
-    assert not copied, f"were copied: {copied}"
-    assert {buffer.device.type for buffer in loaded.model.buffers()} <= {"cpu"}
+    loaded.expect_no_copy()
+
+
+def test_a_trained_encoder_says_the_same(control: Control, root: Path, load: Load) -> None:
+    loaded = from_weightd(load, control, root, ENCODER)
+    from_disk = transformers.AutoModel.from_pretrained(root / ENCODER, **options(root / ENCODER))
+    batch = transformers.AutoTokenizer.from_pretrained(root / ENCODER)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = from_disk.eval()(**batch).last_hidden_state
+        assert torch.equal(loaded.model.eval()(**batch).last_hidden_state, expected)
+    loaded.expect_no_copy()
 
 
 def test_the_lease_lives_as_long_as_the_model(control: Control, root: Path, load: Load) -> None:
