@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "SGLANG_USE_CPU_ENGINE": "1",
 }
@@ -48,6 +47,8 @@ def run(
 ) -> Served:
     """`extra` is the extra config of the loader."""
     environment = {**os.environ, **ENVIRONMENT, "WEIGHTD_SOCKET_DIR": str(control.socket_dir)}
+    # A processor for each rank.
+    environment["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(str(rank) for rank in range(options.get("ranks", 1)))
     if importlib.util.find_spec("sgl_kernel") is None:
         environment["PYTHONPATH"] = str(HERE / "no_kernels")
     arguments = {"model": str(path), "load_format": load_format, "extra": extra or {}, **options}
