@@ -15,16 +15,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/align.h"
 #include "common/check.h"
 #include "common/errors.h"
 #include "daemon/format/little_endian.h"
 
 namespace weightd {
 namespace {
-
-// Stays in the second-level cache while each hash goes over it.
-constexpr size_t kPartBytes = 128 * kKiB;
 
 absl::Status Differs(absl::string_view hash, absl::string_view got, absl::string_view wanted) {
   return ErrorWithReason(absl::StatusCode::kDataLoss, Reason::kIntegrityFailed,
@@ -138,7 +134,7 @@ absl::Status TensorHasher::Check() {
 }
 
 TensorDigest DigestOfZeros(uint64_t bytes) {
-  static const auto* const zeros = new std::vector<std::byte>(kPartBytes);
+  static const auto* const zeros = new std::vector<std::byte>(TensorHasher::kPartBytes);
   TensorHasher hasher(VerifyMode::kFast, nullptr, bytes);
   for (; bytes > 0; bytes -= std::min<uint64_t>(bytes, zeros->size())) {
     hasher.Update(absl::MakeConstSpan(*zeros).subspan(0, bytes));

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/align.h"
 #include "daemon/format/manifest.h"
 
 namespace weightd {
@@ -34,6 +35,10 @@ absl::string_view VerifyModeName(VerifyMode mode);
 // processor cache go through each. Thread-compatible.
 class TensorHasher {
  public:
+  // Such a part stays in the second-level cache while each hash, or whoever uses it next, goes over
+  // it.
+  static constexpr size_t kPartBytes = 128 * kKiB;
+
   // `stored` is what the file has of the tensor, or null; it outlives the hasher. `data_bytes` is
   // the tensor's length in the file, which its hashes cover.
   TensorHasher(VerifyMode mode, const StoredHashes* stored, uint64_t data_bytes);

@@ -5,18 +5,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/format/text.h"
 
 namespace weightd {
-namespace {
-
-// Stays in the second-level cache until it is copied.
-constexpr size_t kPartBytes = 128 * kKiB;
-
-}  // namespace
 
 Digester::Digester(const Manifest& manifest, const BlockPieces& pieces,
                    absl::Span<const std::shared_ptr<File>> files, DigestOptions options)
@@ -141,8 +134,8 @@ absl::Status Digester::WorkOn(const BlockPiece& piece, absl::Span<std::byte> byt
   }
   absl::Span<std::byte> to = copy_to;
   if (!to.empty()) to = to.subspan(piece.destination, piece.bytes);
-  for (size_t done = 0; done < bytes.size(); done += kPartBytes) {
-    const absl::Span<const std::byte> part = bytes.subspan(done, kPartBytes);
+  for (size_t done = 0; done < bytes.size(); done += TensorHasher::kPartBytes) {
+    const absl::Span<const std::byte> part = bytes.subspan(done, TensorHasher::kPartBytes);
     current_.hasher->Update(part);
     if (!to.empty()) std::memcpy(to.data() + done, part.data(), part.size());
   }
