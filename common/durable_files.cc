@@ -4,17 +4,53 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/unique_fd.h"
 
 namespace weightd {
+namespace {
+
+absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return PosixError(errno, absl::StrCat("write ", path));
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  if (::fsync(fd) != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
   return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::Status StoreFile(const std::string& path, absl::string_view content, uint32_t mode) {
+  const std::string directory = DirectoryOf(path);
+  const size_t slash = path.rfind('/');
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  // One name, so that what a crash leaves is written over the next time; hidden, so that nobody who
+  // reads the directory takes it for a file of it.
+  const std::string temporary = absl::StrCat(directory, "/.", name, ".new");
+  const UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!fd.valid()) return PosixError(errno, absl::StrCat("write ", path, ": open ", temporary));
+  absl::Status stored = WriteWhole(fd.get(), content, path);
+  if (stored.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    stored = PosixError(errno, absl::StrCat("write ", path, ": rename ", temporary));
+  }
+  if (!stored.ok()) {
+    (void)::unlink(temporary.c_str());
+    return stored;
+  }
+  return SyncDirectory(directory);
 }
 
 absl::Status SyncDirectory(const std::string& directory) {

@@ -69,17 +69,6 @@ absl::Status ParseUse(const Json& entry, LastUses& uses) {
   return absl::OkStatus();
 }
 
-absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return PosixError(errno, absl::StrCat("write ", path));
-    text.remove_prefix(static_cast<size_t>(written));
-  }
-  if (::fsync(fd) != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 std::string FormatSavedState(const SavedState& state) {
@@ -146,20 +135,7 @@ absl::Status StoreSavedState(const std::string& path, const SavedState& state) {
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return PosixError(errno, absl::StrCat("make ", directory));
   }
-  // One name, so that what a crash leaves is written over the next time.
-  const std::string temporary = path + ".new";
-  const UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd.valid()) return PosixError(errno, absl::StrCat("open ", temporary));
-  absl::Status stored = WriteWhole(fd.get(), FormatSavedState(state), temporary);
-  if (stored.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    stored = PosixError(errno, absl::StrCat("rename ", temporary));
-  }
-  if (!stored.ok()) {
-    (void)::unlink(temporary.c_str());
-    return stored;
-  }
-  return SyncDirectory(directory);
+  return StoreFile(path, FormatSavedState(state), 0600);
 }
 
 }  // namespace weightd

@@ -109,7 +109,7 @@ TEST_F(StateFileTest, StoredInADirectoryOfItsOwnThatNobodyElseReads) {
   EXPECT_EQ(file.st_mode & 0777, 0600);
   ASSERT_EQ(0, ::stat(dir_.File("state").c_str(), &file));
   EXPECT_EQ(file.st_mode & 0777, 0700);
-  EXPECT_FALSE(fs::exists(path_ + ".new"));
+  EXPECT_FALSE(fs::exists(dir_.File("state/.state.json.new")));
 }
 
 TEST_F(StateFileTest, InvalidFileIsNamed) {
@@ -127,10 +127,10 @@ TEST_F(StateFileTest, FileAboveItsLimitIsRefusedBeforeItIsParsed) {
 
 TEST_F(StateFileTest, WhatACrashLeftIsWrittenOver) {
   fs::create_directory(dir_.File("state"));
-  std::ofstream(path_ + ".new") << "half";
+  std::ofstream(dir_.File("state/.state.json.new")) << "half";
   ASSERT_OK(StoreSavedState(path_, Example()));
   EXPECT_OK(LoadSavedState(path_));
-  EXPECT_FALSE(fs::exists(path_ + ".new"));
+  EXPECT_FALSE(fs::exists(dir_.File("state/.state.json.new")));
 }
 
 TEST_F(StateFileTest, DirectoryThatCannotBeMadeIsNamed) {
@@ -152,7 +152,7 @@ TEST_F(StateFileTest, FailedWriteLeavesTheOldStateAndNoRubbish) {
   ::signal(SIGXFSZ, old_handler);
   EXPECT_THAT(stored.message(), HasSubstr("write " + path_));
   EXPECT_EQ(ReadFile(path_), before);
-  EXPECT_FALSE(fs::exists(path_ + ".new"));
+  EXPECT_FALSE(fs::exists(dir_.File("state/.state.json.new")));
 }
 
 }  // namespace
