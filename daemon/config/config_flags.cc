@@ -11,19 +11,14 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/status_macros.h"
+#include "daemon/config/settings.h"
 
 namespace weightd {
 namespace {
 
-using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-// Singular messages are groups of settings; everything else is a setting.
-bool IsGroup(const FieldDescriptor& field) {
-  return field.message_type() != nullptr && !field.is_repeated();
-}
 
 std::string EnumNames(const FieldDescriptor& field) {
   std::string names;
@@ -41,17 +36,9 @@ std::string TypeName(const FieldDescriptor& field) {
   return "NUMBER";
 }
 
-template <typename Visit>
-void ForEachSetting(const Descriptor& descriptor, const std::string& prefix, const Visit& visit) {
-  for (int i = 0; i < descriptor.field_count(); ++i) {
-    const FieldDescriptor& field = *descriptor.field(i);
-    const std::string path = absl::StrCat(prefix, field.name());
-    if (IsGroup(field)) {
-      ForEachSetting(*field.message_type(), absl::StrCat(path, "."), visit);
-    } else {
-      visit(path, field);
-    }
-  }
+std::string HelpOf(const FieldDescriptor& field) {
+  return absl::StrCat(field.options().GetExtension(config::help),
+                      IsReloaded(field) ? " Read again on SIGHUP." : "");
 }
 
 std::string FlagNames(const std::string& path) {
@@ -99,33 +86,29 @@ Message& Owner(const std::string& path, Message& root) {
 }  // namespace
 
 void ConfigFlags::AddTo(CLI::App& app) {
-  ForEachSetting(*config::Config::descriptor(), "",
-                 [&](const std::string& path, const FieldDescriptor& field) {
-                   CLI::Option* option = app.add_option(FlagNames(path), values_[path],
-                                                        field.options().GetExtension(config::help));
-                   option->type_name(TypeName(field))->group("Settings")->allow_extra_args(false);
-                   option->expected(1)->multi_option_policy(field.is_repeated()
-                                                                ? CLI::MultiOptionPolicy::TakeAll
-                                                                : CLI::MultiOptionPolicy::TakeLast);
-                 });
+  ForEachSetting([&](const std::string& path, const FieldDescriptor& field) {
+    CLI::Option* option = app.add_option(FlagNames(path), values_[path], HelpOf(field));
+    option->type_name(TypeName(field))->group("Settings")->allow_extra_args(false);
+    option->expected(1)->multi_option_policy(
+        field.is_repeated() ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+  });
 }
 
 absl::Status ConfigFlags::Apply(config::Config& config) const {
   absl::Status status;
-  ForEachSetting(*config::Config::descriptor(), "",
-                 [&](const std::string& path, const FieldDescriptor& field) {
-                   const auto given = values_.find(path);
-                   if (given == values_.end() || given->second.empty() || !status.ok()) return;
-                   Message& owner = Owner(path, config);
-                   owner.GetReflection()->ClearField(&owner, &field);
-                   for (const std::string& value : given->second) {
-                     if (SetValue(field, value, owner)) continue;
-                     status = absl::InvalidArgumentError(
-                         absl::StrCat("--", absl::StrReplaceAll(path, {{"_", "-"}}), ": got \"",
-                                      value, "\", wanted ", TypeName(field)));
-                     return;
-                   }
-                 });
+  ForEachSetting([&](const std::string& path, const FieldDescriptor& field) {
+    const auto given = values_.find(path);
+    if (given == values_.end() || given->second.empty() || !status.ok()) return;
+    Message& owner = Owner(path, config);
+    owner.GetReflection()->ClearField(&owner, &field);
+    for (const std::string& value : given->second) {
+      if (SetValue(field, value, owner)) continue;
+      status = absl::InvalidArgumentError(
+          absl::StrCat("--", absl::StrReplaceAll(path, {{"_", "-"}}), ": got \"", value,
+                       "\", wanted ", TypeName(field)));
+      return;
+    }
+  });
   return status;
 }
 

@@ -101,9 +101,9 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
   if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
   if (staging.has_queue_max()) options.residency.queue.queue_max = staging.queue_max();
-  options.residency.bytes_per_second_max = staging.bytes_per_second_max();
-  options.residency.require_digest = staging.require_digest();
-  if (staging.has_verify()) options.residency.verify = VerifyModeFrom(staging.verify());
+  options.residency.defaults.bytes_per_second_max = staging.bytes_per_second_max();
+  options.residency.defaults.require_digest = staging.require_digest();
+  if (staging.has_verify()) options.residency.defaults.verify = VerifyModeFrom(staging.verify());
 }
 
 void SetEncryption(const config::Encryption& encryption, KeySourceOptions& keys) {
@@ -121,7 +121,7 @@ void SetMemory(const config::Config& config, DaemonOptions& options) {
   }
   if (host.has_demote()) options.residency.table.demote = host.demote();
   if (host.has_pin()) options.residency.stager.pin_host_memory = host.pin();
-  options.residency.host_copy = host.host_copies();
+  options.residency.defaults.host_copy = host.host_copies();
   options.host_reserve_bytes = host.reserve_bytes();
   const config::Cuda& cuda = config.cuda();
   options.cuda = CudaUseFrom(cuda.enabled());
@@ -158,6 +158,11 @@ void SetLimits(const config::Limits& limits, DaemonOptions& options) {
 
 }  // namespace
 
+RefresherOptions MakeRefresherOptions(const DaemonOptions& options) {
+  return {
+      .policy = options.refresh, .preload = options.preload, .preload_pin = options.preload_pin};
+}
+
 absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   DaemonOptions options;
   options.roots.assign(config.root().begin(), config.root().end());
@@ -170,6 +175,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   options.preload_pin = config.preload_pin();
   options.state_file = config.has_state_file() ? config.state_file() : DefaultStateFile();
   options.metrics_address = config.metrics().address();
+  options.node_features_file = config.node_features_file();
   options.default_device = config.default_device();
   if (config.has_drain_grace_ms()) {
     if (config.drain_grace_ms() > kDrainGraceMsMax) {

@@ -45,8 +45,9 @@ struct DaemonOptions {
   HostDeviceOptions host;
   bool slot_count_given = false;  // else it depends on the volumes: main
 
-  std::string state_file;       // empty: nothing is kept
-  std::string metrics_address;  // empty: nobody listens
+  std::string state_file;          // empty: nothing is kept
+  std::string metrics_address;     // empty: nobody listens
+  std::string node_features_file;  // empty: nobody is told
 
   std::optional<uint64_t> host_budget_bytes;
   uint64_t host_reserve_bytes = 0;
@@ -55,6 +56,8 @@ struct DaemonOptions {
   uint64_t gpu_reserve_bytes = 0;
   std::map<std::string, uint64_t> gpu_budgets_bytes;  // by UUID
 };
+
+RefresherOptions MakeRefresherOptions(const DaemonOptions& options);
 
 // INVALID_ARGUMENT with the setting's name, what it is and what is allowed.
 absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config);

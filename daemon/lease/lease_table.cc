@@ -38,7 +38,7 @@ absl::Status LeaseOptions::Validate() const {
 
 LeaseTable::LeaseTable(const LeaseOptions& options, Residency& residency, EventLog& events,
                        const Clock& clock)
-    : options_(options), residency_(residency), events_(events), clock_(clock) {
+    : residency_(residency), events_(events), clock_(clock), options_(options) {
   residency_.set_supersede_listener(
       [this](CopyId old, GenerationId newer) { NotifySuperseded(old, newer); });
   residency_.set_damage_listener([this](CopyId damaged) { NotifyDamaged(damaged); });
@@ -243,11 +243,18 @@ void LeaseTable::NotifyDamaged(CopyId damaged) {
   }
 }
 
-void LeaseTable::NotifyDraining() {
+void LeaseTable::set_limits(const LeaseOptions& limits) {
+  absl::MutexLock lock(&mu_);
+  options_ = limits;
+}
+
+void LeaseTable::NotifyDraining(absl::Time deadline) {
   absl::MutexLock lock(&mu_);
   draining_ = true;
   for (const auto& [id, lease] : leases_) {
-    if (lease.on_notice) lease.on_notice({.kind = LeaseNotice::Kind::kDraining});
+    if (lease.on_notice) {
+      lease.on_notice({.kind = LeaseNotice::Kind::kDraining, .deadline = deadline});
+    }
   }
 }
 

@@ -50,7 +50,7 @@ struct LeaseNotice {
   };
   Kind kind = Kind::kSuperseded;
   GenerationId generation = {};  // the newer one, with kSuperseded
-  absl::Time deadline = {};      // with kRevoking
+  absl::Time deadline = {};      // with kRevoking and kDraining
 };
 
 struct LeaseRequest {
@@ -97,6 +97,9 @@ class LeaseTable {
   // Whether a lease would be refused for `uid` whatever the model: before somebody waits for it.
   absl::Status CheckMayGrant(uint32_t uid) const;
 
+  // From now on; leases beyond new limits stay.
+  void set_limits(const LeaseOptions& limits);
+
   // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored:
   // the stream's end and a drain may both come.
   void End(LeaseId id, absl::string_view why);
@@ -111,8 +114,9 @@ class LeaseTable {
   void NotifyRevoking(const std::vector<CopyInfo>& copies, absl::Time deadline);
   uint32_t Revoke(const std::vector<CopyInfo>& copies);
 
-  // Tells every holder, and grants no lease any more: one that came after would not be told.
-  void NotifyDraining();
+  // Tells every holder that its lease ends at `deadline`, and grants none any more: one that came
+  // after would not be told.
+  void NotifyDraining(absl::Time deadline);
 
   // Oldest first; of one model if not empty.
   std::vector<LeaseInfo> List(absl::string_view model = "") const;
@@ -143,12 +147,12 @@ class LeaseTable {
   bool TakeOut(LeaseId id, EventType type, absl::string_view why);
   void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
 
-  const LeaseOptions options_;
   Residency& residency_;
   EventLog& events_;
   const Clock& clock_;
 
   mutable absl::Mutex mu_;  // held while notices are passed on: they only enqueue
+  LeaseOptions options_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mu_);

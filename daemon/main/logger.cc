@@ -96,6 +96,11 @@ Logger::Logger(LogFormat format, LogLevel level, const Clock& clock)
 
 Logger::~Logger() = default;
 
+void Logger::Configure(LogFormat format, LogLevel level) {
+  format_.store(format);
+  sink_->set_level(ToSpdlog(level));
+}
+
 bool Logger::Admit(absl::Time now, uint64_t& left_out) {
   absl::MutexLock lock(&mu_);
   if (now - window_start_ >= absl::Seconds(1)) {
@@ -113,7 +118,7 @@ bool Logger::Admit(absl::Time now, uint64_t& left_out) {
 
 void Logger::Write(absl::Time now, LogLevel level, absl::string_view what,
                    const std::vector<LogField>& fields) {
-  if (format_ == LogFormat::kJson) {
+  if (format_.load() == LogFormat::kJson) {
     sink_->log(ToSpdlog(level), FormatJsonLine(now, LevelName(level), what, fields));
     return;
   }

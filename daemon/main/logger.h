@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_DAEMON_MAIN_LOGGER_H_
 #define WEIGHTD_DAEMON_MAIN_LOGGER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -36,6 +37,9 @@ class Logger {
   Logger(LogFormat format, LogLevel level, const Clock& clock);
   ~Logger();
 
+  // From the next line on.
+  void Configure(LogFormat format, LogLevel level);
+
   void Log(LogLevel level, absl::string_view what, const std::vector<LogField>& fields = {});
   // An event as a line: failures and refusals are warnings.
   void LogEvent(const Event& event);
@@ -46,7 +50,7 @@ class Logger {
   void Write(absl::Time now, LogLevel level, absl::string_view what,
              const std::vector<LogField>& fields);
 
-  const LogFormat format_;
+  std::atomic<LogFormat> format_;
   const Clock& clock_;
   const std::unique_ptr<spdlog::logger> sink_;
 

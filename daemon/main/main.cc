@@ -3,9 +3,8 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
-#include "daemon/config/config_file.h"
 #include "daemon/config/config_flags.h"
-#include "daemon/config/daemon_options.h"
+#include "daemon/config/configuration.h"
 #include "daemon/main/run.h"
 #include "daemon/main/version.h"
 
@@ -23,19 +22,9 @@ constexpr const char* kFooter =
     "  weightd --config /etc/weightd.textproto --log.format JSON\n"
     "  weightd --config /etc/weightd.textproto --check-config\n"
     "\n"
+    "SIGHUP reads the configuration again, for the settings that say so.\n"
     "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1), 1 error, 2 usage "
     "or configuration.";
-
-absl::StatusOr<DaemonOptions> LoadOptions(const std::string& path, const ConfigFlags& flags) {
-  config::Config config;
-  if (!path.empty()) {
-    absl::StatusOr<config::Config> read = ReadConfigFile(path);
-    if (!read.ok()) return read.status();
-    config = *std::move(read);
-  }
-  if (const absl::Status status = flags.Apply(config); !status.ok()) return status;
-  return MakeDaemonOptions(config);
-}
 
 int Fail(int code, const absl::Status& status) {
   std::fprintf(stderr, "weightd: %s\n", std::string(status.message()).c_str());
@@ -59,8 +48,9 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
-  const absl::StatusOr<DaemonOptions> options = LoadOptions(config_path, flags);
-  if (!options.ok()) return Fail(kExitUsage, options.status());
+  const auto load = [&] { return LoadConfiguration(config_path, flags); };
+  const absl::StatusOr<Configuration> configuration = load();
+  if (!configuration.ok()) return Fail(kExitUsage, configuration.status());
   if (check_config) {
     std::printf("weightd: the configuration is right\n");
     return kExitOk;
@@ -70,10 +60,13 @@ int Main(int argc, char** argv) {
   // Debian's Abseil looks for deadlocks at every lock; builds with assertions keep that.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 #endif
+  ServiceManager service_manager = ServiceManager::FromEnvironment();
   Signals signals;
   SystemClock clock;
-  Logger logger(options->log_format, options->log_level, clock);
-  const absl::Status status = Run(*options, {.clock = clock, .logger = logger, .signals = signals});
+  Logger logger(configuration->options.log_format, configuration->options.log_level, clock);
+  const absl::Status status = Run(
+      *configuration, load,
+      {.clock = clock, .logger = logger, .signals = signals, .service_manager = service_manager});
   if (!status.ok()) return Fail(kExitError, status);
   logger.Log(LogLevel::kInfo, "stopped");
   return kExitOk;

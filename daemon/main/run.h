@@ -2,21 +2,14 @@
 #define WEIGHTD_DAEMON_MAIN_RUN_H_
 
 #include "absl/status/status.h"
-#include "common/clock.h"
-#include "daemon/config/daemon_options.h"
-#include "daemon/main/logger.h"
-#include "daemon/main/signals.h"
+#include "daemon/config/configuration.h"
+#include "daemon/main/reloader.h"
+#include "daemon/main/wiring.h"
 
 namespace weightd {
 
-// What main() makes and tests could make otherwise.
-struct RunDependencies {
-  const Clock& clock;
-  Logger& logger;
-  Signals& signals;
-};
-
-// Wires the daemon together, serves until the first signal, and takes it apart again.
+// Wires the daemon together, serves until the first signal to stop, and takes it apart again.
+// `load` reads the configuration anew for each SIGHUP.
 //
 // The order of shutdown, each step before the next:
 //   1. new work is refused and health says NOT_SERVING; watchers and lease holders are told
@@ -26,7 +19,8 @@ struct RunDependencies {
 //   5. the handle socket and the blocking calls end
 //   6. generations are freed; the sockets are removed
 // Returns OK after a drain, or why the daemon could not start.
-absl::Status Run(const DaemonOptions& options, const RunDependencies& dependencies);
+absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
+                 const RunDependencies& dependencies);
 
 }  // namespace weightd
 

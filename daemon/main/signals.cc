@@ -15,7 +15,7 @@ constexpr int kEndThread = SIGUSR2;
 sigset_t HandledSignals() {
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, kEndThread}) ::sigaddset(&set, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, kEndThread}) ::sigaddset(&set, signal);
   return set;
 }
 
@@ -37,9 +37,23 @@ void Signals::Run() {
   const sigset_t set = HandledSignals();
   int signal = 0;
   while (::sigwait(&set, &signal) == 0 && signal != kEndThread) {
-    if (stop_.HasBeenNotified()) ::_exit(1);
-    stop_.Notify();
+    absl::MutexLock lock(&mu_);
+    if (signal == SIGHUP) {
+      reload_ = true;
+      continue;
+    }
+    if (stop_) ::_exit(1);
+    stop_ = true;
   }
+}
+
+Signals::Request Signals::Wait() {
+  absl::MutexLock lock(&mu_);
+  const auto asked = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || reload_; };
+  mu_.Await(absl::Condition(&asked));
+  if (stop_) return Request::kStop;
+  reload_ = false;
+  return Request::kReload;
 }
 
 }  // namespace weightd

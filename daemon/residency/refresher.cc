@@ -21,22 +21,38 @@ EventType TypeOf(CatalogChange::Kind kind) {
   return EventType::kModelChanged;
 }
 
+bool IsPreloaded(const std::string& model, const RefresherOptions& options) {
+  return std::find(options.preload.begin(), options.preload.end(), model) != options.preload.end();
+}
+
 }  // namespace
 
 Refresher::Refresher(RefresherOptions options, Residency& residency, EventLog& events,
                      std::function<void(const std::string& model, const absl::Status&)> on_refused)
-    : options_(std::move(options)),
-      residency_(residency),
+    : residency_(residency),
       events_(events),
-      on_refused_(std::move(on_refused)) {}
+      on_refused_(std::move(on_refused)),
+      options_(std::move(options)) {}
+
+void Refresher::set_options(RefresherOptions options) {
+  absl::MutexLock lock(&mu_);
+  options_ = std::move(options);
+}
+
+RefresherOptions Refresher::options() const {
+  absl::MutexLock lock(&mu_);
+  return options_;
+}
 
 void Refresher::OnFirstLook(const std::vector<Checkpoint>& checkpoints) {
+  const RefresherOptions now = options();
   for (const Checkpoint& checkpoint : checkpoints) {
-    Stage(checkpoint.model, RefreshPolicy::kOnRequest);
+    Stage(checkpoint.model, RefreshPolicy::kOnRequest, now);
   }
 }
 
 void Refresher::OnChanges(const std::vector<CatalogChange>& changes) {
+  const RefresherOptions now = options();
   for (const CatalogChange& change : changes) {
     Event event;
     event.type = TypeOf(change.kind);
@@ -44,19 +60,16 @@ void Refresher::OnChanges(const std::vector<CatalogChange>& changes) {
     event.bytes = change.file_bytes;
     if (!change.revision.empty()) event.detail = absl::StrCat("revision=", change.revision);
     events_.Publish(std::move(event));
-    if (change.kind != CatalogChange::Kind::kRemoved) Stage(change.model, options_.policy);
+    if (change.kind != CatalogChange::Kind::kRemoved) {
+      Stage(change.model, now.policy, now);
+    }
   }
 }
 
-bool Refresher::IsPreloaded(const std::string& model) const {
-  return std::find(options_.preload.begin(), options_.preload.end(), model) !=
-         options_.preload.end();
-}
-
-std::vector<std::string> Refresher::DevicesFor(const std::string& model,
-                                               RefreshPolicy policy) const {
+std::vector<std::string> Refresher::DevicesFor(const std::string& model, RefreshPolicy policy,
+                                               bool preloaded) const {
   std::set<std::string> wanted;
-  if (IsPreloaded(model)) wanted.insert(residency_.default_device());
+  if (preloaded) wanted.insert(residency_.default_device());
   for (const Pin& pin : residency_.pins()) {
     if (pin.model == model && pin.asked_revision.empty()) wanted.insert(pin.device);
   }
@@ -73,12 +86,14 @@ std::vector<std::string> Refresher::DevicesFor(const std::string& model,
   return {wanted.begin(), wanted.end()};
 }
 
-void Refresher::Stage(const std::string& model, RefreshPolicy policy) {
+void Refresher::Stage(const std::string& model, RefreshPolicy policy,
+                      const RefresherOptions& options) {
+  const bool preloaded = IsPreloaded(model, options);
   StageRequest request;
   request.model = model;
-  request.devices = DevicesFor(model, policy);
+  request.devices = DevicesFor(model, policy, preloaded);
   if (request.devices.empty()) return;
-  request.pin = options_.preload_pin && IsPreloaded(model);
+  request.pin = options.preload_pin && preloaded;
   request.detached = true;
   request.priority = JobPriority::kRefresh;
   if (const auto ticket = residency_.Stage(request); !ticket.ok()) {

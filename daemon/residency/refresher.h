@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "daemon/catalog/catalog_diff.h"
 #include "daemon/residency/residency.h"
 
@@ -32,20 +34,26 @@ class Refresher {
   Refresher(RefresherOptions options, Residency& residency, EventLog& events,
             std::function<void(const std::string& model, const absl::Status&)> on_refused);
 
+  // From the next change on.
+  void set_options(RefresherOptions options);
+
   // What came between the daemon's own attempt to stage what is wanted and the first look.
   void OnFirstLook(const std::vector<Checkpoint>& checkpoints);
   void OnChanges(const std::vector<CatalogChange>& changes);
 
  private:
+  RefresherOptions options() const;
   // Where `model` is to be staged under `policy`.
-  std::vector<std::string> DevicesFor(const std::string& model, RefreshPolicy policy) const;
-  bool IsPreloaded(const std::string& model) const;
-  void Stage(const std::string& model, RefreshPolicy policy);
+  std::vector<std::string> DevicesFor(const std::string& model, RefreshPolicy policy,
+                                      bool preloaded) const;
+  void Stage(const std::string& model, RefreshPolicy policy, const RefresherOptions& options);
 
-  const RefresherOptions options_;
   Residency& residency_;
   EventLog& events_;
   const std::function<void(const std::string&, const absl::Status&)> on_refused_;
+
+  mutable absl::Mutex mu_;
+  RefresherOptions options_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace weightd

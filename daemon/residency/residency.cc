@@ -67,6 +67,7 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
                .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
                .on_superseded = [this](const CopyInfo& old,
                                        GenerationId newer) { OnSuperseded(old, newer); }},
+      defaults_(options.defaults),
       queue_(options.queue),
       verifier_(
           table_, events, [this](CopyId id) { ReapLater(table_.UnholdBrief(id)); },
@@ -130,19 +131,24 @@ absl::StatusOr<std::vector<std::string>> Residency::DevicesFor(const StageReques
   return once;
 }
 
+void Residency::set_stage_defaults(const StageDefaults& defaults) {
+  absl::MutexLock lock(&mu_);
+  defaults_ = defaults;
+}
+
 absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   StageTask task;
   ASSIGN_OR_RETURN(task.ref, ParseModelRef(request.model));
   ASSIGN_OR_RETURN(task.devices, DevicesFor(request));
   task.source = request.source;
-  task.host_copy = request.host_copy.value_or(options_.host_copy);
-  task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
-                                                               : options_.bytes_per_second_max;
-  task.verify = request.verify.value_or(options_.verify);
-  task.require_digest = options_.require_digest;
   task.uid = request.uid;
   DropCancelled();
   absl::MutexLock lock(&mu_);
+  task.host_copy = request.host_copy.value_or(defaults_.host_copy);
+  task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
+                                                               : defaults_.bytes_per_second_max;
+  task.verify = request.verify.value_or(defaults_.verify);
+  task.require_digest = defaults_.require_digest;
   if (shutdown_) return DrainingError();
   return queue_.Submit(std::move(task), {.detached = request.detached,
                                          .pin = request.pin,

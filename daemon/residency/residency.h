@@ -37,15 +37,20 @@
 
 namespace weightd {
 
+// What holds for stages that do not say otherwise.
+struct StageDefaults {
+  uint64_t bytes_per_second_max = 0;  // of one job; 0 is no limit
+  bool host_copy = false;             // of a stage to a GPU
+  bool require_digest = false;        // a model without a digest manifest is refused
+  VerifyMode verify = VerifyMode::kFast;
+};
+
 struct ResidencyOptions {
   TableOptions table;
   std::string default_device;  // what a request without a device means; "" for none
   uint32_t jobs_max = 2;       // run at once, sharing readers and staging buffers, 1..16
   JobQueueOptions queue;
-  uint64_t bytes_per_second_max = 0;      // of a job that does not say; 0 is no limit
-  bool host_copy = false;                 // of a stage to a GPU that does not say
-  bool require_digest = false;            // a model without a digest manifest is refused
-  VerifyMode verify = VerifyMode::kFast;  // of a stage that does not say
+  StageDefaults defaults;
   KeySourceOptions keys;
   ScrubOptions scrub;
   StagerOptions stager;
@@ -100,6 +105,9 @@ class Residency {
   Residency& operator=(const Residency&) = delete;
   // Shutdown(), then frees everything; no lease and no hold may be left.
   ~Residency();
+
+  // For the stages that begin from now on.
+  void set_stage_defaults(const StageDefaults& defaults);
 
   // Starts or joins a job. NOT_FOUND/DEVICE_NOT_FOUND, RESOURCE_EXHAUSTED/LIMIT_EXCEEDED at the
   // jobs of the queue or of the uid, UNAVAILABLE/DRAINING after Shutdown(). Everything else is the
@@ -211,6 +219,7 @@ class Residency {
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
   bool reaper_stops_ ABSL_GUARDED_BY(mu_) = false;
+  StageDefaults defaults_ ABSL_GUARDED_BY(mu_);
   JobQueue queue_ ABSL_GUARDED_BY(mu_);
   std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
 

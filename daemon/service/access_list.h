@@ -2,13 +2,16 @@
 #define WEIGHTD_DAEMON_SERVICE_ACCESS_LIST_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "daemon/lease/peer.h"
 
 // Who may do what: one allow-list of uids and gids for attaching, which includes all that only
-// reads, and one for operating (stage, evict, pin). Plain data: thread-safe once made.
+// reads, and one for operating (stage, evict, pin).
 
 namespace weightd {
 
@@ -30,6 +33,35 @@ bool Allows(const AccessOptions& access, const Peer& peer, Right right);
 
 // PERMISSION_DENIED/PERMISSION_DENIED with uid, gid and the setting that would allow it.
 absl::Status CheckAccess(const AccessOptions& access, const Peer& peer, Right right);
+
+// The lists that hold now. Who was on them and is not any more keeps the leases it has, and gets no
+// new one. Thread-safe.
+class AccessList {
+ public:
+  explicit AccessList(AccessOptions options)
+      : options_(std::make_shared<const AccessOptions>(std::move(options))) {}
+
+  void Set(AccessOptions options) {
+    auto fresh = std::make_shared<const AccessOptions>(std::move(options));
+    absl::MutexLock lock(&mu_);
+    options_ = std::move(fresh);
+  }
+  bool Allows(const Peer& peer, Right right) const {
+    return weightd::Allows(*current(), peer, right);
+  }
+  absl::Status Check(const Peer& peer, Right right) const {
+    return CheckAccess(*current(), peer, right);
+  }
+
+ private:
+  std::shared_ptr<const AccessOptions> current() const {
+    absl::MutexLock lock(&mu_);
+    return options_;
+  }
+
+  mutable absl::Mutex mu_;
+  std::shared_ptr<const AccessOptions> options_ ABSL_GUARDED_BY(mu_);
+};
 
 }  // namespace weightd
 

@@ -229,7 +229,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
         response.mutable_superseded()->set_generation_id(notice.generation.value());
         break;
       case LeaseNotice::Kind::kDraining:
-        ToProto(absl::Now() + with_.drain_grace, *response.mutable_draining()->mutable_deadline());
+        ToProto(notice.deadline, *response.mutable_draining()->mutable_deadline());
         break;
       case LeaseNotice::Kind::kRevoking:
         ToProto(notice.deadline, *response.mutable_revoking()->mutable_deadline());

@@ -29,11 +29,11 @@ constexpr size_t kStopEntry = 0;
 constexpr size_t kListenerEntry = 1;
 constexpr size_t kFirstWaitingEntry = 2;
 
-absl::StatusOr<std::vector<UniqueFd>> Redeem(const AccessOptions& access, LeaseTable& leases,
+absl::StatusOr<std::vector<UniqueFd>> Redeem(const AccessList& access, LeaseTable& leases,
                                              int connection) {
   ASSIGN_OR_RETURN(const Peer peer, ReadPeer(connection));
   ASSIGN_OR_RETURN(const FdMessage message, ReceiveFdMessage(connection, kAtOnce));
-  RETURN_IF_ERROR(CheckAccess(access, peer, Right::kAttach));
+  RETURN_IF_ERROR(access.Check(peer, Right::kAttach));
   const auto request = DecodeHandleRequest(message.bytes);
   if (!request.has_value()) {
     return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
@@ -45,7 +45,7 @@ absl::StatusOr<std::vector<UniqueFd>> Redeem(const AccessOptions& access, LeaseT
 
 }  // namespace
 
-HandleServer::HandleServer(int listener, const AccessOptions& access, LeaseTable& leases)
+HandleServer::HandleServer(int listener, const AccessList& access, LeaseTable& leases)
     : listener_(listener),
       access_(access),
       leases_(leases),

@@ -24,7 +24,7 @@ namespace weightd {
 class HandleServer {
  public:
   // Everything must outlive it.
-  HandleServer(int listener, const AccessOptions& access, LeaseTable& leases);
+  HandleServer(int listener, const AccessList& access, LeaseTable& leases);
   HandleServer(const HandleServer&) = delete;
   HandleServer& operator=(const HandleServer&) = delete;
   ~HandleServer() { Stop(); }
@@ -47,7 +47,7 @@ class HandleServer {
   void Answer(int connection) const;
 
   const int listener_;
-  const AccessOptions& access_;
+  const AccessList& access_;
   LeaseTable& leases_;
   UniqueFd stop_event_;
 

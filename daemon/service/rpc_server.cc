@@ -18,8 +18,7 @@ constexpr int kStreamsPerConnectionMax = 1024;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
-                                                            const AccessOptions& access,
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener, const AccessList& access,
                                                             PeerRegistry& peers,
                                                             WeightCacheService& service) {
   grpc::EnableDefaultHealthCheckService(true);
@@ -58,7 +57,7 @@ void RpcServer::Shutdown(absl::Time deadline) {
 void RpcServer::OnConnection(UniqueFd connection) {
   const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
   // Who is not on the list learns why on the handle socket; here the connection just ends.
-  if (!peer.ok() || !Allows(access_, *peer, Right::kAttach)) return;
+  if (!peer.ok() || !access_.Allows(*peer, Right::kAttach)) return;
   absl::StatusOr<UniqueFd> moved = peers_.Register(std::move(connection), *peer);
   if (!moved.ok()) return;
   grpc::AddInsecureChannelFromFd(server_.get(), moved->release());

@@ -11,6 +11,7 @@
 #include "daemon/service/access_list.h"
 #include "daemon/service/connection_acceptor.h"
 #include "daemon/service/peer_registry.h"
+#include "daemon/service/self_probe.h"
 #include "daemon/service/weight_cache_service.h"
 
 namespace weightd {
@@ -22,7 +23,7 @@ namespace weightd {
 class RpcServer {
  public:
   // Serves from the start, and says NOT_SERVING on health until SetServing(true).
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const AccessOptions& access,
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const AccessList& access,
                                                           PeerRegistry& peers,
                                                           WeightCacheService& service);
   RpcServer(const RpcServer&) = delete;
@@ -32,16 +33,19 @@ class RpcServer {
   // Of "" and "weightd.v1.WeightCache".
   void SetServing(bool serving);
 
+  // Whether it still answers, see ProbeServer().
+  absl::Status Probe(absl::Duration timeout) { return ProbeServer(*server_, timeout); }
+
   // Takes no further connection; calls go on.
   void StopAccepting() { acceptor_.reset(); }
   // Lets calls go on until `deadline`, then cancels them; returns when all are done.
   void Shutdown(absl::Time deadline);
 
  private:
-  RpcServer(const AccessOptions& access, PeerRegistry& peers) : access_(access), peers_(peers) {}
+  RpcServer(const AccessList& access, PeerRegistry& peers) : access_(access), peers_(peers) {}
   void OnConnection(UniqueFd connection);
 
-  const AccessOptions& access_;
+  const AccessList& access_;
   PeerRegistry& peers_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses server_

@@ -4,10 +4,14 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -41,21 +45,71 @@ bool HoldsOnlyOurs(const std::string& path) {
   return !error;
 }
 
+// Of a Unix socket; empty for anything else.
+std::string BoundPath(int socket) {
+  sockaddr_un address{};
+  socklen_t bytes = sizeof(address);
+  const bool has_path = ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &bytes) == 0 &&
+                        address.sun_family == AF_UNIX && bytes > offsetof(sockaddr_un, sun_path);
+  if (!has_path) return "";
+  return std::string(address.sun_path,
+                     ::strnlen(address.sun_path, bytes - offsetof(sockaddr_un, sun_path)));
+}
+
+bool ListensAs(int socket, int type) {
+  const auto has = [socket](int option, int value) {
+    int found = 0;
+    socklen_t bytes = sizeof(found);
+    return ::getsockopt(socket, SOL_SOCKET, option, &found, &bytes) == 0 && found == value;
+  };
+  return has(SO_TYPE, type) && has(SO_ACCEPTCONN, 1);
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SocketDir>> SocketDir::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<SocketDir>> SocketDir::Open(const std::string& path,
+                                                           std::vector<UniqueFd> passed) {
   std::unique_ptr<SocketDir> dir(new SocketDir(path));
   RETURN_IF_ERROR(dir->Prepare());
   RETURN_IF_ERROR(dir->Lock());
-  ASSIGN_OR_RETURN(dir->rpc_listener_, dir->Listen(RpcSocketPath(path), SOCK_STREAM));
-  ASSIGN_OR_RETURN(dir->handle_listener_, dir->Listen(HandleSocketPath(path), SOCK_SEQPACKET));
+  RETURN_IF_ERROR(dir->Adopt(std::move(passed)));
+  if (!dir->rpc_listener_.valid()) {
+    ASSIGN_OR_RETURN(dir->rpc_listener_, dir->Listen(RpcSocketPath(path), SOCK_STREAM));
+  }
+  if (!dir->handle_listener_.valid()) {
+    ASSIGN_OR_RETURN(dir->handle_listener_, dir->Listen(HandleSocketPath(path), SOCK_SEQPACKET));
+  }
   return dir;
 }
 
 SocketDir::~SocketDir() {
   // Only what this daemon made: without the lock the sockets are another's.
-  if (rpc_listener_.valid()) ::unlink(RpcSocketPath(path_).c_str());
-  if (handle_listener_.valid()) ::unlink(HandleSocketPath(path_).c_str());
+  for (const std::string& path : made_) ::unlink(path.c_str());
+}
+
+absl::Status SocketDir::Adopt(std::vector<UniqueFd> passed) {
+  for (UniqueFd& socket : passed) {
+    const std::string bound = BoundPath(socket.get());
+    const bool is_rpc = bound == RpcSocketPath(path_);
+    if (!is_rpc && bound != HandleSocketPath(path_)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the service manager passed a socket at \"", bound, "\", wanted ", RpcSocketPath(path_),
+          " or ", HandleSocketPath(path_), "; make the socket unit and socket_dir agree"));
+    }
+    const int wanted = is_rpc ? SOCK_STREAM : SOCK_SEQPACKET;
+    if (!ListensAs(socket.get(), wanted)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the service manager passed ", bound, ", which is not a listening ",
+          is_rpc ? "stream" : "sequential packet", " socket; use ",
+          is_rpc ? "ListenStream=" : "ListenSequentialPacket=", " in the socket unit"));
+    }
+    const int flags = ::fcntl(socket.get(), F_GETFL);
+    if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+      return PosixError(errno, absl::StrCat("make ", bound, " non-blocking"));
+    }
+    (is_rpc ? rpc_listener_ : handle_listener_) = std::move(socket);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SocketDir::Prepare() {
@@ -114,6 +168,7 @@ absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int t
     }
   }
   ASSIGN_OR_RETURN(UniqueFd listener, BindUnixSocket(socket_path, type | SOCK_NONBLOCK));
+  made_.push_back(socket_path);
   if (::chmod(socket_path.c_str(), kSocketMode) != 0) {
     return PosixError(errno, absl::StrCat("set mode of ", socket_path));
   }

@@ -17,12 +17,18 @@ namespace weightd {
 // 0750; one that was there, is ours and holds nothing else becomes 0750; any other is left as it
 // is, and what that means is in warnings(). Sockets are 0660.
 //
-// Thread-compatible. The sockets are removed on destruction; the lock file and the directory stay.
+// Sockets that a service manager listens on, and passed, are used as they are: their mode and their
+// end are its matter, so that clients can wait at them while the daemon is not there.
+//
+// Thread-compatible. The sockets that were made here are removed on destruction; the lock file and
+// the directory stay.
 class SocketDir {
  public:
   // ALREADY_EXISTS when another daemon owns it; PERMISSION_DENIED; INVALID_ARGUMENT for a path too
   // long for a socket. Missing parents are not made, except one level for /run/weightd's like.
-  static absl::StatusOr<std::unique_ptr<SocketDir>> Open(const std::string& path);
+  // INVALID_ARGUMENT, too, for a passed socket that is none of the directory's two.
+  static absl::StatusOr<std::unique_ptr<SocketDir>> Open(const std::string& path,
+                                                         std::vector<UniqueFd> passed = {});
   SocketDir(const SocketDir&) = delete;
   SocketDir& operator=(const SocketDir&) = delete;
   ~SocketDir();
@@ -36,12 +42,14 @@ class SocketDir {
   explicit SocketDir(std::string path) : path_(std::move(path)) {}
   absl::Status Prepare();
   absl::Status Lock();
+  absl::Status Adopt(std::vector<UniqueFd> passed);
   absl::StatusOr<UniqueFd> Listen(const std::string& socket_path, int type);
 
   std::string path_;
   UniqueFd lock_;
   UniqueFd rpc_listener_;
   UniqueFd handle_listener_;
+  std::vector<std::string> made_;  // paths of the sockets to remove
   std::vector<std::string> warnings_;
 };
 

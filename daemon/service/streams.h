@@ -21,7 +21,6 @@ struct AttachDependencies {
   Residency& residency;
   EventLog& events;
   BlockingPool& pool;
-  absl::Duration drain_grace;
 };
 
 // Attach: progress where something must be staged or copied first, grant, tensors in batches,

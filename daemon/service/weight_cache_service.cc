@@ -107,7 +107,7 @@ absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerCon
     return absl::InternalError(
         absl::StrCat("the caller ", context.peer(), " is not a connection that was accepted"));
   }
-  RETURN_IF_ERROR(CheckAccess(d_.access, *peer, right));
+  RETURN_IF_ERROR(d_.access.Check(*peer, right));
   if (new_work && draining_.load()) {
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
                            "the daemon is shutting down");
@@ -190,12 +190,9 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
 
 grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
     grpc::CallbackServerContext* context, const v1::AttachRequest* request) {
-  return MakeAttachStream({.leases = d_.leases,
-                           .residency = d_.residency,
-                           .events = d_.events,
-                           .pool = d_.pool,
-                           .drain_grace = d_.drain_grace},
-                          Authorize(*context, Right::kAttach, true), *request);
+  return MakeAttachStream(
+      {.leases = d_.leases, .residency = d_.residency, .events = d_.events, .pool = d_.pool},
+      Authorize(*context, Right::kAttach, true), *request);
 }
 
 grpc::ServerWriteReactor<v1::WatchModelsResponse>* WeightCacheService::WatchModels(

@@ -21,13 +21,12 @@ struct ServiceDependencies {
   Residency& residency;
   LeaseTable& leases;
   EventLog& events;
-  const AccessOptions& access;
+  const AccessList& access;
   const PeerRegistry& peers;
   BlockingPool& pool;
   BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
   BlockingPool& verify_pool;    // for reading memory again
   const DaemonInfo& info;
-  absl::Duration drain_grace;
 };
 
 // weightd.v1.WeightCache: checks who asks, translates, and calls those who decide. Thread-safe.

@@ -32,7 +32,7 @@ TEST(LeaseRaceTest, DrainInTheMiddleOfAGrantRefusesIt) {
   LeaseWorld world(DeviceKind::kCuda);
   world.Stage("a");
   world.device().OnExport([&] {
-    world.leases().NotifyDraining();
+    world.leases().NotifyDraining(absl::InfiniteFuture());
     return absl::OkStatus();
   });
   EXPECT_THAT(world.leases().GrantLease(world.Request("a")), ReasonIs(Reason::kDraining, _));

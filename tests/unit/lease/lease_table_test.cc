@@ -239,7 +239,7 @@ TEST(LeaseTableTest, HoldersHearOfADrain) {
   LeaseRequest deaf = world.Request("a");
   deaf.on_notice = nullptr;
   ASSERT_OK(world.leases().GrantLease(std::move(deaf)));
-  world.leases().NotifyDraining();
+  world.leases().NotifyDraining(absl::InfiniteFuture());
   EXPECT_THAT(world.notices().lines(), ElementsAre("draining"));
 }
 
@@ -247,7 +247,7 @@ TEST(LeaseTableTest, HoldersHearOfADrain) {
 TEST(LeaseTableTest, NoLeaseIsGrantedInADrain) {
   LeaseWorld world(kHost);
   world.Stage("a");
-  world.leases().NotifyDraining();
+  world.leases().NotifyDraining(absl::InfiniteFuture());
   EXPECT_THAT(world.leases().GrantLease(world.Request("a")),
               AllOf(StatusIs(absl::StatusCode::kUnavailable, _), ReasonIs(Reason::kDraining, _)));
   EXPECT_EQ(world.lease_count("a"), 0);

@@ -1,10 +1,13 @@
 #include "daemon/service/socket_dir.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <utility>
+#include <vector>
 
 #include "common/socket_paths.h"
 #include "common/unix_socket.h"
@@ -14,6 +17,7 @@
 namespace weightd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::StatusIs;
 using testing::TempDir;
@@ -122,6 +126,62 @@ TEST(SocketDirTest, NamesAMissingParent) {
   const TempDir dir;
   EXPECT_THAT(SocketDir::Open(dir.File("no/such")),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no/such")));
+}
+
+// A socket as systemd makes it, and passes.
+UniqueFd PassedSocket(const std::string& path, int type) {
+  absl::StatusOr<UniqueFd> socket = BindUnixSocket(path, type);
+  EXPECT_OK(socket.status());
+  EXPECT_EQ(::listen(socket->get(), 8), 0);
+  return *std::move(socket);
+}
+
+TEST(SocketDirTest, UsesThePassedSocketsAndLeavesThemWhereTheyAre) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_EQ(::mkdir(path.c_str(), 0750), 0);
+  std::vector<UniqueFd> passed;
+  passed.push_back(PassedSocket(HandleSocketPath(path), SOCK_SEQPACKET));
+  passed.push_back(PassedSocket(RpcSocketPath(path), SOCK_STREAM));
+  const int rpc = passed[1].get();
+  {
+    ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(path, std::move(passed)));
+    EXPECT_EQ(sockets->rpc_listener(), rpc);
+    EXPECT_NE(::fcntl(sockets->rpc_listener(), F_GETFL) & O_NONBLOCK, 0);
+    EXPECT_NE(::fcntl(sockets->handle_listener(), F_GETFL) & O_NONBLOCK, 0);
+  }
+  EXPECT_TRUE(Exists(RpcSocketPath(path)));
+  EXPECT_TRUE(Exists(HandleSocketPath(path)));
+}
+
+TEST(SocketDirTest, MakesTheSocketThatWasNotPassed) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_EQ(::mkdir(path.c_str(), 0750), 0);
+  std::vector<UniqueFd> passed;
+  passed.push_back(PassedSocket(RpcSocketPath(path), SOCK_STREAM));
+  { ASSERT_OK(SocketDir::Open(path, std::move(passed))); }
+  EXPECT_TRUE(Exists(RpcSocketPath(path)));
+  EXPECT_FALSE(Exists(HandleSocketPath(path)));
+}
+
+TEST(SocketDirTest, RefusesAPassedSocketThatIsNotTheDirectorys) {
+  const TempDir dir;
+  std::vector<UniqueFd> passed;
+  passed.push_back(PassedSocket(dir.File("other.sock"), SOCK_STREAM));
+  EXPECT_THAT(SocketDir::Open(dir.File("s"), std::move(passed)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("other.sock"), HasSubstr(RpcSocketPath(dir.File("s"))))));
+}
+
+TEST(SocketDirTest, RefusesAPassedSocketOfTheWrongType) {
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_EQ(::mkdir(path.c_str(), 0750), 0);
+  std::vector<UniqueFd> passed;
+  passed.push_back(PassedSocket(HandleSocketPath(path), SOCK_STREAM));
+  EXPECT_THAT(SocketDir::Open(path, std::move(passed)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ListenSequentialPacket=")));
 }
 
 }  // namespace

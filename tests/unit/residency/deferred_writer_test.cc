@@ -1,4 +1,4 @@
-#include "daemon/residency/state_keeper.h"
+#include "daemon/residency/deferred_writer.h"
 
 #include <filesystem>
 #include <fstream>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/residency/saved_state.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -17,11 +18,11 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-class StateKeeperTest : public ::testing::Test {
+class DeferredWriterTest : public ::testing::Test {
  protected:
   void Start(absl::Duration interval) {
-    keeper_ = std::make_unique<StateKeeper>(
-        path_, [this] { return Snapshot(); },
+    writer_ = std::make_unique<DeferredWriter>(
+        [this] { return StoreSavedState(path_, Snapshot()); },
         [this](const absl::Status& status) { failures_.push_back(status); }, interval);
   }
   // Each has one more pin than the one before.
@@ -47,47 +48,47 @@ class StateKeeperTest : public ::testing::Test {
   const std::string path_ = dir_.File("state/state.json");
   absl::Mutex mu_;
   int snapshot_count_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<absl::Status> failures_;  // the keeper's thread's; read it when the keeper is gone
-  std::unique_ptr<StateKeeper> keeper_;
+  std::vector<absl::Status> failures_;  // the writer's thread's; read it when the writer is gone
+  std::unique_ptr<DeferredWriter> writer_;
 };
 
-TEST_F(StateKeeperTest, WithoutAChangeNothingIsWritten) {
+TEST_F(DeferredWriterTest, WithoutAChangeNothingIsWritten) {
   Start(absl::InfiniteDuration());
-  keeper_.reset();
+  writer_.reset();
   EXPECT_FALSE(fs::exists(path_));
 }
 
-TEST_F(StateKeeperTest, WhatMattersIsWrittenAtOnce) {
+TEST_F(DeferredWriterTest, WhatMattersIsWrittenAtOnce) {
   Start(absl::InfiniteDuration());
-  keeper_->Changed(/*at_once=*/true);
+  writer_->Changed(/*at_once=*/true);
   AwaitSnapshots(1);
-  keeper_->Changed(/*at_once=*/true);
+  writer_->Changed(/*at_once=*/true);
   AwaitSnapshots(2);
-  keeper_.reset();
+  writer_.reset();
   EXPECT_EQ(StoredPins(), 2);
 }
 
-TEST_F(StateKeeperTest, TheRestWaitsForTheIntervalOrTheEnd) {
+TEST_F(DeferredWriterTest, TheRestWaitsForTheIntervalOrTheEnd) {
   Start(absl::InfiniteDuration());
-  keeper_->Changed(/*at_once=*/false);
-  keeper_->Changed(/*at_once=*/false);
-  keeper_.reset();
+  writer_->Changed(/*at_once=*/false);
+  writer_->Changed(/*at_once=*/false);
+  writer_.reset();
   EXPECT_EQ(StoredPins(), 1);
   Start(absl::Milliseconds(1));
-  keeper_->Changed(/*at_once=*/false);
+  writer_->Changed(/*at_once=*/false);
   AwaitSnapshots(2);
-  keeper_.reset();
+  writer_.reset();
   EXPECT_EQ(StoredPins(), 2);
 }
 
 // The disk was full for a while: the pin is not lost, and the log has one line of it.
-TEST_F(StateKeeperTest, FailedWriteIsTriedAgainAndToldOnce) {
+TEST_F(DeferredWriterTest, FailedWriteIsTriedAgainAndToldOnce) {
   std::ofstream(dir_.File("state")) << "in the way of the directory";
   Start(absl::Milliseconds(1));
-  keeper_->Changed(/*at_once=*/true);
+  writer_->Changed(/*at_once=*/true);
   AwaitSnapshots(3);
   fs::remove(dir_.File("state"));
-  keeper_.reset();
+  writer_.reset();
   EXPECT_TRUE(fs::exists(path_));
   ASSERT_THAT(failures_, SizeIs(1));
   EXPECT_THAT(failures_[0].message(), HasSubstr(path_));

@@ -1,19 +1,18 @@
-#include "daemon/residency/state_keeper.h"
+#include "daemon/residency/deferred_writer.h"
 
 #include <utility>
 
 namespace weightd {
 
-StateKeeper::StateKeeper(std::string path, std::function<SavedState()> snapshot,
-                         std::function<void(const absl::Status&)> on_failure,
-                         absl::Duration interval)
-    : path_(std::move(path)),
-      snapshot_(std::move(snapshot)),
+DeferredWriter::DeferredWriter(std::function<absl::Status()> write,
+                               std::function<void(const absl::Status&)> on_failure,
+                               absl::Duration interval)
+    : write_(std::move(write)),
       on_failure_(std::move(on_failure)),
       interval_(interval),
       thread_([this] { Run(); }) {}
 
-StateKeeper::~StateKeeper() {
+DeferredWriter::~DeferredWriter() {
   {
     absl::MutexLock lock(&mu_);
     stops_ = true;
@@ -21,13 +20,13 @@ StateKeeper::~StateKeeper() {
   thread_.join();
 }
 
-void StateKeeper::Changed(bool at_once) {
+void DeferredWriter::Changed(bool at_once) {
   absl::MutexLock lock(&mu_);
   changed_ = true;
   at_once_ = at_once_ || at_once;
 }
 
-void StateKeeper::Run() {
+void DeferredWriter::Run() {
   while (true) {
     bool stops = false;
     bool changed = false;
@@ -39,7 +38,7 @@ void StateKeeper::Run() {
       changed = std::exchange(changed_, false);
       at_once_ = false;
     }
-    if (changed && !Store()) {
+    if (changed && !Write()) {
       absl::MutexLock lock(&mu_);
       changed_ = true;
     }
@@ -47,11 +46,11 @@ void StateKeeper::Run() {
   }
 }
 
-bool StateKeeper::Store() {
-  const absl::Status stored = StoreSavedState(path_, snapshot_());
-  if (!stored.ok() && !failing_) on_failure_(stored);
-  failing_ = !stored.ok();
-  return stored.ok();
+bool DeferredWriter::Write() {
+  const absl::Status written = write_();
+  if (!written.ok() && !failing_) on_failure_(written);
+  failing_ = !written.ok();
+  return written.ok();
 }
 
 }  // namespace weightd

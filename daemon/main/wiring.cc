@@ -1,0 +1,160 @@
+#include "daemon/main/wiring.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
+#include "daemon/main/version.h"
+#include "daemon/residency/saved_state.h"
+#include "daemon/service/metrics.h"
+
+namespace weightd {
+namespace {
+
+constexpr uint32_t kUnaryThreads = 4;
+constexpr uint32_t kVerifyThreads = 1;
+constexpr uint32_t kWaitingMax = 1024;
+
+absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
+    const std::vector<std::string>& roots) {
+  std::vector<std::shared_ptr<Volume>> volumes;
+  for (const std::string& root : roots) {
+    absl::StatusOr<std::unique_ptr<Volume>> volume = OpenVolume(root);
+    if (!volume.ok()) return Annotate(volume.status(), absl::StrCat("root ", root));
+    volumes.push_back(*std::move(volume));
+  }
+  return volumes;
+}
+
+// What is lost is an operator's wish: said, and no reason not to start.
+SavedState LoadState(const DaemonOptions& options, std::vector<std::string>& warnings) {
+  if (options.state_file.empty()) return {};
+  absl::StatusOr<SavedState> state = LoadSavedState(options.state_file);
+  if (state.ok()) return *std::move(state);
+  warnings.push_back(absl::StrCat("pins and last uses are lost: ", state.status().message(),
+                                  "; it is written anew when they change"));
+  return {};
+}
+
+ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const DeviceSet& set,
+                                      const EngineProbe& probe, SavedState state, bool any_remote) {
+  ResidencyOptions residency = options.residency;
+  residency.pins = std::move(state.pins);
+  residency.last_uses = std::move(state.last_uses);
+  residency.table.budgets = set.budgets;
+  residency.default_device = set.default_device;
+  if (!options.slot_count_given) {
+    residency.stager.slot_count = DefaultSlotCount(residency.stager.block_bytes, any_remote);
+  }
+  if (residency.stager.read_queue.engine == ReadEngine::kAuto) {
+    residency.stager.read_queue.engine = probe.engine;
+  }
+  return residency;
+}
+
+DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& dependencies,
+                    const Daemon& daemon) {
+  DaemonInfo info;
+  info.version = kVersion;
+  info.start_time = dependencies.clock.Now();
+  info.roots = options.roots;
+  info.socket_dir = options.socket_dir;
+  info.state_file = options.state_file;
+  info.root_watches = [watcher = daemon.watcher.get()] { return watcher->roots(); };
+  info.warnings = daemon.devices.warnings;
+  for (const std::string& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
+  if (options.residency.stager.read_queue.engine == ReadEngine::kAuto) {
+    info.engine_reason = daemon.probe.reason;
+    if (!daemon.probe.reason.empty()) info.warnings.push_back(daemon.probe.reason);
+  } else if (options.residency.stager.read_queue.engine == ReadEngine::kPread) {
+    info.engine_reason = "storage.engine is PREAD";
+  }
+  return info;
+}
+
+absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& daemon) {
+  daemon.refresher = std::make_unique<Refresher>(
+      MakeRefresherOptions(options), *daemon.residency, *daemon.events,
+      [&logger](const std::string& model, const absl::Status& status) {
+        logger.Log(LogLevel::kWarning, "refresh_refused",
+                   {{"model", model}, {"detail", std::string(status.message())}});
+      });
+  CatalogWatcher::Listener listener;
+  listener.on_first_look =
+      [refresher = daemon.refresher.get()](const std::vector<Checkpoint>& checkpoints) {
+        refresher->OnFirstLook(checkpoints);
+      };
+  listener.on_changes = [refresher =
+                             daemon.refresher.get()](const std::vector<CatalogChange>& changes) {
+    refresher->OnChanges(changes);
+  };
+  listener.on_failure = [&logger](const absl::Status& status) {
+    logger.Log(LogLevel::kWarning, "catalog_unreadable",
+               {{"detail", std::string(status.message())}});
+  };
+  ASSIGN_OR_RETURN(daemon.watcher,
+                   CatalogWatcher::Start(options.catalog_watch, *daemon.catalog, daemon.volumes,
+                                         options.catalog.depth_max, std::move(listener)));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
+                                                   const RunDependencies& dependencies) {
+  auto daemon = std::make_unique<Daemon>();
+  ASSIGN_OR_RETURN(daemon->sockets,
+                   SocketDir::Open(options.socket_dir, dependencies.service_manager.TakeSockets()));
+  ASSIGN_OR_RETURN(daemon->volumes, OpenRoots(options.roots));
+  ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
+  daemon->probe = ProbeReadEngine();
+  const bool any_remote = std::any_of(
+      daemon->volumes.begin(), daemon->volumes.end(),
+      [](const auto& volume) { return volume->file_system() != FileSystemKind::kLocal; });
+  daemon->events = std::make_unique<EventLog>(
+      dependencies.clock,
+      [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
+  daemon->catalog = std::make_unique<Catalog>(daemon->volumes, options.catalog);
+  ASSIGN_OR_RETURN(
+      daemon->residency,
+      Residency::Create(
+          MakeResidencyOptions(options, daemon->devices, daemon->probe,
+                               LoadState(options, daemon->devices.warnings), any_remote),
+          *daemon->catalog, daemon->devices.devices, *daemon->events, dependencies.clock));
+  RETURN_IF_ERROR(WatchCatalog(options, dependencies.logger, *daemon));
+  daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
+                                                dependencies.clock);
+  daemon->access = std::make_unique<AccessList>(options.access);
+  daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
+  daemon->info = MakeInfo(options, dependencies, *daemon);
+  daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
+  daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
+  daemon->verify_pool = std::make_unique<BlockingPool>(kVerifyThreads, kWaitingMax);
+  daemon->service = std::make_unique<WeightCacheService>(
+      ServiceDependencies{.catalog = *daemon->catalog,
+                          .residency = *daemon->residency,
+                          .leases = *daemon->leases,
+                          .events = *daemon->events,
+                          .access = *daemon->access,
+                          .peers = *daemon->peers,
+                          .pool = *daemon->unary_pool,
+                          .eviction_pool = *daemon->eviction_pool,
+                          .verify_pool = *daemon->verify_pool,
+                          .info = daemon->info});
+  ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), *daemon->access,
+                                                 *daemon->peers, *daemon->service));
+  daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
+                                                   *daemon->access, *daemon->leases);
+  if (!options.metrics_address.empty()) {
+    ASSIGN_OR_RETURN(daemon->metrics, MetricsServer::Start(options.metrics_address,
+                                                           std::make_shared<Metrics>(
+                                                               kVersion, *daemon->residency,
+                                                               *daemon->leases, *daemon->events)));
+  }
+  return daemon;
+}
+
+}  // namespace weightd
