@@ -54,7 +54,7 @@ check_format() {
 # python_venv NAME VARIABLE REQUIREMENTS ARGUMENT...: a Python environment with the packages of a
 # file, with fixed versions, in build/NAME; CMake gets its interpreter as VARIABLE.
 python_venv() {
-  local folder="build/$1" wanted="tests/integration/python/$3"
+  local folder="build/$1" wanted="tests/integration/$3"
   if ! cmp -s "$wanted" "$folder/requirements.txt"; then
     rm -rf "$folder"
     if ! quietly "$1" /usr/bin/python3 -m venv "${@:4}" "$folder" ||
@@ -123,8 +123,9 @@ run_preset() {
 step "packages"
 install_packages build test
 mkdir -p build
-python_venv venv WEIGHTD_PYTHON requirements.txt
-python_venv venv-torch WEIGHTD_TORCH_PYTHON requirements-torch.txt --system-site-packages
+python_venv venv WEIGHTD_PYTHON python/requirements.txt
+python_venv venv-torch WEIGHTD_TORCH_PYTHON python/requirements-torch.txt --system-site-packages
+python_venv venv-kubernetes WEIGHTD_KUBERNETES_PYTHON kubernetes/requirements.txt
 cuda_header
 
 unwanted='^(bench|fuzz|gpu)$'
