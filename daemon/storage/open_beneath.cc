@@ -43,10 +43,10 @@ absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_vi
       return absl::InvalidArgumentError(
           absl::StrCat("open ", path, ": its symlinks go in a circle or lead into /proc"));
     case ENOSYS:
-      return absl::UnimplementedError(
-          absl::StrCat("open ", path,
-                       ": no openat2; it needs Linux 5.6 and a seccomp profile that allows it, "
-                       "see deploy/"));
+      return absl::UnimplementedError(absl::StrCat(
+          "open ", path,
+          ": no openat2; it needs Linux 5.6 and a seccomp filter that allows it (systemd: not with "
+          "RestrictSUIDSGID=), see deploy/seccomp/"));
     default:
       return PosixError(error, absl::StrCat("open ", path, " below ", root.path));
   }

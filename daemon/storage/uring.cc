@@ -50,9 +50,9 @@ absl::Status UringRefusal(int error, absl::string_view sysctl) {
   if (error == EPERM && !sysctl.empty() && sysctl != "0") {
     cause = absl::StrCat("sysctl kernel.io_uring_disabled is ", sysctl, ", set it to 0");
   } else if (error == EPERM || error == EACCES) {
-    cause = "the seccomp profile likely blocks it, see deploy/";
+    cause = "the seccomp profile likely blocks it, see deploy/seccomp/";
   } else if (error == ENOSYS) {
-    cause = "the seccomp profile blocks it, see deploy/, or the kernel lacks it";
+    cause = "the seccomp profile blocks it, see deploy/seccomp/, or the kernel lacks it";
   } else if (error == ENOMEM) {
     cause = "raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=) or the memory limit";
   } else if (error == EMFILE || error == ENFILE) {

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2089,SC2090,SC2317  # a unit is text; traps and checks call functions
 # Boots a real systemd in namespaces of its own, as root, and runs a program under it.
 #
 #   boot.sh PROGRAM [ARGUMENT]...

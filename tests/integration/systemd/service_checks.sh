@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2016,SC2317  # functions are called through check; a child expands
 # What deploy/systemd promises, under a real systemd; boot.sh runs it.
 #
 #   service_checks.sh REPOSITORY BUILD

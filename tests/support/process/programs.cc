@@ -9,6 +9,7 @@ namespace weightd::testing {
 std::string DaemonProgram() { return WEIGHTD_DAEMON_PROGRAM; }
 std::string WeightctlProgram() { return WEIGHTD_WEIGHTCTL_PROGRAM; }
 std::string AttachProbeProgram() { return WEIGHTD_ATTACH_PROBE_PROGRAM; }
+std::string WithoutUringProgram() { return WEIGHTD_WITHOUT_URING_PROGRAM; }
 
 std::vector<std::string> FaultPreload(const std::vector<std::string>& settings) {
   std::vector<std::string> environment = settings;

@@ -14,6 +14,8 @@ namespace weightd::testing {
 std::string DaemonProgram();
 std::string WeightctlProgram();
 std::string AttachProbeProgram();
+// weightd_without_uring: runs a program where io_uring is forbidden.
+std::string WithoutUringProgram();
 
 // Environment that puts tests/support/storage/fault_preload.cc in front of a program; `settings`
 // are its variables.

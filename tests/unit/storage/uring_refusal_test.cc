@@ -15,7 +15,7 @@ TEST(UringRefusalTest, NamesTheLikelyCauseAndTheFix) {
   EXPECT_THAT(UringRefusal(EPERM, "0"),
               StatusIs(absl::StatusCode::kPermissionDenied,
                        "io_uring setup: operation not permitted; the seccomp profile likely blocks "
-                       "it, see deploy/ (or set storage.engine = PREAD)"));
+                       "it, see deploy/seccomp/ (or set storage.engine = PREAD)"));
   EXPECT_EQ(UringRefusal(EPERM, ""), UringRefusal(EPERM, "0"));
   EXPECT_THAT(UringRefusal(EPERM, "2"),
               StatusIs(absl::StatusCode::kPermissionDenied,

@@ -1,0 +1,308 @@
+// Each row of deploy/README.md's symptoms table, provoked: the daemon and its clients say what the
+// table says. Those that need a GPU are in cuda_symptoms_test.cc.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/unique_fd.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/symptoms/symptom_table.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
+
+namespace weightd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint32_t kNobody = 65534;
+constexpr uint32_t kOurGroup = 0;
+
+class SymptomsTest : public DaemonTest {
+ protected:
+  // What a daemon that cannot start says before it ends.
+  std::string Refusal(const std::vector<std::string>& flags) const {
+    DaemonProcess daemon({.root = root_, .socket_dir = socket_dir_, .flags = flags});
+    EXPECT_NE(daemon.WaitForExit(), std::optional(0));
+    return daemon.log();
+  }
+  // What a command that must fail says.
+  std::string Failure(const Weightctl::Arguments& arguments) const {
+    const CommandResult result = ctl_.Run(arguments);
+    EXPECT_NE(result.exit_code, kExitOk) << result;
+    return result.err;
+  }
+  std::string StatusText() const { return ctl_.Run({"status"}).out; }
+  std::string Config(const std::string& text) const {
+    std::string path = dir_.File("weightd.textproto");
+    EXPECT_OK(WriteRawFile(path, text));
+    return path;
+  }
+  // Stages `model`, and does something while a read of it is held.
+  std::string StageWhile(const std::vector<std::string>& flags,
+                         const std::function<void()>& meanwhile, bool release = true) {
+    MakeModel("model", 24 << 20);
+    const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+    std::vector<std::string> all = kPread;
+    all.insert(all.end(), flags.begin(), flags.end());
+    Start(all, held.environment());
+    const auto stage = ctl_.Start({"stage", "model", "--wait"});
+    EXPECT_TRUE(held.WaitUntilReached());
+    meanwhile();
+    if (release) held.Release();
+    EXPECT_NE(stage->WaitForExit(), std::optional(kExitOk));
+    if (!release) held.Release();
+    return stage->err();
+  }
+};
+
+// Nobody may write a row that no test provokes, nor provoke what nobody finds in the table.
+TEST(SymptomTableTest, EveryRowIsProvokedByATest) {
+  std::set<std::string> rows;
+  for (const auto& [anchor, symptom] : SymptomTable()) {
+#if !WEIGHTD_HAVE_FAKE_CUDA
+    if (anchor.rfind("gpu-", 0) == 0) continue;
+#endif
+    rows.insert(anchor);
+  }
+  EXPECT_EQ(rows, RegisteredSymptoms());
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoSocket, "no-socket") {
+  EXPECT_TRUE(ShowsSymptom("no-socket", Failure({"ls"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NobodyListens, "nobody-listens") {
+  Start();
+  daemon_->Kill();
+  EXPECT_TRUE(ShowsSymptom("nobody-listens", Failure({"ls"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NotOnTheList, "not-on-the-list") {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run clients as another user";
+  fs::permissions(dir_.path(), fs::perms(0755));
+  Start({"--access.attach-gid", "4242"});
+  EXPECT_TRUE(ShowsSymptom("not-on-the-list", ctl_.RunAs(kNobody, kOurGroup, {"ls"}).err));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, MayNotOperate, "may-not-operate") {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run clients as another user";
+  fs::permissions(dir_.path(), fs::perms(0755));
+  MakeModel("model", 1 << 20);
+  Start({"--access.attach-uid", absl::StrCat(kNobody)});
+  EXPECT_TRUE(
+      ShowsSymptom("may-not-operate", ctl_.RunAs(kNobody, kOurGroup, {"stage", "model"}).err));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, SocketsInUse, "sockets-in-use") {
+  Start();
+  EXPECT_TRUE(ShowsSymptom("sockets-in-use", Refusal({})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoRoot, "no-root") {
+  fs::remove_all(root_);
+  EXPECT_TRUE(ShowsSymptom("no-root", Refusal({})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, BadConfiguration, "bad-configuration") {
+  EXPECT_TRUE(ShowsSymptom("bad-configuration", Refusal({"--config", Config("\nbudget: 1\n")})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ReloadRefused, "reload-refused") {
+  const std::string path = Config("");
+  Start({"--config", path});
+  Config("host { budget_bytes: 5 }");
+  daemon_->Signal(SIGHUP);
+  EXPECT_TRUE(daemon_->WaitForLog("reload_refused"));
+  EXPECT_TRUE(ShowsSymptom("reload-refused", daemon_->log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, MetricsPortTaken, "metrics-port-taken") {
+  Start({"--metrics.address", "127.0.0.1:0"});
+  const std::string port = daemon_->log().substr(daemon_->log().find("metrics_port=") + 13);
+  const std::string address = absl::StrCat("127.0.0.1:", port.substr(0, port.find('\n')));
+  DaemonProcess second(
+      {.root = root_, .socket_dir = dir_.File("second"), .flags = {"--metrics.address", address}});
+  EXPECT_NE(second.WaitForExit(), std::optional(0));
+  EXPECT_TRUE(ShowsSymptom("metrics-port-taken", second.log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, PinsLost, "pins-lost") {
+  state_file_ = dir_.File("state.json");
+  ASSERT_OK(WriteRawFile(state_file_, "{\"format\""));
+  Start();
+  EXPECT_TRUE(ShowsSymptom("pins-lost", daemon_->log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, StateNotSaved, "state-not-saved") {
+  state_file_ = "/dev/full/state.json";
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  EXPECT_EQ(ctl_.Run({"pin", "model"}).exit_code, kExitOk);
+  EXPECT_TRUE(daemon_->WaitForLog("state_not_saved"));
+  EXPECT_TRUE(ShowsSymptom("state-not-saved", daemon_->log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoSuchModel, "no-such-model") {
+  Start();
+  EXPECT_TRUE(ShowsSymptom("no-such-model", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NotResident, "not-resident") {
+  MakeModel("model", 1 << 20);
+  Start();
+  EXPECT_TRUE(ShowsSymptom("not-resident", Failure({"read", "model", "t"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoRoom, "no-room") {
+  MakeModel("first", 4 << 20);
+  MakeModel("second", 4 << 20);
+  Start({"--host.budget-bytes", "10000000"});
+  Stage("first");
+  const auto holder = Attach("first");
+  EXPECT_TRUE(ShowsSymptom("no-room", Failure({"stage", "second", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, LargerThanTheBudget, "no-room") {
+  MakeModel("model", 4 << 20);
+  Start({"--host.budget-bytes", "1000000"});
+  EXPECT_TRUE(ShowsSymptom("no-room", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, LeasedModel, "leased") {
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  const auto holder = Attach("model");
+  EXPECT_TRUE(ShowsSymptom("leased", Failure({"evict", "model"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, PinnedModel, "pinned") {
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  EXPECT_EQ(ctl_.Run({"pin", "model"}).exit_code, kExitOk);
+  EXPECT_TRUE(ShowsSymptom("pinned", Failure({"evict", "model"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, LeaseLimit, "lease-limit") {
+  MakeModel("model", 1 << 20);
+  Start({"--limits.leases-per-uid-max", "1"});
+  Stage("model");
+  const auto holder = Attach("model");
+  AttachProbe second(Probe("model", {}));
+  EXPECT_TRUE(ShowsSymptom("lease-limit", second.Attached()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ForcedOut, "forced-out") {
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  const auto holder = Attach("model");
+  EXPECT_EQ(ctl_.Run({"evict", "model", "--force", "--grace", "0s"}).exit_code, kExitOk);
+  EXPECT_TRUE(WaitUntil([&] { return LeaseCount() == 0; }));
+  EXPECT_TRUE(ShowsSymptom("forced-out", daemon_->log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, DrainingDaemon, "draining") {
+  MakeModel("model", 1 << 20);
+  MakeModel("other", 1 << 20);
+  Start({"--drain-grace-ms", "600000"});
+  Stage("model");
+  const auto holder = Attach("model");
+  daemon_->Signal(SIGTERM);
+  ASSERT_TRUE(daemon_->WaitForLog("drain_started"));
+  EXPECT_TRUE(ShowsSymptom("draining", Failure({"stage", "other", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, TruncatedFile, "truncated-file") {
+  fs::resize_file(MakeModel("model", 1 << 20), 500'000);
+  Start();
+  EXPECT_TRUE(ShowsSymptom("truncated-file", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ChangedFile, "changed-file") {
+  const std::string said = StageWhile({}, [&] {
+    std::fstream file(InRoot("model.safetensors"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(1'000'000);
+    file.put('!');
+  });
+  EXPECT_TRUE(ShowsSymptom("changed-file", said));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, DeadDisk, "dead-disk") {
+  MakeModel("model", 24 << 20);
+  Start(kPread, FaultPreload({"WEIGHTD_FAULT_PATH=/model.safetensors",
+                              "WEIGHTD_FAULT_OFFSET=9000000-9000001"}));
+  EXPECT_TRUE(ShowsSymptom("dead-disk", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, StalledVolume, "stalled-volume") {
+  const std::string said = StageWhile(
+      {"--storage.stall-timeout-ms", "300"}, [] {}, false);
+  EXPECT_TRUE(ShowsSymptom("stalled-volume", said));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, UnreadableFile, "unreadable-file") {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody whom a file can be kept from";
+  fs::permissions(dir_.path(), fs::perms(0755));
+  fs::permissions(MakeModel("model", 1 << 20), fs::perms(0600));
+  const std::string sockets = dir_.File("theirs");
+  fs::create_directory(sockets);
+  ASSERT_EQ(::chown(sockets.c_str(), kNobody, kNobody), 0);
+  ChildProcess daemon(
+      {.argv = {DaemonProgram(), "--root", root_, "--socket-dir", sockets, "--state-file", ""},
+       .uid = kNobody,
+       .gid = kNobody});
+  ASSERT_TRUE(daemon.WaitForOutput("serving")) << daemon.err();
+  const CommandResult staged = Weightctl(sockets).Run({"stage", "model", "--wait"});
+  EXPECT_TRUE(ShowsSymptom("unreadable-file", staged.err));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, WrongDigest, "wrong-digest") {
+  const std::string path = MakeModel("model", 1 << 20);
+  ASSERT_EQ(ctl_.Run({"digest", path}).exit_code, kExitOk);
+  MakeModel("model", 1 << 20, /*seed=*/2);
+  Start();
+  EXPECT_TRUE(ShowsSymptom("wrong-digest", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoDigest, "no-digest") {
+  MakeModel("model", 1 << 20);
+  Start({"--staging.require-digest", "true"});
+  EXPECT_TRUE(ShowsSymptom("no-digest", Failure({"stage", "model", "--wait"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ThreadsForIoUring, "no-io-uring") {
+  ChildProcess daemon({.argv = {WithoutUringProgram(), DaemonProgram(), "--root", root_,
+                                "--socket-dir", socket_dir_, "--state-file", ""}});
+  ASSERT_TRUE(daemon.WaitForOutput("serving")) << daemon.err();
+  EXPECT_TRUE(ShowsSymptom("no-io-uring", StatusText()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, NoDriver, "no-driver") {
+  Start();
+  EXPECT_TRUE(ShowsSymptom("no-driver", StatusText()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, DriverWanted, "driver-wanted") {
+  EXPECT_TRUE(ShowsSymptom("driver-wanted", Refusal({"--cuda.enabled", "ON"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, SmallPages, "small-pages") {
+  Start();
+  if (StatusText().find("small pages") == std::string::npos) {
+    GTEST_SKIP() << "this machine gives huge pages, or nobody asked for them";
+  }
+  EXPECT_TRUE(ShowsSymptom("small-pages", StatusText()));
+}
+
+}  // namespace
+}  // namespace weightd::testing
