@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "common/command_line.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
 #include "daemon/main/run.h"
@@ -44,7 +45,7 @@ int Main(int argc, char** argv) {
   ConfigFlags flags;
   flags.AddTo(app);
   try {
-    app.parse(argc, argv);
+    app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }

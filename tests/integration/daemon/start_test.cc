@@ -89,6 +89,12 @@ TEST_F(StartTest, CheckConfigSaysWhetherItIsRightAndStartsNothing) {
             kDaemonExitUsage);
 }
 
+// The next flag is not the empty value.
+TEST_F(StartTest, FlagMayHaveAnEmptyValue) {
+  const Refusal right = Refuse({"--root", "/nowhere", "--state-file=", "--check-config"});
+  EXPECT_EQ(right.exit_code, 0) << right.log;
+}
+
 TEST_F(StartTest, MissingConfigurationIsRefused) {
   const Refusal refusal = Refuse({"--config", dir_.File("nowhere")});
   EXPECT_EQ(refusal.exit_code, kDaemonExitUsage);
