@@ -8,6 +8,10 @@ option(WEIGHTD_WERROR "Treat warnings as errors" ON)
 option(WEIGHTD_ASSERTIONS "Keep assert() in optimised builds" OFF)
 option(WEIGHTD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 set(WEIGHTD_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
+# A sanitizer wants libraries that it can stand in front of.
+include(CMakeDependentOption)
+cmake_dependent_option(WEIGHTD_STATIC
+  "Link weightd and weightctl with Debian's archives of gRPC, Protobuf, Abseil, OpenSSL" ON "NOT WEIGHTD_SANITIZE" OFF)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

@@ -16,6 +16,18 @@ function(weightd_library name)
   set_target_properties(${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 endfunction()
 
+# weightd_program(NAME SOURCES ... LIBS ...)
+# What is installed and put into the image: with WEIGHTD_STATIC it needs few shared libraries.
+function(weightd_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} weightd_warnings)
+  if(WEIGHTD_STATIC)
+    set(script ${PROJECT_SOURCE_DIR}/cmake/link_archives.sh)
+    set_target_properties(${name} PROPERTIES RULE_LAUNCH_LINK ${script} LINK_DEPENDS ${script})
+  endif()
+endfunction()
+
 # weightd_proto_library(NAME BASE_DIR dir PROTOS a.proto ... [GRPC] PUBLIC ...)
 # Generated code, compiled without our warnings. Includes are relative to BASE_DIR.
 function(weightd_proto_library name)
