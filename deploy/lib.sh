@@ -97,3 +97,9 @@ need_space() {
   left="$(df --output=avail -BM "$1" | tail -n 1 | tr -dc 0-9)"
   ((left >= $2)) || die "$1 has $left MiB left, this needs $2 MiB"
 }
+
+# pip's name for NVIDIA's wheel with cuda.h, which Debian does not have.
+cuda_wheel=nvidia-cuda-runtime-cu12==12.9.79
+# Where it puts the header, below pip's --target.
+cuda_wheel_include=nvidia/cuda_runtime/include
+export cuda_wheel cuda_wheel_include

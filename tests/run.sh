@@ -71,19 +71,19 @@ python_venv() {
 # cuda.h, without which the CUDA implementation and its fake driver are not built: the machine's, or
 # the one in NVIDIA's wheel on PyPI.
 cuda_header() {
-  local folder wheel=nvidia-cuda-runtime-cu12==12.9.79
+  local folder
   for folder in "${WEIGHTD_CUDA_INCLUDE_DIR:-}" "${CUDA_HOME:-}/include" "${CUDA_PATH:-}/include" \
-    /usr/local/cuda/include /usr/lib/cuda/include /usr/include build/cuda/nvidia/cuda_runtime/include; do
+    /usr/local/cuda/include /usr/lib/cuda/include /usr/include "build/cuda/$cuda_wheel_include"; do
     if [[ -f $folder/cuda.h ]]; then
       cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$(realpath "$folder")")
       return 0
     fi
   done
   if [[ -x build/venv/bin/pip ]] && quietly cuda build/venv/bin/pip install -q --disable-pip-version-check \
-    --no-deps --target build/cuda "$wheel"; then
-    cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$PWD/build/cuda/nvidia/cuda_runtime/include")
+    --no-deps --target build/cuda "$cuda_wheel"; then
+    cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$PWD/build/cuda/$cuda_wheel_include")
   else
-    skip "tests of the CUDA implementation and the fake driver: no cuda.h here, and PyPI does not give $wheel"
+    skip "tests of the CUDA implementation and the fake driver: no cuda.h here, and PyPI does not give $cuda_wheel"
   fi
 }
 
