@@ -3,8 +3,9 @@
 #
 #   deploy/image_files.sh BIN_DIR DESTINATION
 #
-# BIN_DIR has weightd and weightctl (build/release/bin). DESTINATION is made, and must not be there.
-# The container image and the tests' containers without a container tool are made of it.
+# BIN_DIR has weightd and weightctl (build/release/bin). DESTINATION is made, and must not be there:
+# DESTINATION/root belongs to root in the image, DESTINATION/run (its /run) to the daemon's user. The
+# container image is made of it, and the tests' containers where there is no container tool.
 set -euo pipefail
 export LC_ALL=C
 # shellcheck source=deploy/lib.sh
@@ -12,8 +13,8 @@ export LC_ALL=C
 
 (($# == 2)) || die "wants BIN_DIR and DESTINATION"
 bin="$1"
-destination="$2"
-[[ ! -e $destination ]] || die "$destination is there already"
+[[ ! -e $2 ]] || die "$2 is there already"
+destination="$2/root"
 for program in weightd weightctl; do
   [[ -x $bin/$program ]] || die "$bin/$program is missing: build it first"
 done
@@ -63,8 +64,7 @@ if command -v dpkg-query >/dev/null; then
     sed 's/:.*//' | sort -u) $(awk '$1 == "build" && $2 ~ /^lib/ { print $2 }' "$weightd_root/deploy/packages.txt")
 fi
 
-mkdir -p "$destination"/{dev,etc/weightd,models,proc,run/weightd,sys,tmp}
-chmod 1777 "$destination/tmp"
+mkdir -p "$destination"/{dev,etc/weightd,models,proc,sys,tmp} "$2/run/weightd"
 cat >"$destination/etc/passwd" <<'PASSWD'
 root:x:0:0:root:/:/sbin/nologin
 weightd:x:65532:65532:weightd:/:/sbin/nologin
@@ -76,9 +76,10 @@ GROUP
 cat >"$destination/etc/weightd/weightd.textproto" <<'CONFIG'
 # What the image starts with: mount another file here, or give flags.
 root: "/models"
+state_file: "/run/weightd/state.json"  # pins, over a restart of the container
 CONFIG
 for release in /etc/os-release /etc/debian_version; do
   [[ ! -f $release ]] || put 644 "$(realpath "$release")" "$release"
 done
-chmod -R go=rX,u+w "$destination"
+chmod -R go=rX,u+w "$2"
 chmod 1777 "$destination/tmp"

@@ -103,3 +103,11 @@ cuda_wheel=nvidia-cuda-runtime-cu12==12.9.79
 # Where it puts the header, below pip's --target.
 cuda_wheel_include=nvidia/cuda_runtime/include
 export cuda_wheel cuda_wheel_include
+
+# container_tool: podman, or docker, whichever is here; WEIGHTD_CONTAINER_TOOL names another.
+container_tool() {
+  local tool="${WEIGHTD_CONTAINER_TOOL:-}"
+  [[ -n $tool ]] || tool="$(command -v podman || command -v docker)" || die "neither podman nor docker is here: apt-get install podman runc"
+  command -v "$tool" >/dev/null || die "$tool (WEIGHTD_CONTAINER_TOOL) is not here"
+  echo "$tool"
+}
