@@ -1,6 +1,5 @@
 #include "daemon/storage/pread_read_queue.h"
 
-#include <linux/ioprio.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -128,7 +127,7 @@ absl::Status PreadReadQueue::CheckStall(absl::Time now) const {
 void PreadReadQueue::RunWorker(Worker& worker) {
   // Refused for want of rights, the reads are as urgent as the process.
   if (const uint16_t priority = IoPriorityValue(options_.io_priority); priority != 0) {
-    (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority);
+    (void)::syscall(SYS_ioprio_set, kIoPriorityOfThread, 0, priority);
   }
   // One lock from read to read: waiting for it, a thread is slow to come back.
   absl::MutexLock lock(&mu_);

@@ -1,7 +1,5 @@
 #include "daemon/storage/read_request.h"
 
-#include <linux/ioprio.h>
-
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +9,12 @@
 
 namespace weightd {
 namespace {
+
+// Of ioprio_set(2), as in the header.
+constexpr uint16_t kIoClassShift = 13;
+constexpr uint16_t kIoBestEffort = 2;
+constexpr uint16_t kIoIdle = 3;
+constexpr uint16_t kIoLastLevel = 7;
 
 // The kernel takes this many registered buffers (IORING_MAX_REG_BUFFERS).
 constexpr size_t kSlotsMax = 1 << 14;
@@ -119,9 +123,9 @@ uint16_t IoPriorityValue(IoPriority priority) {
     case IoPriority::kNormal:
       return 0;
     case IoPriority::kLow:
-      return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_NR_LEVELS - 1);
+      return (kIoBestEffort << kIoClassShift) | kIoLastLevel;
     case IoPriority::kIdle:
-      return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0);
+      return kIoIdle << kIoClassShift;
   }
   return 0;
 }

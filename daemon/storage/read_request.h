@@ -14,6 +14,10 @@ namespace weightd {
 absl::Status ValidateReadRequest(const ReadRequest& request,
                                  absl::Span<const absl::Span<std::byte>> slots);
 
+// Of ioprio_set(2). Not from <linux/ioprio.h>, which newer kernels' headers have with a parameter
+// named `class`.
+constexpr int kIoPriorityOfThread = 1;  // IOPRIO_WHO_PROCESS
+
 // What ioprio_set(2) and io_uring take; 0 for kNormal.
 uint16_t IoPriorityValue(IoPriority priority);
 
