@@ -111,3 +111,24 @@ container_tool() {
   command -v "$tool" >/dev/null || die "$tool (WEIGHTD_CONTAINER_TOOL) is not here"
   echo "$tool"
 }
+
+# container_command: the tool with the options that it needs here, one a line. podman's usual runtime
+# (crun) does not work with control groups of both versions at once.
+container_command() {
+  local tool runtime
+  tool="$(container_tool)" || return
+  echo "$tool"
+  if [[ $tool == *podman && ! -e /sys/fs/cgroup/cgroup.controllers ]] && runtime="$(command -v runc)"; then
+    printf '%s\n' --runtime "$runtime"
+  fi
+}
+
+# container_limits: options of `run` and `build`, one a line. As root, podman raises the limits of a
+# container, which a root without CAP_SYS_RESOURCE (bit 24) may not.
+container_limits() {
+  local capabilities
+  capabilities="$(awk '$1 == "CapEff:" { print $2 }' /proc/self/status)"
+  if ((EUID == 0 && !(16#$capabilities >> 24 & 1))); then
+    printf '%s\n' --ulimit nofile=1024:4096 --ulimit nproc=1024:1024
+  fi
+}

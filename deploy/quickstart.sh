@@ -10,6 +10,8 @@ set -euo pipefail
 export LC_ALL=C
 # shellcheck source=deploy/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=deploy/checkpoint.sh
+. "$(dirname "${BASH_SOURCE[0]}")/checkpoint.sh"
 
 bin="$weightd_root/build/release/bin"
 made_mib=512
@@ -51,28 +53,6 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 step() { printf '\n== %s\n' "$*"; }
-now_us() { echo "${EPOCHREALTIME/./}"; }
-seconds() { awk -v us="$1" 'BEGIN { printf "%.3f s", us / 1e6 }'; }
-
-# model_name PATH: what the daemon calls it below its parent.
-model_name() {
-  local name="${1##*/}"
-  case "$name" in
-    models--*--*) name="${name#models--}" && echo "${name/--//}" ;;
-    *) echo "${name%.safetensors}" ;;
-  esac
-}
-
-check_given() {
-  [[ -e $1 ]] || die "$1: no such file or directory"
-  [[ -r $1 ]] || die "$1: not readable by $(id -un)"
-  if [[ -d $1 ]]; then
-    [[ -n $(find -L "$1" -name '*.safetensors' -print -quit 2>/dev/null) ]] ||
-      die "$1: no .safetensors file in this directory"
-  else
-    [[ $1 == *.safetensors ]] || die "$1: not a .safetensors file"
-  fi
-}
 
 make_checkpoint() {
   scratch="$(mktemp -d "$weightd_root/build/quickstart.XXXXXX")"
@@ -95,39 +75,19 @@ start_daemon() {
   die "weightd is not healthy after 30 seconds"
 }
 
-# first_file: a file of the checkpoint (of revision main where it is a hub cache).
-first_file() {
-  local where="$checkpoint"
-  if [[ -f $where/refs/main ]]; then where="$where/snapshots/$(<"$where/refs/main")"; fi
-  find -L "$where" -maxdepth 3 -name '*.safetensors' | sort | head -n 1
-}
-
-# some_tensor FILE: `name begin end` of the smallest tensor that has bytes; begin and end are
-# positions in the file. Nothing for a header that is written in an unusual way.
-some_tensor() {
-  local header_bytes
-  header_bytes="$(od -An -tu8 -N8 "$1" | tr -d ' ')"
-  dd if="$1" bs=1M iflag=skip_bytes,count_bytes skip=8 count="$header_bytes" status=none |
-    grep -oE '"[^"\\]+" *: *\{[^{}]*"data_offsets" *: *\[ *[0-9]+ *, *[0-9]+ *\][^{}]*\}' |
-    sed -E 's/^"([^"]+)".*"data_offsets" *: *\[ *([0-9]+) *, *([0-9]+).*/\1 \2 \3/' |
-    awk -v data="$((header_bytes + 8))" 'NF == 3 && $3 > $2 && (!n || $3 - $2 < size) {
-      n = $1; size = $3 - $2; begin = $2 + data }
-      END { if (n) printf "%s %d %d\n", n, begin, begin + size }'
-}
-
 # attach_and_compare MODEL: one tensor through another process, against the file.
 attach_and_compare() {
   local file name begin end expected got
-  file="$(first_file)"
+  file="$(first_file "$checkpoint")"
   read -r name begin end < <(some_tensor "$file") || true
   if [[ -z $name ]]; then
     echo "(no tensor compared: the header of ${file##*/} is not plain enough for this script)"
     return 0
   fi
-  expected="$(dd if="$file" bs=1M iflag=skip_bytes,count_bytes skip="$begin" count=$((end - begin)) status=none | sha256sum)"
+  expected="$(tensor_sha256 "$file" "$begin" "$end")"
   local started
   started="$(now_us)"
-  got="$("$bin/weightctl" read "$1" "$name" | sha256sum)"
+  got="$("$bin/weightctl" read "$1" "$name" | sha256sum | cut -d ' ' -f 1)"
   attach_us=$(($(now_us) - started))
   [[ $got == "$expected" ]] || die "$name differs from $file at $begin"
   echo "$name: $((end - begin)) bytes, as in ${file##*/} (sha256 ${got:0:12})"
