@@ -89,11 +89,11 @@ build_image() {
   if [[ -n $image ]]; then
     "${tool[@]}" image inspect "$image" >/dev/null 2>&1 || die "there is no image $image"
   elif [[ -n $prebuilt ]]; then
-    image=weightd:prebuilt
+    image="${WEIGHTD_POD_IMAGE:-weightd:prebuilt}"
     "$weightd_root/deploy/image_files.sh" "$prebuilt" "$scratch/image"
     "${tool[@]}" build -q -t "$image" -f "$weightd_root/deploy/Containerfile" --target prebuilt "$scratch/image" >/dev/null
   else
-    image=weightd:latest
+    image="${WEIGHTD_POD_IMAGE:-weightd:latest}"
     "${tool[@]}" build --network=host "${limits[@]}" --build-arg BASE="$base" -t "$image" \
       -f "$weightd_root/deploy/Containerfile" "$weightd_root"
   fi
