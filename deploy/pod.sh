@@ -86,12 +86,14 @@ make_checkpoint() {
 }
 
 build_image() {
+  local once=()
+  if [[ ${tool[0]} == *podman ]]; then once=(--layers=false); fi # keep no intermediate images
   if [[ -n $image ]]; then
     "${tool[@]}" image inspect "$image" >/dev/null 2>&1 || die "there is no image $image"
   elif [[ -n $prebuilt ]]; then
     image="${WEIGHTD_POD_IMAGE:-weightd:prebuilt}"
     "$weightd_root/deploy/image_files.sh" "$prebuilt" "$scratch/image"
-    "${tool[@]}" build -q -t "$image" -f "$weightd_root/deploy/Containerfile" --target prebuilt "$scratch/image" >/dev/null
+    "${tool[@]}" build -q "${once[@]}" -t "$image" -f "$weightd_root/deploy/Containerfile" --target prebuilt "$scratch/image" >/dev/null
   else
     image="${WEIGHTD_POD_IMAGE:-weightd:latest}"
     "${tool[@]}" build --network=host "${limits[@]}" --build-arg BASE="$base" -t "$image" \

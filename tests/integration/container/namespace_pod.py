@@ -19,7 +19,8 @@ ENVIRONMENT = {"PATH": "/usr/bin", "WEIGHTD_SOCKET_DIR": "/run/weightd/sockets"}
 
 
 def _unshare(user: int) -> list[str]:
-    command = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child=KILL"]
+    # What a killed test leaves goes with it; what it starts, by enter_container.py.
+    command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork"]
     if os.geteuid() != 0:
         command += ["--user", f"--map-user={user}", f"--map-group={pod.GROUP}", "--keep-caps"]
     return command
@@ -55,11 +56,9 @@ class NamespacePod(pod.Pod):
         unshare = running.process.pid
         try:
             child = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
-            # Until it is the program, it has more rights than the program will.
-            is_program = child and os.readlink(f"/proc/{child[0]}/exe").startswith("/usr/bin/weight")
         except OSError:
             return 0
-        return int(child[0]) if is_program else 0
+        return int(child[0]) if child else 0
 
     def in_daemon(self, arguments: list[str]) -> subprocess.CompletedProcess[bytes]:
         # In a container of its own: to enter the daemon's takes programs that its root does not have.
@@ -68,5 +67,6 @@ class NamespacePod(pod.Pod):
 
     def clean_up(self) -> None:
         for running in self.running:
-            running.process.kill()  # the container goes with unshare
+            if running.process.poll() is None:
+                running.process.kill()  # the container goes with unshare
             running.process.wait()

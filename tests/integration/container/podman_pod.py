@@ -35,8 +35,8 @@ class Image:
         self.name = f"localhost/weightd-test:{os.getpid()}"
         self._remove_what_killed_tests_left()
         built = subprocess.run(
-            [*self.podman, "build", "-q", "--layers=false", "-t", self.name, "--target", "prebuilt", "-f",
-             f"{repository}/deploy/Containerfile", str(files)],
+            [*self.podman, "build", "-q", "--layers=false", "--label", f"{LABEL}={os.getpid()}", "-t", self.name,
+             "--target", "prebuilt", "-f", f"{repository}/deploy/Containerfile", str(files)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         tried = built.returncode == 0 and subprocess.run(
@@ -70,6 +70,7 @@ class Image:
         for image in self._podman("images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/weightd-test").split():
             if not Path(f"/proc/{image.rpartition(':')[2]}").exists():
                 self._podman("rmi", "-f", image)
+        self._podman("image", "prune", "-f", "--filter", f"label={LABEL}")  # of interrupted builds
 
 
 @dataclass
