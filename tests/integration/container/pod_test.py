@@ -203,7 +203,8 @@ def main() -> None:
         check(programs == ["weightctl", "weightd"], "programs of the image", programs)
         checkpoint = Checkpoint(build, directory(scratch / "models", 0o755))
         if form == "podman":
-            image = podman_pod.Image(repository, files)
+            image = podman_pod.Image(repository)
+            image.build(files)
             check(image.bytes() < IMAGE_BYTES_MAX, "the image's size", image.bytes())
             check(image.user() == f"{pod.DAEMON_USER}:{pod.GROUP}", "the image's user", image.user())
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,21 @@ def podman_command(repository: Path) -> tuple[list[str], list[str]]:
 class Image:
     """localhost/weightd-test:PID, made from programs that are built already."""
 
-    def __init__(self, repository: Path, files: Path) -> None:
+    def __init__(self, repository: Path) -> None:
+        self.repository = repository
         self.podman, self.limits = podman_command(repository)
         self.name = f"localhost/weightd-test:{os.getpid()}"
+
+    def build(self, files: Path) -> None:
         self._remove_what_killed_tests_left()
+        # Not interrupted, or podman leaves half an image behind.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         built = subprocess.run(
             [*self.podman, "build", "-q", "--layers=false", "--label", f"{LABEL}={os.getpid()}", "-t", self.name,
-             "--target", "prebuilt", "-f", f"{repository}/deploy/Containerfile", str(files)],
-            capture_output=True, text=True, check=False,
+             "--target", "prebuilt", "-f", f"{self.repository}/deploy/Containerfile", str(files)],
+            capture_output=True, text=True, check=False, start_new_session=True,
         )  # fmt: skip
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         tried = built.returncode == 0 and subprocess.run(
             [*self.podman, "run", "--rm", "--network=none", *self.limits, "--entrypoint", "/usr/bin/weightctl",
              self.name, "--version"],
@@ -46,7 +53,6 @@ class Image:
         )  # fmt: skip
         if not tried or tried.returncode != 0:
             said = (tried or built).stderr.strip().splitlines()
-            self.remove()
             raise pod.CannotRun(f"podman runs no container here: {said[-1] if said else 'it does not say why'}")
 
     def bytes(self) -> int:
