@@ -129,6 +129,7 @@ void Preload(const std::vector<std::string>& models, bool pin, Daemon& daemon, L
     const absl::StatusOr<StageTicket> ticket = daemon.residency->Stage(
         {.model = model, .pin = pin, .detached = true, .priority = JobPriority::kPreload});
     if (ticket.ok()) continue;
+    daemon.preloads->Refused(model, ticket.status());
     logger.Log(LogLevel::kError, "preload_refused",
                {{"model", model}, {"detail", std::string(ticket.status().message())}});
   }
@@ -154,6 +155,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
   daemon.handles->Stop();
   StopWriters(options, daemon);
+  daemon.diagnosis_pool.reset();
   daemon.verify_pool.reset();
   daemon.eviction_pool.reset();
   daemon.unary_pool.reset();

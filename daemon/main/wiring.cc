@@ -17,6 +17,9 @@ namespace {
 constexpr uint32_t kUnaryThreads = 4;
 constexpr uint32_t kVerifyThreads = 1;
 constexpr uint32_t kWaitingMax = 1024;
+// One at a time reads of the roots; who asks in a crowd learns that there is one.
+constexpr uint32_t kDiagnosisThreads = 1;
+constexpr uint32_t kDiagnosesWaitingMax = 8;
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
     const std::vector<std::string>& roots) {
@@ -64,6 +67,12 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   info.socket_dir = options.socket_dir;
   info.state_file = options.state_file;
   info.root_watches = [watcher = daemon.watcher.get()] { return watcher->roots(); };
+  info.check_roots = [&volumes = daemon.volumes, catalog = options.catalog](bool read) {
+    std::vector<RootFacts> facts;
+    for (const auto& volume : volumes) facts.push_back(CheckRoot(volume, catalog, read, {}));
+    return facts;
+  };
+  info.uses_cuda = options.cuda != CudaUse::kOff;
   info.warnings = daemon.devices.warnings;
   for (const std::string& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
   if (options.residency.stager.read_queue.engine == ReadEngine::kAuto) {
@@ -82,6 +91,9 @@ absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& 
         logger.Log(LogLevel::kWarning, "refresh_refused",
                    {{"model", model}, {"detail", std::string(status.message())}});
       });
+  daemon.preloads = std::make_unique<PreloadBoard>(
+      *daemon.residency, *daemon.events,
+      [refresher = daemon.refresher.get()] { return refresher->preload(); });
   CatalogWatcher::Listener listener;
   listener.on_first_look =
       [refresher = daemon.refresher.get()](const std::vector<Checkpoint>& checkpoints) {
@@ -133,6 +145,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
   daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
   daemon->verify_pool = std::make_unique<BlockingPool>(kVerifyThreads, kWaitingMax);
+  daemon->diagnosis_pool = std::make_unique<BlockingPool>(kDiagnosisThreads, kDiagnosesWaitingMax);
   daemon->service = std::make_unique<WeightCacheService>(
       ServiceDependencies{.catalog = *daemon->catalog,
                           .residency = *daemon->residency,
@@ -143,6 +156,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                           .pool = *daemon->unary_pool,
                           .eviction_pool = *daemon->eviction_pool,
                           .verify_pool = *daemon->verify_pool,
+                          .diagnosis_pool = *daemon->diagnosis_pool,
+                          .preloads = *daemon->preloads,
                           .info = daemon->info});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), *daemon->access,
                                                  *daemon->peers, *daemon->service));

@@ -24,6 +24,7 @@
 #include "daemon/service/handle_server.h"
 #include "daemon/service/metrics_server.h"
 #include "daemon/service/peer_registry.h"
+#include "daemon/service/preload_board.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
 #include "daemon/service/weight_cache_service.h"
@@ -55,6 +56,7 @@ struct Daemon {
   std::unique_ptr<DeferredWriter> node_features;  // where they are told
   std::vector<uint64_t> writer_watches;           // of the event log
   std::unique_ptr<Refresher> refresher;
+  std::unique_ptr<PreloadBoard> preloads;
   std::unique_ptr<CatalogWatcher> watcher;
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<AccessList> access;
@@ -63,6 +65,7 @@ struct Daemon {
   std::unique_ptr<BlockingPool> unary_pool;
   std::unique_ptr<BlockingPool> eviction_pool;
   std::unique_ptr<BlockingPool> verify_pool;
+  std::unique_ptr<BlockingPool> diagnosis_pool;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;

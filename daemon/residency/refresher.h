@@ -36,6 +36,7 @@ class Refresher {
 
   // From the next change on.
   void set_options(RefresherOptions options);
+  std::vector<std::string> preload() const { return options().preload; }
 
   // What came between the daemon's own attempt to stage what is wanted and the first look.
   void OnFirstLook(const std::vector<Checkpoint>& checkpoints);

@@ -52,6 +52,7 @@ class AccessList {
   absl::Status Check(const Peer& peer, Right right) const {
     return CheckAccess(*current(), peer, right);
   }
+  AccessOptions Get() const { return *current(); }
 
  private:
   std::shared_ptr<const AccessOptions> current() const {

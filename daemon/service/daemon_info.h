@@ -7,10 +7,11 @@
 
 #include "absl/time/time.h"
 #include "daemon/catalog/catalog_watcher.h"
+#include "daemon/catalog/root_check.h"
 
 namespace weightd {
 
-// What GetStatus says of the daemon as a whole.
+// What GetStatus and Diagnose say of the daemon as a whole.
 struct DaemonInfo {
   std::string version;
   absl::Time start_time;
@@ -21,6 +22,9 @@ struct DaemonInfo {
   std::vector<std::string> warnings;
   // How changes below the roots are noticed, now.
   std::function<std::vector<RootWatchInfo>()> root_watches;
+  // For Diagnose: with `read`, also how fast they are.
+  std::function<std::vector<RootFacts>(bool read)> check_roots;
+  bool uses_cuda = true;  // the configuration lets it
 };
 
 }  // namespace weightd

@@ -33,8 +33,13 @@ void AddProgress(const std::vector<std::shared_ptr<StageJob>>& jobs, const CopyI
   for (const std::shared_ptr<StageJob>& job : jobs) {
     if (job->id() != info.job) continue;
     const StageSnapshot snapshot = job->snapshot();
-    to.set_bytes_done(snapshot.bytes_done);
-    to.set_bytes_total(snapshot.bytes_total);
+    v1::StageModelResponse progress;
+    ToProto(snapshot, progress);
+    to.set_job_id(progress.job_id());
+    to.set_phase(progress.phase());
+    to.set_bytes_done(progress.bytes_done());
+    to.set_bytes_total(progress.bytes_total());
+    to.set_bytes_per_second(progress.bytes_per_second());
   }
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/model_listing.h"
 #include "daemon/service/proto_convert.h"
@@ -233,6 +234,15 @@ grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
   return FinishNow(*context, status);
 }
 
+grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,
+                                                       const v1::DiagnoseRequest* request,
+                                                       v1::DiagnoseResponse* response) {
+  return Blocking(*context, Right::kOperate, false, d_.diagnosis_pool, [this, request, response] {
+    weightd::Diagnose(d_.info, d_.access.Get(), *request, *response);
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(
     grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) {
   return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
@@ -275,6 +285,7 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   response.set_jobs_running(jobs.running);
   response.set_jobs_queued(jobs.queued);
   response.set_lease_count(d_.leases.count());
+  for (v1::Preload& preload : d_.preloads.List()) *response.add_preloads() = std::move(preload);
 }
 
 }  // namespace weightd

@@ -11,6 +11,7 @@
 #include "daemon/service/blocking_pool.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/peer_registry.h"
+#include "daemon/service/preload_board.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
 namespace weightd {
@@ -26,6 +27,8 @@ struct ServiceDependencies {
   BlockingPool& pool;
   BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
   BlockingPool& verify_pool;    // for reading memory again
+  BlockingPool& diagnosis_pool;
+  const PreloadBoard& preloads;
   const DaemonInfo& info;
 };
 
@@ -68,6 +71,9 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   grpc::ServerUnaryReactor* ListStageReports(grpc::CallbackServerContext* context,
                                              const v1::ListStageReportsRequest* request,
                                              v1::ListStageReportsResponse* response) override;
+  grpc::ServerUnaryReactor* Diagnose(grpc::CallbackServerContext* context,
+                                     const v1::DiagnoseRequest* request,
+                                     v1::DiagnoseResponse* response) override;
   grpc::ServerWriteReactor<v1::WatchModelsResponse>* WatchModels(
       grpc::CallbackServerContext* context, const v1::WatchModelsRequest* request) override;
   grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(

@@ -223,6 +223,7 @@ WEIGHTD_FAKE_UNARY(UnpinModel, unpin_model)
 WEIGHTD_FAKE_UNARY(ListLeases, list_leases)
 WEIGHTD_FAKE_UNARY(GetStatus, get_status)
 WEIGHTD_FAKE_UNARY(ListStageReports, list_stage_reports)
+WEIGHTD_FAKE_UNARY(Diagnose, diagnose)
 #undef WEIGHTD_FAKE_UNARY
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* FakeService::StageModel(

@@ -61,6 +61,7 @@ class FakeService final : public v1::WeightCache::CallbackService {
   Handler<v1::ListLeasesRequest, v1::ListLeasesResponse> list_leases;
   Handler<v1::GetStatusRequest, v1::GetStatusResponse> get_status;
   Handler<v1::ListStageReportsRequest, v1::ListStageReportsResponse> list_stage_reports;
+  Handler<v1::DiagnoseRequest, v1::DiagnoseResponse> diagnose;
   StreamHandler<v1::StageModelRequest, v1::StageModelResponse> stage_model;
   StreamHandler<v1::WatchEventsRequest, v1::WatchEventsResponse> watch_events;
 
@@ -94,6 +95,7 @@ class FakeService final : public v1::WeightCache::CallbackService {
   WEIGHTD_FAKE_UNARY(ListLeases)
   WEIGHTD_FAKE_UNARY(GetStatus)
   WEIGHTD_FAKE_UNARY(ListStageReports)
+  WEIGHTD_FAKE_UNARY(Diagnose)
 #undef WEIGHTD_FAKE_UNARY
   grpc::ServerWriteReactor<v1::StageModelResponse>* StageModel(
       grpc::CallbackServerContext* context, const v1::StageModelRequest* request) override;

@@ -57,6 +57,12 @@ OPAQUE8: DType
 PARAMETER: TensorKind
 PINNED: EventType
 PLANNING: StagePhase
+PRELOAD_ABSENT: PreloadState
+PRELOAD_FAILED: PreloadState
+PRELOAD_QUEUED: PreloadState
+PRELOAD_RESIDENT: PreloadState
+PRELOAD_STAGING: PreloadState
+PRELOAD_STATE_UNSPECIFIED: PreloadState
 PUBLISHING: StagePhase
 QUEUED: StagePhase
 READING: StagePhase
@@ -84,6 +90,18 @@ VERIFIED: EventType
 VERIFY_MODE_UNSPECIFIED: VerifyMode
 VOLUME: Tier
 WAIT: AttachPolicy
+
+class AccessFacts(_message.Message):
+    __slots__ = ["attach_gids", "attach_uids", "operate_gids", "operate_uids"]
+    ATTACH_GIDS_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_UIDS_FIELD_NUMBER: _ClassVar[int]
+    OPERATE_GIDS_FIELD_NUMBER: _ClassVar[int]
+    OPERATE_UIDS_FIELD_NUMBER: _ClassVar[int]
+    attach_gids: _containers.RepeatedScalarFieldContainer[int]
+    attach_uids: _containers.RepeatedScalarFieldContainer[int]
+    operate_gids: _containers.RepeatedScalarFieldContainer[int]
+    operate_uids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, attach_uids: _Optional[_Iterable[int]] = ..., attach_gids: _Optional[_Iterable[int]] = ..., operate_uids: _Optional[_Iterable[int]] = ..., operate_gids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Allocation(_message.Message):
     __slots__ = ["bytes", "cuda_ipc_handle", "fd_index"]
@@ -161,11 +179,59 @@ class Device(_message.Message):
     used_bytes: int
     def __init__(self, id: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., name: _Optional[str] = ..., share: _Optional[str] = ..., budget_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., leased_bytes: _Optional[int] = ..., pinned_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., pages: _Optional[str] = ..., reserve_bytes: _Optional[int] = ..., staging_bytes: _Optional[int] = ...) -> None: ...
 
+class DeviceNode(_message.Message):
+    __slots__ = ["error_number", "mode", "path", "usable"]
+    ERROR_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    USABLE_FIELD_NUMBER: _ClassVar[int]
+    error_number: int
+    mode: int
+    path: str
+    usable: bool
+    def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., usable: bool = ..., error_number: _Optional[int] = ...) -> None: ...
+
+class DiagnoseRequest(_message.Message):
+    __slots__ = ["skip_reads"]
+    SKIP_READS_FIELD_NUMBER: _ClassVar[int]
+    skip_reads: bool
+    def __init__(self, skip_reads: bool = ...) -> None: ...
+
+class DiagnoseResponse(_message.Message):
+    __slots__ = ["access", "driver", "machine", "process", "roots"]
+    ACCESS_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
+    access: AccessFacts
+    driver: DriverFacts
+    machine: MachineFacts
+    process: ProcessFacts
+    roots: _containers.RepeatedCompositeFieldContainer[RootFacts]
+    def __init__(self, process: _Optional[_Union[ProcessFacts, _Mapping]] = ..., machine: _Optional[_Union[MachineFacts, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootFacts, _Mapping]]] = ..., driver: _Optional[_Union[DriverFacts, _Mapping]] = ..., access: _Optional[_Union[AccessFacts, _Mapping]] = ...) -> None: ...
+
 class Draining(_message.Message):
     __slots__ = ["deadline"]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     deadline: _timestamp_pb2.Timestamp
     def __init__(self, deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class DriverFacts(_message.Message):
+    __slots__ = ["cuda_version", "disabled", "error", "gpus", "module_version", "nodes"]
+    CUDA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DISABLED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    MODULE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    cuda_version: int
+    disabled: bool
+    error: str
+    gpus: _containers.RepeatedCompositeFieldContainer[GpuFacts]
+    module_version: str
+    nodes: _containers.RepeatedCompositeFieldContainer[DeviceNode]
+    def __init__(self, disabled: bool = ..., error: _Optional[str] = ..., cuda_version: _Optional[int] = ..., module_version: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[DeviceNode, _Mapping]]] = ..., gpus: _Optional[_Iterable[_Union[GpuFacts, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ["bytes", "detail", "device", "generation_id", "job_id", "lease_id", "model", "pid", "reason", "sequence", "time", "type", "uid"]
@@ -222,17 +288,20 @@ class EvictModelResponse(_message.Message):
     def __init__(self, bytes_freed: _Optional[int] = ..., generations: _Optional[int] = ..., bytes_demoted: _Optional[int] = ..., leases_revoked: _Optional[int] = ...) -> None: ...
 
 class Generation(_message.Message):
-    __slots__ = ["allocated_bytes", "by_revision", "bytes_done", "bytes_total", "damaged", "device", "host_copy", "id", "last_use_time", "lease_count", "pinned", "report", "resident_time", "revision", "state", "superseded", "tensor_bytes", "tensor_count", "tier"]
+    __slots__ = ["allocated_bytes", "by_revision", "bytes_done", "bytes_per_second", "bytes_total", "damaged", "device", "host_copy", "id", "job_id", "last_use_time", "lease_count", "phase", "pinned", "report", "resident_time", "revision", "state", "superseded", "tensor_bytes", "tensor_count", "tier"]
     ALLOCATED_BYTES_FIELD_NUMBER: _ClassVar[int]
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BY_REVISION_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     HOST_COPY_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
     LEASE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -245,13 +314,16 @@ class Generation(_message.Message):
     allocated_bytes: int
     by_revision: bool
     bytes_done: int
+    bytes_per_second: int
     bytes_total: int
     damaged: bool
     device: str
     host_copy: bool
     id: int
+    job_id: int
     last_use_time: _timestamp_pb2.Timestamp
     lease_count: int
+    phase: StagePhase
     pinned: bool
     report: StageReport
     resident_time: _timestamp_pb2.Timestamp
@@ -261,7 +333,7 @@ class Generation(_message.Message):
     tensor_bytes: int
     tensor_count: int
     tier: Tier
-    def __init__(self, id: _Optional[int] = ..., device: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., state: _Optional[_Union[ResidencyState, str]] = ..., allocated_bytes: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., tensor_count: _Optional[int] = ..., pinned: bool = ..., lease_count: _Optional[int] = ..., resident_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report: _Optional[_Union[StageReport, _Mapping]] = ..., host_copy: bool = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., revision: _Optional[str] = ..., superseded: bool = ..., by_revision: bool = ..., damaged: bool = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., device: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., state: _Optional[_Union[ResidencyState, str]] = ..., allocated_bytes: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., tensor_count: _Optional[int] = ..., pinned: bool = ..., lease_count: _Optional[int] = ..., resident_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report: _Optional[_Union[StageReport, _Mapping]] = ..., host_copy: bool = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., revision: _Optional[str] = ..., superseded: bool = ..., by_revision: bool = ..., damaged: bool = ..., job_id: _Optional[int] = ..., phase: _Optional[_Union[StagePhase, str]] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ["model", "page_size", "page_token"]
@@ -301,7 +373,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "root_watches", "roots", "socket_dir", "start_time", "state_file", "storage", "version", "warnings"]
+    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "preloads", "root_watches", "roots", "socket_dir", "start_time", "state_file", "storage", "version", "warnings"]
     DEFAULT_DEVICE_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
@@ -309,6 +381,7 @@ class GetStatusResponse(_message.Message):
     JOBS_RUNNING_FIELD_NUMBER: _ClassVar[int]
     LEASE_COUNT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    PRELOADS_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     ROOT_WATCHES_FIELD_NUMBER: _ClassVar[int]
     SOCKET_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -324,6 +397,7 @@ class GetStatusResponse(_message.Message):
     jobs_running: int
     lease_count: int
     pid: int
+    preloads: _containers.RepeatedCompositeFieldContainer[Preload]
     root_watches: _containers.RepeatedCompositeFieldContainer[RootWatch]
     roots: _containers.RepeatedScalarFieldContainer[str]
     socket_dir: str
@@ -332,7 +406,17 @@ class GetStatusResponse(_message.Message):
     storage: StorageStatus
     version: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ..., preloads: _Optional[_Iterable[_Union[Preload, _Mapping]]] = ...) -> None: ...
+
+class GpuFacts(_message.Message):
+    __slots__ = ["handles", "id", "name"]
+    HANDLES_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    handles: _containers.RepeatedScalarFieldContainer[str]
+    id: str
+    name: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., handles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Granted(_message.Message):
     __slots__ = ["allocations", "device", "fd_ticket", "generation_id", "lease_id", "metadata", "model", "revision", "tensor_bytes", "tensor_count"]
@@ -421,6 +505,26 @@ class ListStageReportsResponse(_message.Message):
     reports: _containers.RepeatedCompositeFieldContainer[StageReport]
     def __init__(self, reports: _Optional[_Iterable[_Union[StageReport, _Mapping]]] = ...) -> None: ...
 
+class MachineFacts(_message.Message):
+    __slots__ = ["huge_page_bytes", "huge_pages", "huge_pages_free", "io_uring_disabled", "io_uring_errno", "kernel", "shmem_huge_pages", "transparent_huge_pages"]
+    HUGE_PAGES_FIELD_NUMBER: _ClassVar[int]
+    HUGE_PAGES_FREE_FIELD_NUMBER: _ClassVar[int]
+    HUGE_PAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IO_URING_DISABLED_FIELD_NUMBER: _ClassVar[int]
+    IO_URING_ERRNO_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    SHMEM_HUGE_PAGES_FIELD_NUMBER: _ClassVar[int]
+    TRANSPARENT_HUGE_PAGES_FIELD_NUMBER: _ClassVar[int]
+    huge_page_bytes: int
+    huge_pages: int
+    huge_pages_free: int
+    io_uring_disabled: int
+    io_uring_errno: int
+    kernel: str
+    shmem_huge_pages: str
+    transparent_huge_pages: str
+    def __init__(self, kernel: _Optional[str] = ..., io_uring_disabled: _Optional[int] = ..., io_uring_errno: _Optional[int] = ..., huge_page_bytes: _Optional[int] = ..., huge_pages: _Optional[int] = ..., huge_pages_free: _Optional[int] = ..., transparent_huge_pages: _Optional[str] = ..., shmem_huge_pages: _Optional[str] = ...) -> None: ...
+
 class Model(_message.Message):
     __slots__ = ["changed", "file_bytes", "generations", "name", "problem", "revision", "root", "shard_count"]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
@@ -455,6 +559,46 @@ class PinModelResponse(_message.Message):
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
 
+class Preload(_message.Message):
+    __slots__ = ["bytes_done", "bytes_total", "error", "job_id", "model", "reason", "state"]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    bytes_done: int
+    bytes_total: int
+    error: str
+    job_id: int
+    model: str
+    reason: str
+    state: PreloadState
+    def __init__(self, model: _Optional[str] = ..., state: _Optional[_Union[PreloadState, str]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., error: _Optional[str] = ..., reason: _Optional[str] = ..., job_id: _Optional[int] = ...) -> None: ...
+
+class ProcessFacts(_message.Message):
+    __slots__ = ["gid", "may_lock_memory", "memlock_bytes", "no_new_privileges", "open_files_max", "pid_namespace", "seccomp_mode", "supplementary_gids", "uid"]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MAY_LOCK_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    MEMLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NO_NEW_PRIVILEGES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FILES_MAX_FIELD_NUMBER: _ClassVar[int]
+    PID_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SECCOMP_MODE_FIELD_NUMBER: _ClassVar[int]
+    SUPPLEMENTARY_GIDS_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    gid: int
+    may_lock_memory: bool
+    memlock_bytes: int
+    no_new_privileges: bool
+    open_files_max: int
+    pid_namespace: int
+    seccomp_mode: int
+    supplementary_gids: _containers.RepeatedScalarFieldContainer[int]
+    uid: int
+    def __init__(self, pid_namespace: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., supplementary_gids: _Optional[_Iterable[int]] = ..., seccomp_mode: _Optional[int] = ..., no_new_privileges: bool = ..., memlock_bytes: _Optional[int] = ..., may_lock_memory: bool = ..., open_files_max: _Optional[int] = ...) -> None: ...
+
 class Ready(_message.Message):
     __slots__ = []
     def __init__(self) -> None: ...
@@ -464,6 +608,28 @@ class Revoking(_message.Message):
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     deadline: _timestamp_pb2.Timestamp
     def __init__(self, deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RootFacts(_message.Message):
+    __slots__ = ["bytes_read", "direct", "direct_alignment", "engine", "error", "file", "kind", "read_time", "root"]
+    BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_ALIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    READ_TIME_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    bytes_read: int
+    direct: bool
+    direct_alignment: int
+    engine: str
+    error: str
+    file: str
+    kind: str
+    read_time: _duration_pb2.Duration
+    root: str
+    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., file: _Optional[str] = ..., direct_alignment: _Optional[int] = ..., bytes_read: _Optional[int] = ..., read_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., direct: bool = ..., engine: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class RootWatch(_message.Message):
     __slots__ = ["notified", "reason", "root"]
@@ -708,6 +874,9 @@ class StagePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class AttachPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
+
+class PreloadState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class EventType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
