@@ -76,3 +76,21 @@ function(weightd_test name)
     gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
   endif()
 endfunction()
+
+# weightd_man_page(PROGRAM SECTION ARGUMENT [COMPONENT name])
+# PROGRAM.SECTION, which the program itself writes, so that it has what --help has. Installed.
+function(weightd_man_page program section argument)
+  cmake_parse_arguments(ARG "" "COMPONENT" "" ${ARGN})
+  set(page ${PROJECT_BINARY_DIR}/man/${program}.${section})
+  add_custom_command(OUTPUT ${page}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man
+    COMMAND $<TARGET_FILE:${program}> ${argument} > ${page}
+    DEPENDS ${program} VERBATIM)
+  add_custom_target(${program}_man ALL DEPENDS ${page})
+  if(ARG_COMPONENT)
+    set(component COMPONENT ${ARG_COMPONENT})
+  endif()
+  include(GNUInstallDirs)
+  # Not there where only the programs were built.
+  install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} ${component} OPTIONAL)
+endfunction()

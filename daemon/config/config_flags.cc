@@ -20,27 +20,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-std::string EnumNames(const FieldDescriptor& field) {
-  std::string names;
-  for (int i = 0; i < field.enum_type()->value_count(); ++i) {
-    absl::StrAppend(&names, i == 0 ? "" : "|", field.enum_type()->value(i)->name());
-  }
-  return names;
-}
-
-std::string TypeName(const FieldDescriptor& field) {
-  if (field.enum_type() != nullptr) return EnumNames(field);
-  if (field.message_type() != nullptr) return "TEXTPROTO";
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) return "true|false";
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) return "TEXT";
-  return "NUMBER";
-}
-
-std::string HelpOf(const FieldDescriptor& field) {
-  return absl::StrCat(field.options().GetExtension(config::help),
-                      IsReloaded(field) ? " Read again on SIGHUP." : "");
-}
-
 std::string FlagNames(const std::string& path) {
   const std::string dashed = absl::StrReplaceAll(path, {{"_", "-"}});
   if (dashed == path) return absl::StrCat("--", path);
@@ -87,8 +66,8 @@ Message& Owner(const std::string& path, Message& root) {
 
 void ConfigFlags::AddTo(CLI::App& app) {
   ForEachSetting([&](const std::string& path, const FieldDescriptor& field) {
-    CLI::Option* option = app.add_option(FlagNames(path), values_[path], HelpOf(field));
-    option->type_name(TypeName(field))->group("Settings")->allow_extra_args(false);
+    CLI::Option* option = app.add_option(FlagNames(path), values_[path], SettingHelp(field));
+    option->type_name(SettingTypeName(field))->group("Settings")->allow_extra_args(false);
     option->expected(1)->multi_option_policy(
         field.is_repeated() ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
   });
@@ -105,7 +84,7 @@ absl::Status ConfigFlags::Apply(config::Config& config) const {
       if (SetValue(field, value, owner)) continue;
       status = absl::InvalidArgumentError(
           absl::StrCat("--", absl::StrReplaceAll(path, {{"_", "-"}}), ": got \"", value,
-                       "\", wanted ", TypeName(field)));
+                       "\", wanted ", SettingTypeName(field)));
       return;
     }
   });

@@ -50,7 +50,28 @@ bool Same(const Message& before, const Message& after, const FieldDescriptor& fi
   return differencer.CompareWithFields(before, after, {&field}, {&field});
 }
 
+std::string EnumNames(const FieldDescriptor& field) {
+  std::string names;
+  for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+    absl::StrAppend(&names, i == 0 ? "" : "|", field.enum_type()->value(i)->name());
+  }
+  return names;
+}
+
 }  // namespace
+
+std::string SettingTypeName(const FieldDescriptor& field) {
+  if (field.enum_type() != nullptr) return EnumNames(field);
+  if (field.message_type() != nullptr) return "TEXTPROTO";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) return "true|false";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) return "TEXT";
+  return "NUMBER";
+}
+
+std::string SettingHelp(const FieldDescriptor& field) {
+  return absl::StrCat(field.options().GetExtension(config::help),
+                      IsReloaded(field) ? " Read again on SIGHUP." : "");
+}
 
 void ForEachSetting(const Visit& visit) { Walk(*config::Config::descriptor(), "", visit); }
 

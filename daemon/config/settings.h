@@ -22,6 +22,11 @@ void ForEachSetting(
 // Whether it is read again on SIGHUP.
 bool IsReloaded(const google::protobuf::FieldDescriptor& field);
 
+// What help calls its value: "NUMBER", "TEXT", "AUTO|URING|PREAD".
+std::string SettingTypeName(const google::protobuf::FieldDescriptor& field);
+// What it means, and whether it is read again on SIGHUP.
+std::string SettingHelp(const google::protobuf::FieldDescriptor& field);
+
 // Paths of the settings that differ, in the schema's order: of those that are read again on SIGHUP,
 // and of the others.
 struct ChangedSettings {

@@ -2,10 +2,13 @@
 #include <cstdio>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "common/command_line.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
+#include "daemon/main/man_page.h"
 #include "daemon/main/run.h"
 #include "daemon/main/version.h"
 
@@ -17,15 +20,14 @@ constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 
 constexpr const char* kFooter =
-    "Examples:\n"
-    "  weightd --root /models\n"
-    "  weightd --root /models --socket-dir /run/weightd --preload org/name\n"
-    "  weightd --config /etc/weightd.textproto --log.format JSON\n"
-    "  weightd --config /etc/weightd.textproto --check-config\n"
-    "\n"
     "SIGHUP reads the configuration again, for the settings that say so.\n"
     "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1), 1 error, 2 usage "
     "or configuration.";
+
+std::string Footer() {
+  return absl::StrCat("Examples:\n  ", absl::StrReplaceAll(kWeightdExamples, {{"\n", "\n  "}}),
+                      "\n\n", kFooter);
+}
 
 int Fail(int code, const absl::Status& status) {
   std::fprintf(stderr, "weightd: %s\n", std::string(status.message()).c_str());
@@ -35,19 +37,25 @@ int Fail(int code, const absl::Status& status) {
 int Main(int argc, char** argv) {
   CLI::App app("weightd keeps model weights in memory for the inference servers of a node.",
                "weightd");
-  app.footer(kFooter);
+  app.footer(Footer());
   app.set_version_flag("--version", std::string("weightd ") + kVersion);
   std::string config_path;
   app.add_option("--config", config_path, "Configuration, protobuf text format")->type_name("FILE");
   bool check_config = false;
   app.add_flag("--check-config", check_config,
                "Say whether configuration and flags are right, and start nothing");
+  bool man = false;
+  app.add_flag("--man", man)->group("");  // for the build
   ConfigFlags flags;
   flags.AddTo(app);
   try {
     app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (man) {
+    std::printf("%s", WeightdManPage().c_str());
+    return kExitOk;
   }
   const auto load = [&] { return LoadConfiguration(config_path, flags); };
   const absl::StatusOr<Configuration> configuration = load();
