@@ -95,11 +95,9 @@ absl::Status RunDigest(Invocation& invocation, const FileArguments& arguments) {
 
 void AddFileVerbs(CLI::App& app, Invocation& invocation) {
   const auto tensorize = std::make_shared<FileArguments>();
-  CLI::App* verb = AddVerb(app, invocation, "tensorize",
-                           "Write a .tensors file from a checkpoint; no daemon is asked",
-                           [&invocation, tensorize] {
-                             return RunConvert(invocation, *tensorize, Tensorize, "tensorize");
-                           });
+  CLI::App* verb = AddVerb(app, invocation, "tensorize", [&invocation, tensorize] {
+    return RunConvert(invocation, *tensorize, Tensorize, "tensorize");
+  });
   verb->add_option("SRC", tensorize->from, "a weight file, or a directory with a checkpoint")
       ->required();
   verb->add_option("DST", tensorize->to, "the .tensors file")->required();
@@ -110,19 +108,15 @@ void AddFileVerbs(CLI::App& app, Invocation& invocation) {
       ->type_name("BYTES");
 
   const auto untensorize = std::make_shared<FileArguments>();
-  verb = AddVerb(app, invocation, "untensorize",
-                 "Write a safetensors file from a .tensors file; no daemon is asked",
-                 [&invocation, untensorize] {
-                   return RunConvert(invocation, *untensorize, Untensorize, "untensorize");
-                 });
+  verb = AddVerb(app, invocation, "untensorize", [&invocation, untensorize] {
+    return RunConvert(invocation, *untensorize, Untensorize, "untensorize");
+  });
   verb->add_option("SRC", untensorize->from, "the .tensors file")->required();
   verb->add_option("DST", untensorize->to, "the safetensors file")->required();
   verb->add_flag("--force", untensorize->force, "replace DST");
 
   const auto digest = std::make_shared<FileArguments>();
   verb = AddVerb(app, invocation, "digest",
-                 "Write the digest manifest of a checkpoint, which stages are compared with; no "
-                 "daemon is asked",
                  [&invocation, digest] { return RunDigest(invocation, *digest); });
   verb->add_option("SRC", digest->from, "a weight file, or a directory with a checkpoint")
       ->required();

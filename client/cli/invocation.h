@@ -41,6 +41,7 @@ struct Invocation {
   GlobalOptions options;
   std::string what;  // "stage llama": stands before an error
   std::function<absl::Status()> run;
+  bool one_line_json = false;  // this is one look of several
 
   bool json() const { return options.output == OutputFormat::kJson; }
 };

@@ -7,6 +7,7 @@
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
+#include "client/cli/watch.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
 
@@ -23,7 +24,7 @@ absl::Status RunLeases(const Invocation& invocation, const std::string& model) {
                    daemon.Call(&v1::WeightCache::Stub::ListLeases, request));
   const Io& io = invocation.io;
   if (invocation.json()) {
-    io.out << JsonDocument(ToJson(response));
+    io.out << JsonText(invocation, ToJson(response));
     return absl::OkStatus();
   }
   Table table({{"LEASE", true},
@@ -97,13 +98,17 @@ absl::Status RunEvents(const Invocation& invocation, const EventsArguments& argu
 
 void AddLeaseVerbs(CLI::App& app, Invocation& invocation) {
   const auto model = std::make_shared<std::string>();
-  AddVerb(app, invocation, "leases", "Who holds which model", [&invocation, model] {
-    return RunLeases(invocation, *model);
-  })->add_option("MODEL", *model, "only of this model");
+  const auto watch = std::make_shared<WatchArguments>();
+  CLI::App* verb = AddVerb(app, invocation, "leases", [&invocation, model, watch] {
+    return ShowOrWatch(invocation, *watch,
+                       [&](const Invocation& look) { return RunLeases(look, *model); });
+  });
+  verb->add_option("MODEL", *model, "only of this model");
+  AddWatch(verb, *watch);
 
   const auto events = std::make_shared<EventsArguments>();
-  CLI::App* verb = AddVerb(app, invocation, "events", "What happens in the daemon, as it happens",
-                           [&invocation, events] { return RunEvents(invocation, *events); });
+  verb = AddVerb(app, invocation, "events",
+                 [&invocation, events] { return RunEvents(invocation, *events); });
   verb->add_option("--replay", events->replay, "first the last N events")
       ->check(CLI::Range(uint32_t{0}, kReplayMax))
       ->type_name("N");

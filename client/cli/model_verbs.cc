@@ -11,6 +11,7 @@
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
+#include "client/cli/watch.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
 
@@ -60,7 +61,7 @@ absl::Status RunLs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, false));
   const Io& io = invocation.io;
   if (invocation.json()) {
-    io.out << JsonDocument(ToJson(response));
+    io.out << JsonText(invocation, ToJson(response));
     return absl::OkStatus();
   }
   Table table(
@@ -234,21 +235,23 @@ absl::Status RunTensors(Invocation& invocation, const std::string& model) {
 }  // namespace
 
 void AddModelVerbs(CLI::App& app, Invocation& invocation) {
-  AddVerb(app, invocation, "ls", "Models on the volume, and where they are in memory",
-          [&invocation] { return RunLs(invocation); });
+  const auto watch_list = std::make_shared<WatchArguments>();
+  AddWatch(
+      AddVerb(app, invocation, "ls",
+              [&invocation, watch_list] { return ShowOrWatch(invocation, *watch_list, RunLs); }),
+      *watch_list);
   const auto watch = std::make_shared<bool>(false);
-  AddVerb(app, invocation, "ps", "Models in memory, one row per copy", [&invocation, watch] {
+  AddVerb(app, invocation, "ps", [&invocation, watch] {
     return RunPs(invocation, *watch);
   })->add_flag("--watch", *watch, "again after each change, as the daemon tells it");
   const auto model = std::make_shared<std::string>();
   AddVerb(app, invocation, "describe",
-          "One model: files, metadata, copies and how they were staged",
           [&invocation, model] { return RunDescribe(invocation, *model); })
-      ->add_option("MODEL", *model)
+      ->add_option("MODEL", *model, kModelHelp)
       ->required();
-  AddVerb(app, invocation, "tensors", "The tensors of a model",
+  AddVerb(app, invocation, "tensors",
           [&invocation, model] { return RunTensors(invocation, *model); })
-      ->add_option("MODEL", *model)
+      ->add_option("MODEL", *model, kModelHelp)
       ->required();
 }
 

@@ -82,10 +82,9 @@ absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
 void AddReadVerb(CLI::App& app, Invocation& invocation) {
   const auto arguments = std::make_shared<ReadArguments>();
   CLI::App* verb = AddVerb(app, invocation, "read",
-                           "Attach as a client does and write a tensor's raw bytes to stdout",
                            [&invocation, arguments] { return RunRead(invocation, *arguments); });
-  verb->add_option("MODEL", arguments->model)->required();
-  verb->add_option("TENSOR", arguments->tensor)->required();
+  verb->add_option("MODEL", arguments->model, kModelHelp)->required();
+  verb->add_option("TENSOR", arguments->tensor, "as `weightctl tensors` lists it")->required();
   verb->add_option("--device", arguments->device,
                    "`host` or a GPU's UUID; default: the daemon's default device")
       ->type_name("DEVICE");

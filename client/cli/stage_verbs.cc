@@ -176,7 +176,7 @@ absl::Status RunPinning(Invocation& invocation, const ModelArguments& arguments,
 }
 
 void AddModelArguments(CLI::App* verb, ModelArguments& arguments, const char* default_device) {
-  verb->add_option("MODEL", arguments.model)->required();
+  verb->add_option("MODEL", arguments.model, kModelHelp)->required();
   verb->add_option("--device", arguments.device,
                    absl::StrCat("`host` or a GPU's UUID; default: ", default_device))
       ->type_name("DEVICE");
@@ -230,9 +230,9 @@ absl::Status RunVerify(Invocation& invocation, const VerifyArguments& arguments)
 
 void AddStageVerbs(CLI::App& app, Invocation& invocation) {
   const auto stage = std::make_shared<StageArguments>();
-  CLI::App* verb = AddVerb(app, invocation, "stage", "Bring a model into memory",
+  CLI::App* verb = AddVerb(app, invocation, "stage",
                            [&invocation, stage] { return RunStage(invocation, *stage); });
-  verb->add_option("MODEL", stage->model)->required();
+  verb->add_option("MODEL", stage->model, kModelHelp)->required();
   verb->add_option(
           "--device", stage->devices,
           "`host` or a GPU's UUID, or several: the volume is read once for all; default: the "
@@ -259,7 +259,7 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
       ->type_name("MODE");
 
   const auto evict = std::make_shared<EvictArguments>();
-  verb = AddVerb(app, invocation, "evict", "Give a model's memory back",
+  verb = AddVerb(app, invocation, "evict",
                  [&invocation, evict] { return RunEvict(invocation, *evict); });
   AddModelArguments(verb, *evict, "every device where it is, and nothing is kept");
   verb->add_flag("--force", evict->force,
@@ -270,18 +270,17 @@ void AddStageVerbs(CLI::App& app, Invocation& invocation) {
 
   const auto verify = std::make_shared<VerifyArguments>();
   verb = AddVerb(app, invocation, "verify",
-                 "Read what is resident again, and compare it with what was staged",
                  [&invocation, verify] { return RunVerify(invocation, *verify); });
   AddModelArguments(verb, *verify, "every device where it is");
   AddBandwidth(verb, verify->bytes_per_second_max,
                "read at most so many bytes per second: 500MB, 1GiB");
 
   const auto model = std::make_shared<ModelArguments>();
-  verb = AddVerb(app, invocation, "pin", "Keep a resident model in memory", [&invocation, model] {
+  verb = AddVerb(app, invocation, "pin", [&invocation, model] {
     return RunPinning(invocation, *model, &v1::WeightCache::Stub::PinModel, "pin");
   });
   AddModelArguments(verb, *model, "every device where it is");
-  verb = AddVerb(app, invocation, "unpin", "Take a pin back", [&invocation, model] {
+  verb = AddVerb(app, invocation, "unpin", [&invocation, model] {
     return RunPinning(invocation, *model, &v1::WeightCache::Stub::UnpinModel, "unpin");
   });
   AddModelArguments(verb, *model, "every device where it is");

@@ -1,3 +1,4 @@
+#include <memory>
 #include <ostream>
 #include <string>
 
@@ -5,10 +6,12 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/daemon.h"
 #include "client/cli/json.h"
+#include "client/cli/preloads.h"
 #include "client/cli/stage_report.h"
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
+#include "client/cli/watch.h"
 #include "common/errors.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
@@ -68,6 +71,9 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
   line("jobs    ",
        absl::StrCat(status.jobs_running(), " running, ", status.jobs_queued(), " queued"));
   line("leases  ", absl::StrCat(status.lease_count()));
+  for (const v1::Preload& preload : status.preloads()) {
+    line("preload ", absl::StrCat(preload.model(), ": ", PreloadText(preload)));
+  }
   for (const std::string& warning : status.warnings()) line("warning ", warning);
   io.out << '\n';
   PrintDevices(status, io);
@@ -76,7 +82,7 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
 absl::Status RunStatus(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const v1::GetStatusResponse status, FetchStatus(invocation.options));
   if (invocation.json()) {
-    invocation.io.out << JsonDocument(ToJson(status));
+    invocation.io.out << JsonText(invocation, ToJson(status));
   } else {
     PrintStatus(status, invocation.io);
   }
@@ -90,7 +96,7 @@ absl::Status RunStages(const Invocation& invocation) {
       daemon.Call(&v1::WeightCache::Stub::ListStageReports, v1::ListStageReportsRequest()));
   const Io& io = invocation.io;
   if (invocation.json()) {
-    io.out << JsonDocument(ToJson(response));
+    io.out << JsonText(invocation, ToJson(response));
     return absl::OkStatus();
   }
   Table table({{"JOB", true},
@@ -111,18 +117,6 @@ absl::Status RunStages(const Invocation& invocation) {
   }
   table.Print(io.out, io.color);
   return absl::OkStatus();
-}
-
-absl::Status RunHealth(const Invocation& invocation) {
-  ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
-  ASSIGN_OR_RETURN(const std::string health, daemon.CheckHealth());
-  if (invocation.json()) {
-    invocation.io.out << JsonDocument({{"status", health}});
-  } else {
-    invocation.io.out << health << '\n';
-  }
-  if (health == "SERVING") return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("weightd is ", health));
 }
 
 // The client's version needs no daemon, so only its absence is reported, and not as an error.
@@ -150,14 +144,15 @@ absl::Status RunVersion(const Invocation& invocation) {
 std::string ClientVersion() { return WEIGHTD_VERSION; }
 
 void AddStatusVerbs(CLI::App& app, Invocation& invocation) {
-  AddVerb(app, invocation, "status", "How the daemon is: version, storage, devices and budgets",
-          [&invocation] { return RunStatus(invocation); });
-  AddVerb(app, invocation, "stages", "How the last 32 stages went: rate, engine, phases, errors",
-          [&invocation] { return RunStages(invocation); });
-  AddVerb(app, invocation, "health", "Whether the daemon serves; exit code 0 if so",
-          [&invocation] { return RunHealth(invocation); });
-  AddVerb(app, invocation, "version", "Version of weightctl and, if it answers, of the daemon",
-          [&invocation] { return RunVersion(invocation); });
+  const auto status = std::make_shared<WatchArguments>();
+  AddWatch(AddVerb(app, invocation, "status",
+                   [&invocation, status] { return ShowOrWatch(invocation, *status, RunStatus); }),
+           *status);
+  const auto stages = std::make_shared<WatchArguments>();
+  AddWatch(AddVerb(app, invocation, "stages",
+                   [&invocation, stages] { return ShowOrWatch(invocation, *stages, RunStages); }),
+           *stages);
+  AddVerb(app, invocation, "version", [&invocation] { return RunVersion(invocation); });
 }
 
 }  // namespace weightd::cli

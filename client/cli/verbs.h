@@ -11,8 +11,16 @@
 
 namespace weightd::cli {
 
-// status, stages, health, version
+// status, stages, version
 void AddStatusVerbs(CLI::App& app, Invocation& invocation);
+// health
+void AddHealthVerb(CLI::App& app, Invocation& invocation);
+// doctor
+void AddDoctorVerb(CLI::App& app, Invocation& invocation);
+// top
+void AddTopVerb(CLI::App& app, Invocation& invocation);
+// completion
+void AddCompletionVerb(CLI::App& app, Invocation& invocation);
 // ls, ps, describe, tensors
 void AddModelVerbs(CLI::App& app, Invocation& invocation);
 // stage, evict, verify, pin, unpin
@@ -24,9 +32,14 @@ void AddFileVerbs(CLI::App& app, Invocation& invocation);
 // read
 void AddReadVerb(CLI::App& app, Invocation& invocation);
 
-// A verb that, when chosen, makes `run` what the invocation does.
+// A verb that, when chosen, makes `run` what the invocation does. Its words are in the table of
+// verbs (verb_table.h), which must have it.
 CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name,
-                  const std::string& description, std::function<absl::Status()> run);
+                  std::function<absl::Status()> run);
+
+// Of the argument MODEL.
+inline constexpr const char* kModelHelp =
+    "its name: org/name, org/name@revision, or org/name@generation of what is in memory";
 
 // The name of this build.
 std::string ClientVersion();

@@ -1,15 +1,22 @@
 #include "client/cli/weightctl.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/complete.h"
 #include "client/cli/exit_codes.h"
+#include "client/cli/help.h"
+#include "client/cli/man_page.h"
 #include "client/cli/suggestion.h"
 #include "client/cli/text.h"
+#include "client/cli/verb_table.h"
 #include "client/cli/verbs.h"
+#include "common/check.h"
 #include "common/socket_paths.h"
 
 namespace weightd::cli {
@@ -73,11 +80,47 @@ void PrintError(const absl::Status& status, const Invocation& invocation) {
   if (!hint.empty()) io.err << "hint: " << hint << '\n';
 }
 
+// The order is that of the help.
+void AddEverything(CLI::App& app, Invocation& invocation) {
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.footer(absl::StrCat(kFooter, "\n", ExitCodeHelp()));
+  app.set_version_flag("--version", ClientVersion());
+  app.require_subcommand(1);
+  AddGlobalOptions(app, invocation.options);
+  AddModelVerbs(app, invocation);
+  AddStageVerbs(app, invocation);
+  AddLeaseVerbs(app, invocation);
+  AddReadVerb(app, invocation);
+  AddStatusVerbs(app, invocation);
+  AddTopVerb(app, invocation);
+  AddHealthVerb(app, invocation);
+  AddDoctorVerb(app, invocation);
+  AddFileVerbs(app, invocation);
+  AddCompletionVerb(app, invocation);
+}
+
+// What the shells' scripts and the build ask; nobody types it, so no help has it.
+bool AnswersMachine(const CLI::App& app, const Invocation& invocation, int argc,
+                    const char* const* argv) {
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty()) return false;
+  if (words[0] == "__man") {
+    invocation.io.out << WeightctlManPage(app);
+    return true;
+  }
+  if (words[0] != "__complete" || words.size() < 3 || words[1] != "--") return false;
+  invocation.io.out << CompletionText(
+      Complete(app, {words.begin() + 2, words.end()}, DaemonAsker(invocation.options)));
+  return true;
+}
+
 }  // namespace
 
 CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name,
-                  const std::string& description, std::function<absl::Status()> run) {
-  CLI::App* verb = app.add_subcommand(name, description);
+                  std::function<absl::Status()> run) {
+  const VerbText* text = FindVerbText(name);
+  WEIGHTD_CHECK(text != nullptr);
+  CLI::App* verb = app.add_subcommand(name, text->description);
   verb->fallthrough();  // global options may stand after the verb
   verb->callback([&invocation, name, run = std::move(run)] {
     invocation.what = name;
@@ -89,16 +132,8 @@ CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name
 int RunWeightctl(int argc, const char* const* argv, Io& io) {
   Invocation invocation{.io = io, .options = {}, .what = {}, .run = {}};
   CLI::App app("Asks and operates weightd, the node's weight cache", "weightctl");
-  app.footer(absl::StrCat(kFooter, "\n", ExitCodeHelp()));
-  app.set_version_flag("--version", ClientVersion());
-  app.require_subcommand(1);
-  AddGlobalOptions(app, invocation.options);
-  AddModelVerbs(app, invocation);
-  AddStageVerbs(app, invocation);
-  AddLeaseVerbs(app, invocation);
-  AddReadVerb(app, invocation);
-  AddFileVerbs(app, invocation);
-  AddStatusVerbs(app, invocation);
+  AddEverything(app, invocation);
+  if (AnswersMachine(app, invocation, argc, argv)) return static_cast<int>(ExitCode::kOk);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -7,16 +7,13 @@
 #include <array>
 #include <csignal>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <utility>
 
-#include "client/cli/weightctl.h"
 #include "common/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/common/temp_dir.h"
+#include "tests/unit/cli/verbs_fixture.h"
 #include "tests/unit/client/fake_grant.h"
-#include "tests/unit/client/fake_service.h"
 
 // Whole command lines against the double of the service.
 
@@ -28,39 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using weightd::testing::RpcError;
-
-struct Outcome {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-class VerbsTest : public ::testing::Test {
- protected:
-  Outcome Run(std::vector<const char*> arguments, int out_fd = -1) const {
-    arguments.insert(arguments.begin(), {"weightctl", "--socket-dir", dir_.path().c_str()});
-    std::ostringstream out;
-    std::ostringstream err;
-    Io io{.out = out, .err = err, .out_fd = out_fd};
-    const int code = RunWeightctl(static_cast<int>(arguments.size()), arguments.data(), io);
-    return {code, out.str(), err.str()};
-  }
-  static v1::Model SmallModel() {
-    v1::Model model;
-    model.set_name("org/llama");
-    model.set_file_bytes(5'000'000'000);
-    model.set_shard_count(2);
-    v1::Generation* generation = model.add_generations();
-    generation->set_id(4);
-    generation->set_device("host");
-    generation->set_state(v1::RESIDENT);
-    generation->set_allocated_bytes(5'000'000'000);
-    return model;
-  }
-
-  weightd::testing::TempDir dir_;
-  weightd::testing::FakeService service_{dir_.path()};
-};
 
 TEST_F(VerbsTest, AMistypedCommandIsToldWhatItProbablyMeant) {
   const Outcome mistyped = Run({"stge", "org/llama"});
@@ -260,14 +224,6 @@ TEST_F(VerbsTest, EventsStopsAfterCountAndReportsGaps) {
   EXPECT_THAT(outcome.err, HasSubstr("2 events missed"));
   EXPECT_THAT(Run({"events", "--replay", "3", "--count", "1"}).out,
               HasSubstr("STAGE_DONE  model=llama"));
-}
-
-TEST_F(VerbsTest, HealthAnswersByExitCode) {
-  EXPECT_EQ(Run({"health"}).out, "SERVING\n");
-  service_.SetServing(false);
-  const Outcome outcome = Run({"health", "-o", "json"});
-  EXPECT_EQ(outcome.code, 4);
-  EXPECT_EQ(nlohmann::json::parse(outcome.out)["status"], "NOT_SERVING");
 }
 
 TEST_F(VerbsTest, StatusShowsDevicesAndWarnings) {

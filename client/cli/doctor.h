@@ -1,0 +1,67 @@
+#ifndef WEIGHTD_CLIENT_CLI_DOCTOR_H_
+#define WEIGHTD_CLIENT_CLI_DOCTOR_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/environment_facts.h"
+#include "weightd/v1/weight_cache.pb.h"
+
+// The checks of `weightctl doctor`: facts in, judgement and advice out. Pure functions.
+
+namespace weightd::cli {
+
+enum class Verdict {
+  kPass,
+  kWarn,  // works, and not as well as it could
+  kFail,
+  kSkip,  // does not concern this machine, or could not be looked at
+};
+
+struct Check {
+  std::string name;
+  Verdict verdict = Verdict::kPass;
+  std::string found;
+  std::string fix = {};  // what to do; empty where nothing is to be done
+};
+
+ProcessFacts FromProto(const v1::ProcessFacts& facts);
+MachineFacts FromProto(const v1::MachineFacts& facts);
+
+// How files are read. `storage` is absent without a daemon: then it is judged for this process.
+Check CheckUring(const v1::StorageStatus* storage, const ProcessFacts& process,
+                 const MachineFacts& machine);
+Check CheckSeccomp(const ProcessFacts& process);
+// `storage` as above.
+Check CheckMemlock(const v1::StorageStatus* storage, const ProcessFacts& process);
+Check CheckHugePages(const MachineFacts& machine);
+Check CheckRoot(const v1::RootFacts& root, bool read);
+// Whether CUDA IPC handles of the daemon open in this process; `uses_gpus`: it hands some out.
+Check CheckPidNamespace(uint64_t daemon, uint64_t own, bool uses_gpus);
+// Device nodes, driver, and a check for each GPU.
+std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusResponse& status);
+// Whether who may open the socket is also who may attach.
+Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid);
+// What the daemon says of itself: draining, another version, what it goes without, preloads.
+std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::string& version);
+
+// What the kernel tells of a socket's path.
+struct PathFacts {
+  std::string path;
+  int error_number = 0;  // of stat(2)
+  uint32_t mode = 0;     // with the type
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+PathFacts LookAt(const std::string& path);
+// Directory and socket; `own`: who asks.
+Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const ProcessFacts& own);
+// Why no daemon answers: the status of connecting to it.
+Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
+                       const ProcessFacts& own);
+
+}  // namespace weightd::cli
+
+#endif  // WEIGHTD_CLIENT_CLI_DOCTOR_H_

@@ -1,0 +1,256 @@
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/doctor.h"
+#include "client/cli/preloads.h"
+#include "client/cli/text.h"
+#include "common/errors.h"
+
+namespace weightd::cli {
+namespace {
+
+const v1::Device* FindDevice(const v1::GetStatusResponse& status, const std::string& id) {
+  for (const v1::Device& device : status.devices()) {
+    if (device.id() == id) return &device;
+  }
+  return nullptr;
+}
+
+std::string CudaVersion(uint32_t version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
+Check CheckNodes(const v1::DriverFacts& driver) {
+  Check check{.name = "device nodes", .found = {}};
+  std::vector<std::string> usable;
+  std::vector<std::string> refused;
+  for (const v1::DeviceNode& node : driver.nodes()) {
+    if (node.usable()) {
+      usable.push_back(node.path());
+    } else {
+      refused.push_back(absl::StrFormat("%s (mode %04o): %s", node.path(), node.mode(),
+                                        std::strerror(static_cast<int>(node.error_number()))));
+    }
+  }
+  if (!refused.empty()) {
+    check.verdict = Verdict::kFail;
+    check.found = absl::StrJoin(refused, ", ");
+    check.fix =
+        "give the container its GPUs (a device plugin, a DRA claim, the nvidia runtime), or "
+        "the daemon's user the nodes' group";
+  } else if (!usable.empty()) {
+    check.found = absl::StrJoin(usable, ", ");
+  } else if (!driver.module_version().empty() || driver.error().empty()) {
+    check.verdict = driver.gpus().empty() ? Verdict::kFail : Verdict::kPass;
+    check.found = "no /dev/nvidia*";
+    if (check.verdict == Verdict::kFail) {
+      check.fix =
+          "give the container its GPUs: a device plugin, a DRA claim, or the nvidia runtime";
+    }
+  } else {
+    check.verdict = Verdict::kSkip;
+    check.found = "no /dev/nvidia*: models are kept in host memory";
+  }
+  return check;
+}
+
+Check CheckDriver(const v1::DriverFacts& driver) {
+  Check check{.name = "driver", .found = {}};
+  const std::string module =
+      driver.module_version().empty() ? "" : absl::StrCat("module ", driver.module_version());
+  if (driver.error().empty()) {
+    check.found = absl::StrCat("CUDA ", CudaVersion(driver.cuda_version()),
+                               module.empty() ? "" : ", ", module);
+    return check;
+  }
+  check.found = absl::StrCat(driver.error(), module.empty() ? "" : "; ", module);
+  // Without nodes and module there is no GPU to miss.
+  if (driver.nodes().empty() && module.empty()) {
+    check.verdict = Verdict::kSkip;
+    return check;
+  }
+  check.verdict = Verdict::kFail;
+  check.fix = "mount the driver's libraries (the nvidia runtime does), of the module's version";
+  return check;
+}
+
+Check CheckGpu(const v1::GpuFacts& gpu, const v1::GetStatusResponse& status) {
+  const std::string handles = gpu.handles().empty() ? "none" : absl::StrJoin(gpu.handles(), ", ");
+  Check check{.name = absl::StrCat("GPU ", gpu.id()), .found = {}};
+  const v1::Device* device = FindDevice(status, gpu.id());
+  if (device == nullptr) {
+    check.verdict = Verdict::kWarn;
+    check.found = absl::StrCat(gpu.name(), " is not used; handles of the driver: ", handles);
+    check.fix = "`weightctl status` has the daemon's reason as a warning";
+    return check;
+  }
+  check.found = absl::StrCat(gpu.name(), " shares by ", device->share(),
+                             "; handles of the driver: ", handles);
+  return check;
+}
+
+bool Has(const google::protobuf::RepeatedField<uint32_t>& numbers, uint32_t number) {
+  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+}
+
+std::string OwnerText(const PathFacts& path) {
+  return absl::StrFormat("mode %04o, uid %d, gid %d", path.mode & 07777, path.uid, path.gid);
+}
+
+std::string GroupsText(const ProcessFacts& own) {
+  return absl::StrCat("you are uid ", own.uid, ", gid ", own.gid,
+                      own.supplementary_gids.empty()
+                          ? ""
+                          : absl::StrCat(" and ", absl::StrJoin(own.supplementary_gids, ", ")));
+}
+
+}  // namespace
+
+ProcessFacts FromProto(const v1::ProcessFacts& facts) {
+  return {
+      .pid_namespace = facts.pid_namespace(),
+      .uid = facts.uid(),
+      .gid = facts.gid(),
+      .supplementary_gids = {facts.supplementary_gids().begin(), facts.supplementary_gids().end()},
+      .seccomp_mode = facts.seccomp_mode(),
+      .no_new_privileges = facts.no_new_privileges(),
+      .memlock_bytes = facts.memlock_bytes(),
+      .may_lock_memory = facts.may_lock_memory(),
+      .open_files_max = facts.open_files_max()};
+}
+
+MachineFacts FromProto(const v1::MachineFacts& facts) {
+  MachineFacts machine;
+  machine.kernel = facts.kernel();
+  if (facts.has_io_uring_disabled()) machine.io_uring_disabled = facts.io_uring_disabled();
+  machine.io_uring_errno = static_cast<int>(facts.io_uring_errno());
+  machine.huge_page_bytes = facts.huge_page_bytes();
+  machine.huge_pages = facts.huge_pages();
+  machine.huge_pages_free = facts.huge_pages_free();
+  machine.transparent_huge_pages = facts.transparent_huge_pages();
+  machine.shmem_huge_pages = facts.shmem_huge_pages();
+  return machine;
+}
+
+std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusResponse& status) {
+  if (driver.disabled()) {
+    return {{.name = "driver", .verdict = Verdict::kSkip, .found = "cuda.enabled is OFF"}};
+  }
+  std::vector<Check> checks = {CheckNodes(driver), CheckDriver(driver)};
+  for (const v1::GpuFacts& gpu : driver.gpus()) checks.push_back(CheckGpu(gpu, status));
+  return checks;
+}
+
+Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid) {
+  const auto list = [](const google::protobuf::RepeatedField<uint32_t>& given) {
+    const std::set<uint32_t> numbers(given.begin(), given.end());
+    return numbers.empty() ? "none" : absl::StrJoin(numbers, ", ");
+  };
+  Check check{.name = "allow-lists", .found = {}};
+  check.found = absl::StrCat("attach: uids ", list(access.attach_uids()), ", gids ",
+                             list(access.attach_gids()), "; operate: uids ",
+                             list(access.operate_uids()), ", gids ", list(access.operate_gids()));
+  const bool group_attaches =
+      Has(access.attach_gids(), socket_gid) || Has(access.operate_gids(), socket_gid);
+  if (group_attaches || socket_gid == 0) return check;
+  check.verdict = Verdict::kWarn;
+  absl::StrAppend(&check.found, "; the socket's gid ", socket_gid,
+                  " is in none, so that its members connect and are refused");
+  check.fix = absl::StrCat("weightd --access.attach-gid ", socket_gid, " lets them attach");
+  return check;
+}
+
+std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::string& version) {
+  std::vector<Check> checks;
+  Check& daemon = checks.emplace_back(Check{.name = "daemon", .found = {}});
+  daemon.found = absl::StrCat("weightd ", status.version(), ", pid ", status.pid(),
+                              status.draining() ? ", draining" : ", serving");
+  if (status.draining()) {
+    daemon.verdict = Verdict::kWarn;
+    daemon.fix = "it ends: start it again if it should not have";
+  } else if (status.version() != version) {
+    daemon.verdict = Verdict::kWarn;
+    absl::StrAppend(&daemon.found, "; weightctl is ", version);
+    daemon.fix = "install both from one build";
+  }
+  for (const v1::Preload& preload : status.preloads()) {
+    Check& check = checks.emplace_back(
+        Check{.name = absl::StrCat("preload ", preload.model()), .found = PreloadText(preload)});
+    if (preload.state() == v1::PRELOAD_FAILED) {
+      check.verdict = Verdict::kFail;
+      check.fix = absl::StrCat("mend the cause, then `weightctl stage ", preload.model(), "`");
+    } else if (preload.state() != v1::PRELOAD_RESIDENT) {
+      check.verdict = Verdict::kWarn;
+    }
+  }
+  for (const std::string& warning : status.warnings()) {
+    if (warning == status.storage().engine_reason()) continue;  // has its own check
+    checks.push_back({.name = "degraded", .verdict = Verdict::kWarn, .found = warning});
+  }
+  return checks;
+}
+
+PathFacts LookAt(const std::string& path) {
+  PathFacts facts{.path = path};
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    facts.error_number = errno;
+    return facts;
+  }
+  facts.mode = info.st_mode;
+  facts.uid = info.st_uid;
+  facts.gid = info.st_gid;
+  return facts;
+}
+
+Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const ProcessFacts& own) {
+  Check check{.name = "socket", .found = {}};
+  if (socket.error_number != 0) {
+    check.verdict = Verdict::kFail;
+    check.found = absl::StrCat(socket.path, ": ", std::strerror(socket.error_number));
+    check.fix = "`weightctl --socket-dir DIR`, or WEIGHTD_SOCKET_DIR, names the daemon's directory";
+    return check;
+  }
+  check.found = absl::StrCat(socket.path, " (", OwnerText(socket), ") in a directory of ",
+                             OwnerText(directory), "; ", GroupsText(own));
+  if ((directory.mode & 07) != 0 && (directory.mode & S_ISVTX) == 0) {
+    check.verdict = Verdict::kWarn;
+    absl::StrAppend(&check.found, "; other users may enter the directory");
+    check.fix = absl::StrCat("chmod 0750 ", directory.path);
+  }
+  return check;
+}
+
+Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
+                       const ProcessFacts& own) {
+  Check check{.name = "daemon",
+              .verdict = Verdict::kFail,
+              .found = absl::StrCat("does not answer: ", status.message())};
+  if (directory.error_number == ENOENT) {
+    check.fix = "start weightd, or name its directory: --socket-dir DIR or WEIGHTD_SOCKET_DIR";
+  } else if (status.code() == absl::StatusCode::kPermissionDenied) {
+    absl::StrAppend(&check.found, "; ", GroupsText(own));
+    check.fix = directory.error_number == 0
+                    ? absl::StrCat("join gid ", directory.gid, " (", OwnerText(directory),
+                                   " have the directory), and be on weightd's allow-list "
+                                   "(access.attach_uid, access.attach_gid)")
+                    : "be root or of weightd's group, and on its allow-list (access.attach_uid)";
+  } else if (absl::StrContains(status.message(), "nobody listens")) {
+    check.fix = "weightd ended without a clean stop: look at its log, and start it again";
+  } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    check.fix = "weightd hangs or is stopped: look at its log; --timeout gives it longer";
+  } else {
+    check.fix = "start weightd, or look at its log for why it ended";
+  }
+  return check;
+}
+
+}  // namespace weightd::cli
