@@ -42,6 +42,8 @@ Check CheckRoot(const v1::RootFacts& root, bool read);
 Check CheckPidNamespace(uint64_t daemon, uint64_t own, bool uses_gpus);
 // Device nodes, driver, and a check for each GPU.
 std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusResponse& status);
+// How host memory is shared, and how much of it is used.
+Check CheckHostMemory(const v1::GetStatusResponse& status);
 // Whether who may open the socket is also who may attach.
 Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid);
 // What the daemon says of itself: draining, another version, what it goes without, preloads.

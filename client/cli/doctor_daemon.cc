@@ -13,6 +13,7 @@
 #include "client/cli/preloads.h"
 #include "client/cli/text.h"
 #include "common/errors.h"
+#include "common/format_units.h"
 
 namespace weightd::cli {
 namespace {
@@ -41,7 +42,9 @@ Check CheckNodes(const v1::DriverFacts& driver) {
     }
   }
   if (!refused.empty()) {
-    check.verdict = Verdict::kFail;
+    // Not every node is needed: that of the display is not.
+    const bool works = driver.error().empty() && !driver.gpus().empty();
+    check.verdict = works ? Verdict::kWarn : Verdict::kFail;
     check.found = absl::StrJoin(refused, ", ");
     check.fix =
         "give the container its GPUs (a device plugin, a DRA claim, the nvidia runtime), or "
@@ -166,6 +169,15 @@ Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid) {
                   " is in none, so that its members connect and are refused");
   check.fix = absl::StrCat("weightd --access.attach-gid ", socket_gid, " lets them attach");
   return check;
+}
+
+Check CheckHostMemory(const v1::GetStatusResponse& status) {
+  const v1::Device* host = FindDevice(status, "host");
+  if (host == nullptr) return {.name = "host memory", .verdict = Verdict::kSkip, .found = "none"};
+  return {.name = "host memory",
+          .found = absl::StrCat("shares by ", host->share(), ", in ", host->pages(), " pages; ",
+                                FormatBytes(host->used_bytes()), " of the budget of ",
+                                FormatBytes(host->budget_bytes()), " used")};
 }
 
 std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::string& version) {

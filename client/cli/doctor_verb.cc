@@ -92,6 +92,7 @@ void AddDaemonSide(const v1::DiagnoseResponse& facts, const v1::GetStatusRespons
   checks.push_back(CheckMemlock(&status.storage(), process));
   checks.push_back(CheckHugePages(machine));
   for (const v1::RootFacts& root : facts.roots()) checks.push_back(CheckRoot(root, reads));
+  checks.push_back(CheckHostMemory(status));
   Append(CheckGpus(facts.driver(), status), checks);
   const bool uses_gpus =
       std::any_of(status.devices().begin(), status.devices().end(),

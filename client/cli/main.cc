@@ -12,13 +12,16 @@
 int main(int argc, char** argv) {
   // A reader that left (`weightctl ls | head -1`) shows as EPIPE.
   std::signal(SIGPIPE, SIG_IGN);
-  const bool out_is_terminal = ::isatty(STDOUT_FILENO) == 1;
+  // A terminal that cannot draw over what it shows is none.
+  const char* term = std::getenv("TERM");
+  const bool draws = term == nullptr || std::strcmp(term, "dumb") != 0;
+  const bool out_is_terminal = draws && ::isatty(STDOUT_FILENO) == 1;
   const char* no_color = std::getenv("NO_COLOR");
   weightd::cli::Io io{.out = std::cout,
                       .err = std::cerr,
                       .out_fd = STDOUT_FILENO,
-                      .err_is_terminal = ::isatty(STDERR_FILENO) == 1,
-                      .out_is_terminal = ::isatty(STDOUT_FILENO) == 1,
+                      .err_is_terminal = draws && ::isatty(STDERR_FILENO) == 1,
+                      .out_is_terminal = out_is_terminal,
                       .color = out_is_terminal && (no_color == nullptr || *no_color == '\0')};
   const int code = weightd::cli::RunWeightctl(argc, argv, io);
   errno = 0;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace weightd {
 namespace {
 
@@ -27,6 +29,11 @@ RootFacts CheckRoot(const std::shared_ptr<Volume>& volume, const CatalogOptions&
   RootFacts facts;
   facts.root = volume->root();
   facts.kind = volume->file_system();
+  // A directory that was removed is still open, and looks empty.
+  if (const auto again = OpenVolume(volume->root()); !again.ok()) {
+    facts.error = absl::StrCat("not there any more: ", again.status().message());
+    return facts;
+  }
   const auto checkpoints = Catalog({volume}, options).List();
   if (!checkpoints.ok()) {
     facts.error = std::string(checkpoints.status().message());

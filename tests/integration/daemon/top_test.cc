@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,17 +32,15 @@ using ::testing::StartsWith;
 // weightctl on a terminal of 24 lines.
 class Terminal {
  public:
-  Terminal(const std::vector<std::string>& arguments, bool no_color) {
-    std::vector<char*> argv;
-    for (const std::string& argument : arguments)
-      argv.push_back(const_cast<char*>(argument.data()));
-    argv.push_back(nullptr);
+  Terminal(std::vector<std::string> arguments, std::vector<std::string> environment) {
+    // Between fork and exec nothing may take memory.
+    const std::vector<char*> argv = Pointers(arguments);
+    const std::vector<char*> envp = Pointers(environment);
     const winsize size = {.ws_row = 24, .ws_col = 120, .ws_xpixel = 0, .ws_ypixel = 0};
     int fd = -1;
     pid_ = ::forkpty(&fd, nullptr, nullptr, &size);
     if (pid_ == 0) {
-      if (no_color) ::setenv("NO_COLOR", "1", 1);
-      ::execv(argv[0], argv.data());
+      ::execve(argv[0], argv.data(), envp.data());
       ::_exit(ChildProcess::kNotStarted);
     }
     fd_ = UniqueFd(fd);
@@ -77,6 +74,12 @@ class Terminal {
   const std::string& shown() const { return shown_; }
 
  private:
+  static std::vector<char*> Pointers(std::vector<std::string>& texts) {
+    std::vector<char*> pointers;
+    for (std::string& text : texts) pointers.push_back(text.data());
+    pointers.push_back(nullptr);
+    return pointers;
+  }
   bool ReadSome() {
     pollfd entry = {.fd = fd_.get(), .events = POLLIN, .revents = 0};
     if (::poll(&entry, 1, static_cast<int>(absl::ToInt64Milliseconds(kPatience))) <= 0) {
@@ -108,7 +111,7 @@ TEST_F(TopTest, OnATerminalItIsLiveAndCtrlCLeavesItAsItWas) {
   MakeModel("model", 1 << 20);
   Start();
   Stage("model");
-  Terminal terminal(Command({"top", "--interval", "50ms"}), /*no_color=*/false);
+  Terminal terminal(Command({"top", "--interval", "50ms"}), {"TERM=xterm"});
   ASSERT_TRUE(terminal.WaitFor("LEASED MODEL")) << terminal.shown();
   EXPECT_THAT(terminal.shown(), StartsWith("\x1b[?1049h"));
   EXPECT_THAT(terminal.shown(), HasSubstr("\x1b[1mDEVICE")) << "titles are bold";
@@ -121,12 +124,15 @@ TEST_F(TopTest, OnATerminalItIsLiveAndCtrlCLeavesItAsItWas) {
 
 TEST_F(TopTest, NoColorMeansNone) {
   Start();
-  Terminal plain(Command({"ls"}), /*no_color=*/true);
+  Terminal plain(Command({"ls"}), {"TERM=xterm", "NO_COLOR=1"});
   EXPECT_EQ(plain.WaitForExit(), 0);
   EXPECT_THAT(plain.shown(), Not(HasSubstr("\x1b")));
-  Terminal bold(Command({"ls"}), /*no_color=*/false);
+  Terminal bold(Command({"ls"}), {"TERM=xterm"});
   EXPECT_EQ(bold.WaitForExit(), 0);
   EXPECT_THAT(bold.shown(), HasSubstr("\x1b[1mMODEL"));
+  Terminal dumb(Command({"top", "--once"}), {"TERM=dumb"});
+  EXPECT_EQ(dumb.WaitForExit(), 0);
+  EXPECT_THAT(dumb.shown(), Not(HasSubstr("\x1b")));
 }
 
 TEST_F(TopTest, WithoutATerminalThereIsNoAnimation) {

@@ -17,7 +17,8 @@ class RootCheckTest : public testing::CatalogFixture {
 
 TEST_F(RootCheckTest, LooksAtTheLargestFile) {
   WriteOne("small.safetensors");
-  ASSERT_OK(WriteSafetensors(first_.File("large.safetensors"), {{"a", Dtype::kU8, {1 << 20}}}, {}));
+  ASSERT_OK(weightd::testing::WriteSafetensors(first_.File("large.safetensors"),
+                                               {{"a", Dtype::kU8, {1 << 20}}}, {}));
   const RootFacts looked = Check(/*read=*/false);
   EXPECT_EQ(looked.root, first_.path());
   EXPECT_EQ(looked.file, "large.safetensors");
