@@ -94,7 +94,7 @@ absl::string_view ReasonName(Reason reason) {
   for (const auto& [value, name] : kReasonNames) {
     if (value == reason) return name;
   }
-  return "UNKNOWN";
+  return kUnknownReason;
 }
 
 std::optional<Reason> ReasonFromName(absl::string_view name) {
@@ -124,6 +124,17 @@ std::optional<Reason> GetReason(const absl::Status& status) {
   const auto payload = status.GetPayload(kReasonPayload);
   if (!payload.has_value()) return std::nullopt;
   return ReasonFromName(std::string(*payload));
+}
+
+absl::string_view ReasonWord(const absl::Status& status) {
+  const auto reason = GetReason(status);
+  return reason.has_value() ? ReasonName(*reason) : kUnknownReason;
+}
+
+std::vector<absl::string_view> ReasonWords() {
+  std::vector<absl::string_view> words = {kUnknownReason};
+  for (const auto& [reason, name] : kReasonNames) words.push_back(name);
+  return words;
 }
 
 std::map<std::string, std::string> GetReasonMetadata(const absl::Status& status) {

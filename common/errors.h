@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -57,6 +58,11 @@ absl::Status ErrorWithReason(absl::StatusCode code, Reason reason, absl::string_
 
 // The reason that a Status carries, if any.
 std::optional<Reason> GetReason(const absl::Status& status);
+// Its name, or kUnknownReason: an error always has a word, and there is a bounded number of them.
+inline constexpr absl::string_view kUnknownReason = "UNKNOWN";
+absl::string_view ReasonWord(const absl::Status& status);
+// Every name, kUnknownReason too.
+std::vector<absl::string_view> ReasonWords();
 // The metadata that a Status carries; empty if none.
 std::map<std::string, std::string> GetReasonMetadata(const absl::Status& status);
 

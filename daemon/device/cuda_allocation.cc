@@ -36,7 +36,10 @@ absl::StatusOr<std::unique_ptr<CudaAllocation>> CudaAllocation::Create(CudaConte
     status = driver.ToStatus(driver.cuMemAlloc(&base, bytes),
                              absl::StrCat("allocate ", FormatBytes(bytes), " on ", context.uuid()));
   }
-  if (!status.ok()) return AllocationFailed(context, status, bytes);
+  if (!status.ok()) {
+    (void)context.errors().Count(ErrorCounts::Operation::kAllocate, status);
+    return AllocationFailed(context, status, bytes);
+  }
   return std::unique_ptr<CudaAllocation>(new CudaAllocation(context, base, bytes));
 }
 
@@ -50,6 +53,7 @@ CudaAllocation::~CudaAllocation() {
     status = current.status();
   }
   if (!status.ok()) {
+    (void)context_.errors().Count(ErrorCounts::Operation::kFree, status);
     context_.warnings().Add(absl::StrCat(
         FormatBytes(bytes_), " are lost until the daemon restarts: ", status.message()));
   }
@@ -66,8 +70,10 @@ absl::StatusOr<Export> CudaAllocation::CreateExport() const {
   const CudaDriver& driver = context_.driver();
   ASSIGN_OR_RETURN(const ScopedCudaContext current, context_.Enter());
   CUipcMemHandle handle{};
-  RETURN_IF_ERROR(driver.ToStatus(driver.cuIpcGetMemHandle(&handle, base_),
-                                  absl::StrCat("export memory of ", context_.uuid())));
+  RETURN_IF_ERROR(
+      context_.errors().Count(ErrorCounts::Operation::kExport,
+                              driver.ToStatus(driver.cuIpcGetMemHandle(&handle, base_),
+                                              absl::StrCat("export memory of ", context_.uuid()))));
   Export result;
   result.cuda_ipc_handle.assign(handle.reserved, sizeof(handle.reserved));
   return result;
@@ -78,8 +84,10 @@ absl::Status CudaAllocation::CopyOut(uint64_t offset, absl::Span<std::byte> to) 
   if (to.empty()) return absl::OkStatus();
   const CudaDriver& driver = context_.driver();
   ASSIGN_OR_RETURN(const ScopedCudaContext current, context_.Enter());
-  return driver.ToStatus(driver.cuMemcpyDtoH(to.data(), base_ + offset, to.size()),
-                         absl::StrCat("copy ", to.size(), " bytes from ", context_.uuid()));
+  return context_.errors().Count(
+      ErrorCounts::Operation::kRead,
+      driver.ToStatus(driver.cuMemcpyDtoH(to.data(), base_ + offset, to.size()),
+                      absl::StrCat("copy ", to.size(), " bytes from ", context_.uuid())));
 }
 
 }  // namespace weightd

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/device/error_counts.h"
 #include "daemon/device/warning_list.h"
 
 namespace weightd {
@@ -30,7 +31,9 @@ class CudaContext {
   CUstream stream() const { return stream_; }
   // Makes the context current on this thread; around every driver call that needs one.
   absl::StatusOr<ScopedCudaContext> Enter() const {
-    return ScopedCudaContext::Push(driver_, context_);
+    auto current = ScopedCudaContext::Push(driver_, context_);
+    if (!current.ok()) (void)errors_.Count(ErrorCounts::Operation::kContext, current.status());
+    return current;
   }
 
   // Free and total memory of the GPU, now.
@@ -42,6 +45,7 @@ class CudaContext {
 
   // For destructors, which cannot return what went wrong.
   WarningList& warnings() { return warnings_; }
+  ErrorCounts& errors() const { return errors_; }
 
  private:
   CudaContext(const CudaDriver& driver, const CudaDeviceInfo& device)
@@ -52,7 +56,11 @@ class CudaContext {
   const std::string uuid_;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
-  WarningList warnings_;  // synchronizes itself
+  WarningList warnings_;  // synchronizes itself, as the next does
+  mutable ErrorCounts errors_{{ErrorCounts::Operation::kAllocate, ErrorCounts::Operation::kContext,
+                               ErrorCounts::Operation::kCopy, ErrorCounts::Operation::kExport,
+                               ErrorCounts::Operation::kFree, ErrorCounts::Operation::kPin,
+                               ErrorCounts::Operation::kRead}};
 };
 
 }  // namespace weightd

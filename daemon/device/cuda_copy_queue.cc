@@ -67,7 +67,7 @@ CudaCopyQueue::~CudaCopyQueue() {
 }
 
 absl::Status CudaCopyQueue::Fail(const absl::Status& status) {
-  if (failed_.ok()) failed_ = status;
+  if (failed_.ok()) failed_ = context_.errors().Count(ErrorCounts::Operation::kCopy, status);
   return failed_;
 }
 

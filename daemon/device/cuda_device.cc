@@ -96,7 +96,9 @@ absl::StatusOr<std::unique_ptr<Allocation>> CudaDevice::Allocate(uint64_t bytes)
 }
 
 absl::Status CudaDevice::RegisterStaging(absl::Span<std::byte> memory) {
-  return pinned_->Add(*context_, memory, PinnedRanges::Access::kReadWrite);
+  return context_->errors().Count(
+      ErrorCounts::Operation::kPin,
+      pinned_->Add(*context_, memory, PinnedRanges::Access::kReadWrite));
 }
 
 void CudaDevice::UnregisterStaging(absl::Span<std::byte> memory) {
@@ -109,7 +111,8 @@ absl::Status CudaDevice::RegisterSealed(absl::Span<const std::byte> memory) {
         absl::StatusCode::kUnimplemented, Reason::kDeviceFailed,
         absl::StrCat("pin sealed memory for ", info_.id, ": its driver pins no read-only memory"));
   }
-  return pinned_->Add(*context_, memory, PinnedRanges::Access::kReadOnly);
+  return context_->errors().Count(ErrorCounts::Operation::kPin,
+                                  pinned_->Add(*context_, memory, PinnedRanges::Access::kReadOnly));
 }
 
 void CudaDevice::UnregisterSealed(absl::Span<const std::byte> memory) {

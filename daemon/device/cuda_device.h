@@ -31,6 +31,7 @@ class CudaDevice final : public Device {
   void UnregisterSealed(absl::Span<const std::byte> memory) override;
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
   std::vector<std::string> warnings() const override { return context_->warnings().Get(); }
+  std::vector<DeviceErrors> errors() const override { return context_->errors().Get(); }
 
  private:
   CudaDevice(DeviceInfo info, std::unique_ptr<CudaContext> context,

@@ -130,6 +130,12 @@ class CopyQueue {
 // Sentences in Device::warnings().
 inline constexpr size_t kDeviceWarningsMax = 16;
 
+// How often the driver or the kernel failed at one thing since the start.
+struct DeviceErrors {
+  std::string operation;  // one of a few words: "allocate", "copy", ...
+  uint64_t count = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -159,6 +165,9 @@ class Device {
   // What it goes without, and what it could not free: a sentence each, for the log and for
   // status. Grows at run time, up to kDeviceWarningsMax, and never repeats one.
   virtual std::vector<std::string> warnings() const { return {}; }
+
+  // An entry for each thing that can fail, also while its count is 0.
+  virtual std::vector<DeviceErrors> errors() const { return {}; }
 };
 
 // Host memory as sealed memfds, with huge pages where they are given (MFD_HUGETLB, else transparent

@@ -99,6 +99,14 @@ HostDevice::HostDevice(const HostDeviceOptions& options) : options_(options) {
 
 absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::Allocate(uint64_t bytes) {
   if (bytes == 0) return absl::InvalidArgumentError("allocate 0 bytes of host memory");
+  auto allocation = TryAllocate(bytes);
+  if (!allocation.ok()) {
+    (void)errors_.Count(ErrorCounts::Operation::kAllocate, allocation.status());
+  }
+  return allocation;
+}
+
+absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::TryAllocate(uint64_t bytes) {
   HostMemory memory = ReadHostMemory();
   // What other allocations will take counts as available until it is taken.
   memory.available_bytes -= std::min(memory.available_bytes, unmade_->load());

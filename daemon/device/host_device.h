@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "daemon/device/device.h"
+#include "daemon/device/error_counts.h"
 #include "daemon/device/host_memory.h"
 #include "daemon/device/page_maker.h"
 #include "daemon/device/warning_list.h"
@@ -28,11 +29,15 @@ class HostDevice final : public Device {
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
   std::string pages() const override;
   std::vector<std::string> warnings() const override { return warnings_.Get(); }
+  std::vector<DeviceErrors> errors() const override { return errors_.Get(); }
 
  private:
+  absl::StatusOr<std::unique_ptr<Allocation>> TryAllocate(uint64_t bytes);
+
   const HostDeviceOptions options_;  // fixed at construction
   DeviceInfo info_;                  // fixed at construction
-  WarningList warnings_;             // synchronizes itself
+  WarningList warnings_;             // synchronizes itself, as the next does
+  ErrorCounts errors_{{ErrorCounts::Operation::kAllocate}};
   const UnmadeBytes unmade_ = std::make_shared<std::atomic<uint64_t>>(0);
 };
 

@@ -114,6 +114,8 @@ absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
 
   Grant grant;
   LeaseInfo info;
+  const JobId job = request.job;
+  const absl::Time asked_time = request.asked_time;
   {
     absl::MutexLock lock(&mu_);
     absl::Status refused = CheckLimits(request.peer.uid);
@@ -131,7 +133,7 @@ absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
     info = lease.info;
     Supersede(lease, now.superseded_by);
   }
-  PublishEvent(EventType::kLeaseGranted, info, info.client_name);
+  PublishGranted(info, job, asked_time);
   return grant;
 }
 
@@ -172,7 +174,11 @@ bool LeaseTable::TakeOut(LeaseId id, EventType type, absl::string_view why) {
     }
     leases_.erase(found);  // and with it its reference to the allocation
   }
-  PublishEvent(type, info, why);
+  Event event = EventOf(type, info, why);
+  event.duration = clock_.Now() - info.since;
+  event.reason = std::string(type == EventType::kLeaseRevoked ? ReasonName(Reason::kLeaseRevoked)
+                                                              : kStreamEnded);
+  events_.Publish(std::move(event));
   residency_.Release(info.content->copy);
   return true;
 }
@@ -278,7 +284,7 @@ void LeaseTable::WaitUntilEmpty(absl::Time deadline) const {
   mu_.AwaitWithDeadline(absl::Condition(&is_empty), deadline);
 }
 
-void LeaseTable::PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail) {
+Event LeaseTable::EventOf(EventType type, const LeaseInfo& info, absl::string_view detail) {
   Event event;
   event.type = type;
   event.model = info.content->model;
@@ -288,6 +294,13 @@ void LeaseTable::PublishEvent(EventType type, const LeaseInfo& info, absl::strin
   event.pid = info.peer.pid;
   event.uid = info.peer.uid;
   event.detail = std::string(detail);
+  return event;
+}
+
+void LeaseTable::PublishGranted(const LeaseInfo& info, JobId job, absl::Time asked_time) {
+  Event event = EventOf(EventType::kLeaseGranted, info, info.client_name);
+  event.job_id = job.value();
+  if (asked_time != absl::InfinitePast()) event.duration = clock_.Now() - asked_time;
   events_.Publish(std::move(event));
 }
 

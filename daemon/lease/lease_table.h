@@ -58,6 +58,8 @@ struct LeaseRequest {
   std::string model;
   std::string device;       // empty: see Residency::Acquire
   std::string client_name;  // at most 64 bytes
+  JobId job;                // that it waited for; not valid: the model was there
+  absl::Time asked_time = absl::InfinitePast();  // of the attach, for its duration
   // Called with each notice, on any thread: it must be quick and must not call back. Not called
   // after End() has returned.
   std::function<void(const LeaseNotice&)> on_notice;
@@ -79,6 +81,9 @@ struct LeaseInfo {
   std::shared_ptr<const CopyContent> content;
   absl::Time since;
 };
+
+// How a lease ended: reason words of kLeaseEnded and kLeaseRevoked.
+inline constexpr absl::string_view kStreamEnded = "STREAM_ENDED";
 
 class LeaseTable {
  public:
@@ -145,7 +150,8 @@ class LeaseTable {
   // nobody reads of an eviction before the end of the last lease. kLeaseRevoked tells the holder.
   // False for an unknown one.
   bool TakeOut(LeaseId id, EventType type, absl::string_view why);
-  void PublishEvent(EventType type, const LeaseInfo& info, absl::string_view detail);
+  static Event EventOf(EventType type, const LeaseInfo& info, absl::string_view detail);
+  void PublishGranted(const LeaseInfo& info, JobId job, absl::Time asked_time);
 
   Residency& residency_;
   EventLog& events_;

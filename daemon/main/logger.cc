@@ -48,8 +48,17 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 }
 
 LogLevel LevelOf(EventType type) {
-  return type == EventType::kStageFailed || type == EventType::kAttachRefused ? LogLevel::kWarning
-                                                                              : LogLevel::kInfo;
+  switch (type) {
+    case EventType::kDamaged:
+      return LogLevel::kError;
+    case EventType::kStageFailed:
+    case EventType::kStageRefused:
+    case EventType::kAttachRefused:
+    case EventType::kLeaseRevoked:
+      return LogLevel::kWarning;
+    default:
+      return LogLevel::kInfo;
+  }
 }
 
 }  // namespace

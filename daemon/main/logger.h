@@ -41,7 +41,7 @@ class Logger {
   void Configure(LogFormat format, LogLevel level);
 
   void Log(LogLevel level, absl::string_view what, const std::vector<LogField>& fields = {});
-  // An event as a line: failures and refusals are warnings.
+  // An event as a line: failures and refusals are warnings, damage is an error.
   void LogEvent(const Event& event);
 
  private:

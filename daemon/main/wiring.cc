@@ -164,10 +164,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
                                                    *daemon->access, *daemon->leases);
   if (!options.metrics_address.empty()) {
-    ASSIGN_OR_RETURN(daemon->metrics, MetricsServer::Start(options.metrics_address,
-                                                           std::make_shared<Metrics>(
-                                                               kVersion, *daemon->residency,
-                                                               *daemon->leases, *daemon->events)));
+    ASSIGN_OR_RETURN(
+        daemon->metrics,
+        MetricsServer::Start(options.metrics_address, std::make_shared<Metrics>(MetricSources{
+                                                          .version = daemon->info.version,
+                                                          .start_time = daemon->info.start_time,
+                                                          .warnings = daemon->info.warnings.size(),
+                                                          .residency = *daemon->residency,
+                                                          .leases = *daemon->leases,
+                                                          .events = *daemon->events})));
   }
   return daemon;
 }

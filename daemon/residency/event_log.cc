@@ -73,6 +73,8 @@ std::vector<LogField> EventFields(const Event& event) {
     fields.push_back({"pid", static_cast<uint64_t>(event.pid)});
     fields.push_back({"uid", uint64_t{event.uid}});
   }
+  AddNumber(fields, "duration_us",
+            static_cast<uint64_t>(std::max<int64_t>(absl::ToInt64Microseconds(event.duration), 0)));
   AddText(fields, "reason", event.reason);
   AddText(fields, "detail", event.detail);
   return fields;

@@ -57,7 +57,9 @@ struct Event {
   uint64_t bytes = 0;
   int32_t pid = 0;
   uint32_t uid = 0;
-  std::string reason;  // word of a failure
+  // Of an attach from its request to the lease, of a lease from its grant to its end; in the log.
+  absl::Duration duration;
+  std::string reason;  // word: why it failed, was refused, left or ended
   std::string detail;  // for people
 };
 

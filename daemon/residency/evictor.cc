@@ -5,18 +5,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
 
 namespace weightd {
 namespace {
 
-Event CopyEvent(EventType type, const CopyInfo& info, std::string detail) {
+Event CopyEvent(EventType type, const CopyInfo& info, absl::string_view reason,
+                std::string detail) {
   Event event;
   event.type = type;
   event.model = info.model;
   event.device = info.device;
   event.generation_id = info.id.value();
   event.bytes = info.allocated_bytes;
+  event.reason = std::string(reason);
   event.detail = std::move(detail);
   return event;
 }
@@ -56,7 +59,8 @@ uint64_t Evictor::FreeAndTell(std::vector<Doomed> doomed) {
 void Evictor::FreeOne(Doomed& doomed) {
   doomed.allocation.reset();
   table_.Freed(doomed.info.copy);
-  events_.Publish(CopyEvent(EventType::kEvicted, doomed.info, doomed.why));
+  events_.Publish(
+      CopyEvent(EventType::kEvicted, doomed.info, EvictReasonName(doomed.reason), doomed.why));
 }
 
 bool Evictor::Demote(const Doomed& doomed) {
@@ -67,13 +71,14 @@ bool Evictor::Demote(const Doomed& doomed) {
   if (!copy.ok() || !copy->valid()) return false;
   const absl::Status filled = FillHostCopy(doomed, *copy, bytes);
   if (filled.ok()) {
-    events_.Publish(CopyEvent(EventType::kDemoted, doomed.info, doomed.why));
+    events_.Publish(
+        CopyEvent(EventType::kDemoted, doomed.info, EvictReasonName(doomed.reason), doomed.why));
     Free(table_.Unhold(*copy));
     return true;
   }
   table_.Fail(*copy);
   table_.Freed(*copy);
-  Event event = CopyEvent(EventType::kStageFailed, doomed.info,
+  Event event = CopyEvent(EventType::kStageFailed, doomed.info, ReasonWord(filled),
                           absl::StrCat("demote to the host tier: ", filled.message()));
   events_.Publish(std::move(event));
   return false;

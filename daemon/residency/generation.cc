@@ -41,6 +41,26 @@ absl::string_view ResidencyStateName(ResidencyState state) {
   return "UNKNOWN";
 }
 
+absl::string_view EvictReasonName(EvictReason reason) {
+  switch (reason) {
+    case EvictReason::kRoom:
+      return "ROOM";
+    case EvictReason::kOperator:
+      return "OPERATOR";
+    case EvictReason::kForce:
+      return "FORCE";
+    case EvictReason::kSuperseded:
+      return "SUPERSEDED";
+    case EvictReason::kShutdown:
+      return "SHUTDOWN";
+  }
+  return "UNKNOWN";
+}
+
+absl::Duration StageReport::total_time() const {
+  return plan_time + read_time + copy_time + verify_time + publish_time;
+}
+
 uint64_t StageReport::bytes_per_second() const {
   const double seconds = absl::ToDoubleSeconds(read_time + copy_time);
   if (seconds <= 0) return 0;

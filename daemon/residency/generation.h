@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_DAEMON_RESIDENCY_GENERATION_H_
 #define WEIGHTD_DAEMON_RESIDENCY_GENERATION_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,6 +47,20 @@ using JobId = StrongId<struct JobTag>;
 // Published memory is never written again: there is no way back to kStaging.
 enum class ResidencyState { kStaging, kResident, kRevoking, kDemoting, kEvicting, kFailed, kGone };
 
+// Why a copy left: the word of events, log and metrics.
+enum class EvictReason {
+  kRoom,        // another model needed its bytes
+  kOperator,    // `weightctl evict`
+  kForce,       // `weightctl evict --force`, which ended its leases
+  kSuperseded,  // a newer generation took its place
+  kShutdown,    // the daemon ends
+};
+inline constexpr std::array kEvictReasons = {EvictReason::kRoom, EvictReason::kOperator,
+                                             EvictReason::kForce, EvictReason::kSuperseded,
+                                             EvictReason::kShutdown};
+// "ROOM" and so on.
+absl::string_view EvictReasonName(EvictReason reason);
+
 bool CanMove(ResidencyState from, ResidencyState to);
 absl::string_view ResidencyStateName(ResidencyState state);
 
@@ -73,6 +88,8 @@ struct StageReport {
 
   uint64_t bytes_read() const { return direct_bytes + cached_bytes + buffered_bytes; }
 
+  // Of all phases.
+  absl::Duration total_time() const;
   // Bytes in their place per second of read_time and copy_time; 0 where nothing was moved.
   uint64_t bytes_per_second() const;
 };

@@ -95,6 +95,7 @@ class Residency {
   // A held copy was superseded by generation `newer`.
   using SupersedeListener = std::function<void(CopyId old, GenerationId newer)>;
   using DamageListener = Verifier::DamageListener;
+  using StageListener = ReportLog::Listener;
 
   // Starts the workers; their rings and staging buffers are made before this returns, or it fails.
   // Everything referenced must outlive it; `devices` have budgets in `options`.
@@ -149,6 +150,8 @@ class Residency {
   // null is none. It must not block.
   void set_supersede_listener(SupersedeListener listener);
   void set_damage_listener(DamageListener listener);
+  // Of every stage that has ended, before its callers know. See ReportLog.
+  void set_stage_listener(StageListener listener) { reports_.set_listener(std::move(listener)); }
 
   // See Verifier. Takes as long as reading the memory does.
   absl::StatusOr<std::vector<VerifiedCopy>> Verify(const std::string& model,

@@ -87,7 +87,16 @@ DeviceUsage ResidencyTable::UsageOf(const DeviceBudget& budget) const {
     if (info.device != budget.device) continue;
     usage.used_bytes += info.allocated_bytes;
     if (info.state == ResidencyState::kStaging) usage.staging_bytes += info.allocated_bytes;
-    if (info.lease_count > 0) usage.leased_bytes += info.allocated_bytes;
+    if (info.lease_count > 0) {
+      usage.leased_bytes += info.allocated_bytes;
+      const bool is_to_go =
+          info.state == ResidencyState::kRevoking || info.superseded || info.damaged;
+      if (is_to_go) usage.outgoing_leased_bytes += info.allocated_bytes;
+    }
+    if (info.state == ResidencyState::kResident) {
+      usage.resident_bytes += info.allocated_bytes;
+      ++usage.resident_copies;
+    }
     if (info.state == ResidencyState::kResident && IsPinned(info)) {
       usage.pinned_bytes += info.allocated_bytes;
     }

@@ -137,7 +137,7 @@ class ResidencyTable {
   const DeviceBudget& BudgetOf(const std::string& device) const;
   void Move(Record& record, ResidencyState to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // -> kEvicting, or kDemoting where that may be and `demote` says so.
-  Doomed Doom(Record& record, std::string why, bool demote = false)
+  Doomed Doom(Record& record, EvictReason reason, std::string why, bool demote = false)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Doomed, if nobody holds it any more and it is not to stay.
   std::vector<Doomed> DoomIfDone(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

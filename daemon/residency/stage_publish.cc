@@ -110,6 +110,11 @@ void StageRun::Publish() {
   record.end_time = context_.clock.Now();
   record.generation = common.id;
   record.report = report_;
+  for (const StagedCopy& copy : made) {
+    record.places.push_back({.device = copy.content->device.id,
+                             .kind = copy.content->device.kind,
+                             .bytes = copy.content->allocated_bytes});
+  }
   context_.reports.Add(std::move(record));
   PublishDone(/*already_resident=*/false);
   while (!job_.Finish(AllHolds(), /*already_resident=*/false, met)) {

@@ -58,7 +58,7 @@ void StageRun::Fail(const StageContext& context, StageJob& job, const absl::Stat
   Event event = JobEvent(
       reason == Reason::kBudgetExceeded ? EventType::kStageRefused : EventType::kStageFailed, job);
   event.detail = std::string(annotated.message());
-  if (reason.has_value()) event.reason = std::string(ReasonName(*reason));
+  event.reason = std::string(ReasonWord(annotated));
   context.events.Publish(std::move(event));
   StageRecord record = JobRecord(job, context.clock.Now());
   record.status = annotated;
@@ -117,6 +117,9 @@ bool StageRun::AnswerFromResident() {
     if (present_.size() < job_.task().devices.size()) return false;
     met.restage = job_.wishes().restage;
   } while (!job_.Finish(AllHolds(), /*already_resident=*/true, met));
+  StageRecord record = JobRecord(job_, context_.clock.Now());
+  record.already_resident = true;
+  context_.reports.Tell(record);
   PublishDone(/*already_resident=*/true);
   if (met.pin) PublishPinned();
   return true;

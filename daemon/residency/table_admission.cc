@@ -61,12 +61,13 @@ bool ResidencyTable::MayDemote(const Record& record) const {
   return has_host_tier && std::none_of(records_.begin(), records_.end(), spares_it);
 }
 
-Doomed ResidencyTable::Doom(Record& record, std::string why, bool demote) {
+Doomed ResidencyTable::Doom(Record& record, EvictReason reason, std::string why, bool demote) {
   WEIGHTD_CHECK(!record.info.is_held());
   const bool may_demote = demote && MayDemote(record);
   Move(record, may_demote ? ResidencyState::kDemoting : ResidencyState::kEvicting);
   return {.info = Told(record),
           .allocation = std::exchange(record.allocation, nullptr),
+          .reason = reason,
           .why = std::move(why),
           .may_demote = may_demote};
 }
@@ -75,9 +76,9 @@ std::vector<Doomed> ResidencyTable::DoomIfDone(Record& record) {
   std::vector<Doomed> doomed;
   if (record.info.is_held()) return doomed;
   if (record.info.state == ResidencyState::kRevoking) {
-    doomed.push_back(Doom(record, "requested by force"));
+    doomed.push_back(Doom(record, EvictReason::kForce, "requested by force"));
   } else if (record.info.state == ResidencyState::kResident && record.info.superseded) {
-    doomed.push_back(Doom(record, "superseded"));
+    doomed.push_back(Doom(record, EvictReason::kSuperseded, "superseded"));
   }
   return doomed;
 }
@@ -150,8 +151,8 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
   for (const Fit& fit : fits) {
     if (!fit.fits) continue;
     for (Record* victim : fit.victims) {
-      admission.victims.push_back(
-          Doom(*victim, absl::StrCat("room for ", claim.model), /*demote=*/true));
+      admission.victims.push_back(Doom(*victim, EvictReason::kRoom,
+                                       absl::StrCat("room for ", claim.model), /*demote=*/true));
     }
   }
   return admission;
@@ -182,7 +183,7 @@ void ResidencyTable::Supersede(const CopyInfo& newer, bool whatever_id, PublishR
     if (old.is_held()) {
       result.superseded.push_back(Told(record));
     } else {
-      result.doomed.push_back(Doom(record, "superseded"));
+      result.doomed.push_back(Doom(record, EvictReason::kSuperseded, "superseded"));
     }
   }
 }
@@ -279,7 +280,8 @@ absl::StatusOr<EvictPlan> ResidencyTable::Evict(const ModelRef& ref, const std::
       Move(*record, ResidencyState::kRevoking);
       plan.revoking.push_back(Told(*record));
     } else {
-      plan.doomed.push_back(Doom(*record, "requested", /*demote=*/!device.empty()));
+      plan.doomed.push_back(Doom(*record, EvictReason::kOperator, "requested",
+                                 /*demote=*/!device.empty()));
     }
   }
   return plan;
@@ -290,7 +292,7 @@ std::vector<Doomed> ResidencyTable::EvictAll() {
   std::vector<Doomed> doomed;
   for (auto& [id, record] : records_) {
     if (record.info.state == ResidencyState::kResident && !record.info.is_held()) {
-      doomed.push_back(Doom(record, "shutdown"));
+      doomed.push_back(Doom(record, EvictReason::kShutdown, "shutdown"));
     }
   }
   return doomed;

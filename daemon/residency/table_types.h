@@ -22,10 +22,14 @@ struct DeviceBudget {
 
 struct DeviceUsage {
   DeviceBudget budget;
-  uint64_t used_bytes = 0;     // everything below, and what nobody holds or pinned
+  uint64_t used_bytes = 0;  // everything below, and what nobody holds or pinned
+  uint64_t resident_bytes = 0;
   uint64_t staging_bytes = 0;  // being staged
   uint64_t leased_bytes = 0;
   uint64_t pinned_bytes = 0;
+  // Of copies that are to go, and that clients still hold: superseded, evicted by force, damaged.
+  uint64_t outgoing_leased_bytes = 0;
+  uint32_t resident_copies = 0;
 };
 
 struct TableOptions {
@@ -46,7 +50,8 @@ struct Pin {
 struct Doomed {
   CopyInfo info;
   std::shared_ptr<Allocation> allocation;  // the last reference outside the caller
-  std::string why;                         // "room for org/name", "superseded", "requested"
+  EvictReason reason = EvictReason::kRoom;
+  std::string why;          // for people: "room for org/name", "superseded", "requested"
   bool may_demote = false;  // copy it to the host tier first, if Admit() has room there
 };
 

@@ -72,6 +72,8 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     lease.model = request_.model();
     lease.device = request_.device();
     lease.client_name = request_.client_name();
+    lease.job = job_ != nullptr ? job_->id() : JobId();
+    lease.asked_time = asked_time_;
     lease.on_notice = [this](const LeaseNotice& notice) { OnNotice(notice); };
     return lease;
   }
@@ -155,7 +157,8 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     event.pid = peer_.pid;
     event.uid = peer_.uid;
     event.detail = std::string(status.message());
-    if (const auto reason = GetReason(status)) event.reason = std::string(ReasonName(*reason));
+    event.reason = std::string(ReasonWord(status));
+    if (job_ != nullptr) event.job_id = job_->id().value();
     with_.events.Publish(std::move(event));
     Close(ToGrpcStatus(status));
   }
@@ -258,6 +261,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   }
 
   const AttachDependencies with_;
+  const absl::Time asked_time_ = absl::Now();
   v1::AttachRequest request_;  // fixed after Begin, as the next two are
   Peer peer_;
   std::shared_ptr<StageJob> job_;  // that it waited for

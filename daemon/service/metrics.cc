@@ -1,109 +1,164 @@
 #include "daemon/service/metrics.h"
 
+#include <array>
+#include <iterator>
 #include <utility>
 
 #include "common/errors.h"
+#include "daemon/service/metric_snapshot.h"
 
 namespace weightd {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
 using Labels = prometheus::Labels;
+using Buckets = prometheus::Histogram::BucketBoundaries;
 
-prometheus::Family<prometheus::Counter>& AddCounter(prometheus::Registry& registry,
-                                                    const std::string& name,
-                                                    const std::string& help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
-}
+constexpr std::array kTiers = {"volume", "host", "device"};
 
-class Gauges {
- public:
-  void Add(const std::string& name, const std::string& help) {
-    families_.push_back({.name = name, .help = help, .type = MetricType::Gauge, .metric = {}});
-  }
-  // Of the family added last.
-  void Value(const Labels& labels, uint64_t value) {
-    ClientMetric metric;
-    for (const auto& [name, text] : labels) metric.label.push_back({name, text});
-    metric.gauge.value = static_cast<double>(value);
-    families_.back().metric.push_back(std::move(metric));
-  }
-  std::vector<MetricFamily> Take() { return std::move(families_); }
-
- private:
-  std::vector<MetricFamily> families_;
-};
-
-void AddMemory(const std::vector<DeviceUsage>& usage, Gauges& gauges) {
-  const auto add = [&](const std::string& name, const std::string& help, auto bytes_of) {
-    gauges.Add(name, help);
-    for (const DeviceUsage& one : usage) {
-      gauges.Value({{"device", one.budget.device}}, bytes_of(one));
-    }
-  };
-  add("weightd_memory_budget_bytes", "What weights may take of a device's memory.",
-      [](const DeviceUsage& one) { return one.budget.bytes; });
-  add("weightd_memory_used_bytes", "What weights take of it, those that are being staged included.",
-      [](const DeviceUsage& one) { return one.used_bytes; });
-  add("weightd_memory_staging_bytes", "Of these, what is being staged.",
-      [](const DeviceUsage& one) { return one.staging_bytes; });
-  add("weightd_memory_leased_bytes", "Of these, what clients hold.",
-      [](const DeviceUsage& one) { return one.leased_bytes; });
-  add("weightd_memory_pinned_bytes", "Of these, what operators pinned.",
-      [](const DeviceUsage& one) { return one.pinned_bytes; });
-}
+// Attaches to what is there take a millisecond, those that wait for a stage minutes.
+const Buckets kAttachBuckets = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                1,      2.5,   5,      10,    30,   60,    120,  300, 600};
+const Buckets kStageBuckets = {0.01, 0.05, 0.1, 0.25, 0.5, 1,   2.5, 5,
+                               10,   20,   30,  60,   120, 300, 600, 1200};
 
 }  // namespace
 
-Metrics::Metrics(const std::string& version, const Residency& residency, const LeaseTable& leases,
-                 EventLog& events)
-    : version_(version),
-      residency_(residency),
-      leases_(leases),
-      events_(events),
-      stages_(AddCounter(registry_, "weightd_stages_total",
-                         "Stages that ended, by result: done, failed, refused.")),
-      staged_bytes_(AddCounter(registry_, "weightd_staged_bytes_total",
-                               "Bytes of the copies that were staged.")),
-      evictions_(AddCounter(registry_, "weightd_evictions_total", "Copies that left a device.")),
-      demotions_(AddCounter(registry_, "weightd_demotions_total",
-                            "Of these, copies that the host tier kept.")),
-      verified_bytes_(AddCounter(registry_, "weightd_verified_bytes_total",
-                                 "Resident bytes that were read again and compared.")),
-      verifications_(AddCounter(registry_, "weightd_verified_copies_total",
-                                "Resident copies that were read again and compared.")),
-      verify_failures_(AddCounter(registry_, "weightd_verify_failures_total",
-                                  "Of these, copies whose bytes were not what was staged.")) {
-  // A series that begins with its first failure cannot be watched for an increase.
-  for (const auto& device : residency.devices()) {
-    const Labels labels = {{"device", device->info().id}};
-    for (auto* family : {&staged_bytes_, &evictions_, &demotions_, &verified_bytes_,
-                         &verifications_, &verify_failures_}) {
-      family->Add(labels);
-    }
-  }
-  for (const char* result : {"done", "failed", "refused"}) stages_.Add({{"result", result}});
-  watch_ = events_.Watch(0, [this](const Event& event) { Count(event); });
+Metrics::Counters& Metrics::AddCounters(const std::string& name, const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry_);
 }
 
-Metrics::~Metrics() { events_.Unwatch(watch_); }
+Metrics::Metrics(MetricSources sources)
+    : from_(std::move(sources)),
+      leases_granted_(AddCounters("weightd_leases_granted_total", "Leases that were granted.")),
+      leases_ended_(AddCounters("weightd_leases_ended_total",
+                                "Leases that ended, by reason: STREAM_ENDED (the client left), "
+                                "LEASE_REVOKED (an operator evicted by force).")),
+      hits_(AddCounters("weightd_attach_hits_total",
+                        "Attaches that were granted what was resident.")),
+      misses_(AddCounters("weightd_attach_misses_total",
+                          "Attaches to what was not resident: they waited until it was, or were "
+                          "refused.")),
+      attach_seconds_(prometheus::BuildHistogram()
+                          .Name("weightd_attach_duration_seconds")
+                          .Help("Seconds from an attach's request to its lease, by result: hit, "
+                                "miss (it waited for a stage or a copy).")
+                          .Register(registry_)),
+      refusals_(AddCounters("weightd_refusals_total",
+                            "Requests that were refused or failed to attach, by the reason that "
+                            "the client was told.")),
+      stages_(AddCounters("weightd_stages_total",
+                          "Stages that ended, by result: done, already_resident, failed, refused "
+                          "(it does not fit).")),
+      stage_failures_(
+          AddCounters("weightd_stage_failures_total", "Stages that failed, by reason.")),
+      stage_fallbacks_(AddCounters("weightd_stage_fallbacks_total",
+                                   "Things that stages had to go without, as their reports say.")),
+      staged_bytes_(AddCounters("weightd_staged_bytes_total",
+                                "Bytes of the copies that were staged, by the tier that they came "
+                                "from: volume, host, device.")),
+      stage_seconds_(AddCounters("weightd_stage_seconds_total",
+                                 "Seconds that staging to a device took, from the start of a stage "
+                                 "to its end, by the tier that it came from.")),
+      phase_seconds_(AddCounters("weightd_stage_phase_seconds_total",
+                                 "Seconds that stages spent, by phase: plan, read, copy, verify, "
+                                 "publish.")),
+      stage_duration_(prometheus::BuildHistogram()
+                          .Name("weightd_stage_duration_seconds")
+                          .Help("Seconds that a stage took, by the tier that it came from.")
+                          .Register(registry_)),
+      read_bytes_(AddCounters("weightd_volume_read_bytes_total",
+                              "Bytes that stages read, by mode: direct (O_DIRECT), cached (the "
+                              "page cache had them), buffered (O_DIRECT was refused).")),
+      evictions_(AddCounters("weightd_evictions_total",
+                             "Copies that left a device, by reason: ROOM, OPERATOR, FORCE, "
+                             "SUPERSEDED, SHUTDOWN.")),
+      demotions_(AddCounters("weightd_demotions_total",
+                             "Copies that the host tier kept when they left a device.")),
+      demotion_failures_(AddCounters("weightd_demotion_failures_total",
+                                     "Copies that the host tier failed to keep.")),
+      verified_bytes_(AddCounters("weightd_verified_bytes_total",
+                                  "Resident bytes that were read again and compared.")),
+      verifications_(AddCounters("weightd_verified_copies_total",
+                                 "Resident copies that were read again and compared.")),
+      verify_failures_(AddCounters("weightd_verify_failures_total",
+                                   "Resident copies whose bytes were not what was staged.")) {
+  Register();
+  watch_ = from_.events.Watch(0, [this](const Event& event) { Count(event); });
+  from_.residency.set_stage_listener([this](const StageRecord& record) { CountStage(record); });
+}
+
+Metrics::~Metrics() {
+  from_.residency.set_stage_listener(nullptr);
+  from_.events.Unwatch(watch_);
+}
+
+void Metrics::Register() {
+  for (const auto& device : from_.residency.devices()) RegisterDevice(device->info());
+  for (auto* family : {&hits_, &misses_, &stage_fallbacks_}) family->Add({});
+  for (const char* result : {"hit", "miss"}) {
+    attach_seconds_.Add({{"result", result}}, kAttachBuckets);
+  }
+  for (const absl::string_view word : ReasonWords()) {
+    const std::string reason(word);
+    stage_failures_.Add({{"reason", reason}});
+    for (const char* request : {"attach", "stage"}) {
+      refusals_.Add({{"request", request}, {"reason", reason}});
+    }
+  }
+  for (const char* result : {"done", "already_resident", "failed", "refused"}) {
+    stages_.Add({{"result", result}});
+  }
+  for (const char* phase : {"plan", "read", "copy", "verify", "publish"}) {
+    phase_seconds_.Add({{"phase", phase}});
+  }
+  for (const char* tier : kTiers) stage_duration_.Add({{"source", tier}}, kStageBuckets);
+  for (const char* mode : {"direct", "cached", "buffered"}) read_bytes_.Add({{"mode", mode}});
+}
+
+void Metrics::RegisterDevice(const DeviceInfo& device) {
+  const Labels labels = {{"device", device.id}};
+  for (auto* family : {&leases_granted_, &demotions_, &demotion_failures_, &verified_bytes_,
+                       &verifications_, &verify_failures_}) {
+    family->Add(labels);
+  }
+  for (const std::string& reason :
+       {std::string(kStreamEnded), std::string(ReasonName(Reason::kLeaseRevoked))}) {
+    leases_ended_.Add({{"device", device.id}, {"reason", reason}});
+  }
+  for (const EvictReason reason : kEvictReasons) {
+    evictions_.Add({{"device", device.id}, {"reason", std::string(EvictReasonName(reason))}});
+  }
+  for (const char* source : kTiers) {
+    const Labels staged = {
+        {"device", device.id}, {"tier", TierName(device.kind)}, {"source", source}};
+    staged_bytes_.Add(staged);
+    stage_seconds_.Add(staged);
+  }
+}
 
 void Metrics::Count(const Event& event) {
   const Labels device = {{"device", event.device}};
   const auto bytes = static_cast<double>(event.bytes);
   switch (event.type) {
-    case EventType::kStageDone:
-      stages_.Add({{"result", "done"}}).Increment();
-      staged_bytes_.Add(device).Increment(bytes);
-      return;
-    case EventType::kStageFailed:
-      return stages_.Add({{"result", "failed"}}).Increment();
+    case EventType::kLeaseGranted:
+      return CountGrant(event);
+    case EventType::kLeaseEnded:
+    case EventType::kLeaseRevoked:
+      return leases_ended_.Add({{"device", event.device}, {"reason", event.reason}}).Increment();
+    case EventType::kAttachRefused:
+      // Unless it is refused whatever is resident.
+      if (event.job_id != 0 || event.reason == ReasonName(Reason::kModelNotResident)) {
+        misses_.Add({}).Increment();
+      }
+      return CountRefusal("attach", event.reason);
     case EventType::kStageRefused:
-      return stages_.Add({{"result", "refused"}}).Increment();
+      return CountRefusal("stage", event.reason);
+    case EventType::kStageFailed:
+      // That of a job is counted with its record; a demotion has none.
+      if (event.job_id == 0) demotion_failures_.Add(device).Increment();
+      return;
     case EventType::kEvicted:
-      return evictions_.Add(device).Increment();
+      return evictions_.Add({{"device", event.device}, {"reason", event.reason}}).Increment();
     case EventType::kDemoted:  // its eviction follows
       return demotions_.Add(device).Increment();
     case EventType::kDamaged:
@@ -111,26 +166,87 @@ void Metrics::Count(const Event& event) {
       [[fallthrough]];
     case EventType::kVerified:
       verifications_.Add(device).Increment();
-      verified_bytes_.Add(device).Increment(bytes);
-      return;
+      return verified_bytes_.Add(device).Increment(bytes);
+    case EventType::kDrainStarted:
+      return draining_.store(true);
     default:
       return;
   }
 }
 
-std::vector<MetricFamily> Metrics::Collect() const {
-  Gauges gauges;
-  gauges.Add("weightd_build_info", "Always 1; the version is a label.");
-  gauges.Value({{"version", version_}}, 1);
-  AddMemory(residency_.Usage(), gauges);
-  gauges.Add("weightd_leases", "Leases that clients hold.");
-  gauges.Value({}, leases_.count());
-  const Residency::JobCounts jobs = residency_.job_counts();
-  gauges.Add("weightd_jobs", "Stages that run or wait.");
-  gauges.Value({{"state", "running"}}, jobs.running);
-  gauges.Value({{"state", "queued"}}, jobs.queued);
-  std::vector<MetricFamily> families = gauges.Take();
-  std::vector<MetricFamily> counted = registry_.Collect();
+void Metrics::CountGrant(const Event& event) {
+  leases_granted_.Add({{"device", event.device}}).Increment();
+  const bool hit = event.job_id == 0;
+  (hit ? hits_ : misses_).Add({}).Increment();
+  attach_seconds_.Add({{"result", hit ? "hit" : "miss"}}, kAttachBuckets)
+      .Observe(absl::ToDoubleSeconds(event.duration));
+}
+
+void Metrics::CountRefusal(const std::string& request, const std::string& reason) {
+  refusals_.Add({{"request", request}, {"reason", reason}}).Increment();
+}
+
+void Metrics::CountStage(const StageRecord& record) {
+  if (record.status.ok()) {
+    stages_.Add({{"result", record.already_resident ? "already_resident" : "done"}}).Increment();
+    if (!record.already_resident) CountStaged(record);
+    return;
+  }
+  // The event of a refusal is counted with those that never became a job.
+  const bool refused = GetReason(record.status) == Reason::kBudgetExceeded;
+  stages_.Add({{"result", refused ? "refused" : "failed"}}).Increment();
+  if (refused) return;
+  stage_failures_.Add({{"reason", std::string(ReasonWord(record.status))}}).Increment();
+}
+
+std::string Metrics::SourceOf(const StageReport& report) const {
+  for (const auto& device : from_.residency.devices()) {
+    if (device->info().id == report.source) return TierName(device->info().kind);
+  }
+  return std::string(kVolumeSource);
+}
+
+void Metrics::CountStaged(const StageRecord& record) {
+  const StageReport& report = record.report;
+  const std::string source = SourceOf(report);
+  const double seconds = absl::ToDoubleSeconds(report.total_time());
+  for (const StagedPlace& place : record.places) {
+    const Labels labels = {
+        {"device", place.device}, {"tier", TierName(place.kind)}, {"source", source}};
+    staged_bytes_.Add(labels).Increment(static_cast<double>(place.bytes));
+    stage_seconds_.Add(labels).Increment(seconds);
+  }
+  stage_duration_.Add({{"source", source}}, kStageBuckets).Observe(seconds);
+  stage_fallbacks_.Add({}).Increment(static_cast<double>(report.fallbacks.size()));
+  const std::pair<const char*, absl::Duration> phases[] = {{"plan", report.plan_time},
+                                                           {"read", report.read_time},
+                                                           {"copy", report.copy_time},
+                                                           {"verify", report.verify_time},
+                                                           {"publish", report.publish_time}};
+  for (const auto& [phase, time] : phases) {
+    phase_seconds_.Add({{"phase", phase}}).Increment(absl::ToDoubleSeconds(time));
+  }
+  const std::pair<const char*, uint64_t> modes[] = {{"direct", report.direct_bytes},
+                                                    {"cached", report.cached_bytes},
+                                                    {"buffered", report.buffered_bytes}};
+  for (const auto& [mode, bytes] : modes) {
+    read_bytes_.Add({{"mode", mode}}).Increment(static_cast<double>(bytes));
+  }
+}
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  MetricSnapshot snapshot;
+  snapshot.AddGauge("weightd_build_info", "Always 1; the version is a label.");
+  snapshot.Value({{"version", from_.version}}, 1);
+  snapshot.AddGauge("weightd_draining",
+                    "1 from when the daemon was told to stop: it stages and grants no more.");
+  snapshot.Value({}, draining_.load() ? 1 : 0);
+  AddReadPath(from_.residency, from_.warnings, snapshot);
+  AddDevices(from_.residency, snapshot);
+  AddWork(from_.residency, from_.leases, snapshot);
+  AddProcess(from_.start_time, snapshot);
+  std::vector<prometheus::MetricFamily> families = snapshot.Take();
+  std::vector<prometheus::MetricFamily> counted = registry_.Collect();
   families.insert(families.end(), std::make_move_iterator(counted.begin()),
                   std::make_move_iterator(counted.end()));
   return families;

@@ -3,29 +3,45 @@
 
 #include <prometheus/collectable.h>
 #include <prometheus/counter.h>
+#include <prometheus/histogram.h>
 #include <prometheus/metric_family.h>
 #include <prometheus/registry.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
 
 namespace weightd {
 
+// What metrics are made of; all of it outlives them.
+struct MetricSources {
+  std::string version;
+  absl::Time start_time;
+  size_t warnings = 0;  // of the daemon as a whole: see DaemonInfo
+  Residency& residency;
+  const LeaseTable& leases;
+  EventLog& events;
+};
+
 // What the daemon tells Prometheus: what is, asked of residency and leases at each scrape, and what
-// happened, counted from the event log. Names and units follow Prometheus' conventions. Labels are
-// devices and words of ours alone: nothing that a client or a volume can make more of.
+// happened, counted from events and stages that ended. Names and units follow Prometheus'
+// conventions, words are those of events and log. Labels are devices and words of ours alone:
+// nothing that a client or a volume can make more of. Every series is there from the start: one
+// that begins with its first failure cannot be watched for an increase.
+//
+// deploy/observability/README.md has a table of them, which a test compares with a scrape.
 //
 // Thread-safe.
 class Metrics final : public prometheus::Collectable {
  public:
-  // All outlive it.
-  Metrics(const std::string& version, const Residency& residency, const LeaseTable& leases,
-          EventLog& events);
+  // The residency's stage listener is set here.
+  explicit Metrics(MetricSources sources);
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
   ~Metrics() override;
@@ -33,20 +49,42 @@ class Metrics final : public prometheus::Collectable {
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  void Count(const Event& event);
+  using Counters = prometheus::Family<prometheus::Counter>;
+  using Histograms = prometheus::Family<prometheus::Histogram>;
 
-  const std::string version_;
-  const Residency& residency_;
-  const LeaseTable& leases_;
-  EventLog& events_;
+  void Register();
+  void RegisterDevice(const DeviceInfo& device);
+  Counters& AddCounters(const std::string& name, const std::string& help);
+  void Count(const Event& event);
+  void CountGrant(const Event& event);
+  void CountRefusal(const std::string& request, const std::string& reason);
+  void CountStage(const StageRecord& record);
+  void CountStaged(const StageRecord& record);
+  std::string SourceOf(const StageReport& report) const;
+
+  const MetricSources from_;
+  std::atomic<bool> draining_ = false;
   prometheus::Registry registry_;
-  prometheus::Family<prometheus::Counter>& stages_;
-  prometheus::Family<prometheus::Counter>& staged_bytes_;
-  prometheus::Family<prometheus::Counter>& evictions_;
-  prometheus::Family<prometheus::Counter>& demotions_;
-  prometheus::Family<prometheus::Counter>& verified_bytes_;
-  prometheus::Family<prometheus::Counter>& verifications_;
-  prometheus::Family<prometheus::Counter>& verify_failures_;
+  Counters& leases_granted_;
+  Counters& leases_ended_;
+  Counters& hits_;
+  Counters& misses_;
+  Histograms& attach_seconds_;
+  Counters& refusals_;
+  Counters& stages_;
+  Counters& stage_failures_;
+  Counters& stage_fallbacks_;
+  Counters& staged_bytes_;
+  Counters& stage_seconds_;
+  Counters& phase_seconds_;
+  Histograms& stage_duration_;
+  Counters& read_bytes_;
+  Counters& evictions_;
+  Counters& demotions_;
+  Counters& demotion_failures_;
+  Counters& verified_bytes_;
+  Counters& verifications_;
+  Counters& verify_failures_;
   uint64_t watch_ = 0;
 };
 

@@ -1,6 +1,8 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_join.h"
+#include "common/errors.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/streams.h"
@@ -10,11 +12,14 @@ namespace {
 
 class StageStream final : public OutgoingStream<v1::StageModelResponse> {
  public:
-  void Begin(Residency& residency, const absl::StatusOr<Peer>& peer,
+  void Begin(Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
              const v1::StageModelRequest& request) {
-    if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
+    const auto refuse = [&](const absl::Status& status) {
+      Refuse(events, peer.ok() ? *peer : Peer{}, request, status);
+    };
+    if (!peer.ok()) return refuse(peer.status());
     const auto verify = FromProto(request.verify());
-    if (!verify.ok()) return Close(ToGrpcStatus(verify.status()));
+    if (!verify.ok()) return refuse(verify.status());
     absl::StatusOr<StageTicket> ticket = residency.Stage(
         {.model = request.model(),
          .devices = {request.devices().begin(), request.devices().end()},
@@ -27,13 +32,28 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
          .verify = *verify,
          .priority = JobPriority::kOperator,
          .uid = peer->uid});
-    if (!ticket.ok()) return Close(ToGrpcStatus(ticket.status()));
+    if (!ticket.ok()) return refuse(ticket.status());
     job_ = std::move(ticket->job);
     joined_ = ticket->joined;
     observer_ = job_->Observe([this](const StageSnapshot& snapshot) { OnProgress(snapshot); });
   }
 
  private:
+  // What never became a job is told here; of a job its run tells.
+  void Refuse(EventLog& events, const Peer& peer, const v1::StageModelRequest& request,
+              const absl::Status& status) {
+    Event event;
+    event.type = EventType::kStageRefused;
+    event.model = request.model();
+    event.device = absl::StrJoin(request.devices(), ", ");
+    event.pid = peer.pid;
+    event.uid = peer.uid;
+    event.reason = std::string(ReasonWord(status));
+    event.detail = std::string(status.message());
+    events.Publish(std::move(event));
+    Close(ToGrpcStatus(status));
+  }
+
   void OnProgress(const StageSnapshot& snapshot) {
     if (snapshot.phase == StagePhase::kFailed) return Close(ToGrpcStatus(snapshot.status));
     v1::StageModelResponse response;
@@ -64,9 +84,10 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
 }  // namespace
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
-    Residency& residency, const absl::StatusOr<Peer>& peer, const v1::StageModelRequest& request) {
+    Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+    const v1::StageModelRequest& request) {
   auto* stream = new StageStream();
-  stream->Begin(residency, peer, request);
+  stream->Begin(residency, events, peer, request);
   stream->Start();
   return stream;
 }

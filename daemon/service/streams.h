@@ -36,7 +36,8 @@ grpc::ServerWriteReactor<v1::WatchModelsResponse>* MakeModelStream(
 
 // StageModel: the job's progress; slow readers get the latest state only.
 grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
-    Residency& residency, const absl::StatusOr<Peer>& peer, const v1::StageModelRequest& request);
+    Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+    const v1::StageModelRequest& request);
 
 // WatchEvents: a reader that is too slow misses events.
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* MakeEventStream(

@@ -147,7 +147,8 @@ grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerConte
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* WeightCacheService::StageModel(
     grpc::CallbackServerContext* context, const v1::StageModelRequest* request) {
-  return MakeStageStream(d_.residency, Authorize(*context, Right::kOperate, true), *request);
+  return MakeStageStream(d_.residency, d_.events, Authorize(*context, Right::kOperate, true),
+                         *request);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerContext* context,

@@ -20,7 +20,12 @@ class CudaFailureTest : public CudaTest {
   }
   void StartFailing(const std::string& plan) {
     path_ = MakeModel("model", 12 << 20);
-    StartCuda({"WEIGHTD_FAKE_CUDA_FAIL=" + plan});
+    Start({"--cuda.enabled", "ON", "--metrics.address", "127.0.0.1:0"},
+          {"WEIGHTD_FAKE_CUDA_FAIL=" + plan});
+  }
+  double DriverErrors(const char* operation) const {
+    return MetricOf(absl::StrCat("weightd_driver_errors_total{device=\"", gpu_, "\",operation=\"",
+                                 operation, "\"}"));
   }
   // The one failure is over: the same model works now.
   void ExpectTheDaemonGoesOn() {
@@ -39,6 +44,8 @@ TEST_F(CudaFailureTest, FailedAllocationFailsItsStageAlone) {
   EXPECT_THAT(staged.err, AllOf(HasSubstr("stage model"), HasSubstr("CUDA_ERROR_OUT_OF_MEMORY")));
   EXPECT_EQ(EventsUntil("STAGE_FAILED").back()["reason"], "DEVICE_FAILED");
   EXPECT_EQ(UsedBytes(gpu_), 0);
+  EXPECT_EQ(DriverErrors("allocate"), 1);
+  EXPECT_EQ(DriverErrors("copy"), 0);
   ExpectTheDaemonGoesOn();
 }
 
@@ -48,6 +55,7 @@ TEST_F(CudaFailureTest, FailedCopyFailsItsStageAlone) {
   EXPECT_EQ(staged.exit_code, kExitError) << staged;
   EXPECT_THAT(staged.err, AllOf(HasSubstr("stage model"), HasSubstr("CUDA_ERROR_UNKNOWN")));
   EXPECT_EQ(UsedBytes(gpu_), 0);
+  EXPECT_EQ(DriverErrors("copy"), 1);
   ExpectTheDaemonGoesOn();
 }
 

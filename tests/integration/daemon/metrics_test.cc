@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/wait_until.h"
 
 namespace weightd::testing {
 namespace {
@@ -26,20 +27,22 @@ TEST_F(MetricsTest, TellWhatIsAndWhatHappened) {
                                HasSubstr("weightd_build_info{version=\"")));
   // From the start: an increase is seen only of a series that is there.
   EXPECT_EQ(MetricOf("weightd_verify_failures_total{device=\"host\"}"), 0);
-  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\"}"), 0);
+  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\",tier=\"host\"}"), 0);
 
   Stage("m");
   EXPECT_EQ(MetricOf("weightd_stages_total{result=\"done\"}"), 1);
-  EXPECT_GE(MetricOf("weightd_staged_bytes_total{device=\"host\"}"), 1 << 20);
-  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\"}"), UsedBytes());
-  EXPECT_GT(MetricOf("weightd_memory_budget_bytes{device=\"host\"}"), 1 << 20);
+  EXPECT_GE(MetricOf("weightd_staged_bytes_total{device=\"host\",source=\"volume\",tier=\"host\"}"),
+            1 << 20);
+  EXPECT_EQ(MetricOf("weightd_memory_used_bytes{device=\"host\",tier=\"host\"}"), UsedBytes());
+  EXPECT_GT(MetricOf("weightd_memory_budget_bytes{device=\"host\",tier=\"host\"}"), 1 << 20);
   const auto holder = Attach("m", {path});
-  EXPECT_EQ(MetricOf("weightd_leases"), 1);
-  EXPECT_EQ(MetricOf("weightd_memory_leased_bytes{device=\"host\"}"), UsedBytes());
+  EXPECT_EQ(MetricOf("weightd_leases{device=\"host\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_memory_leased_bytes{device=\"host\",tier=\"host\"}"), UsedBytes());
   EXPECT_EQ(ctl_.Run({"verify", "m"}).exit_code, kExitOk);
   EXPECT_EQ(MetricOf("weightd_verified_copies_total{device=\"host\"}"), 1);
   EXPECT_EQ(MetricOf("weightd_verified_bytes_total{device=\"host\"}"), 1 << 20);
   EXPECT_EQ(MetricOf("weightd_verify_failures_total{device=\"host\"}"), 0);
+  EXPECT_EQ(holder->Leave(), 0);
   StopCleanly();
 }
 
@@ -51,7 +54,52 @@ TEST_F(MetricsTest, FailuresAndEvictionsCount) {
   EXPECT_EQ(MetricOf("weightd_stages_total{result=\"failed\"}"), 1);
   Stage("m");
   EXPECT_EQ(ctl_.Run({"evict", "m"}).exit_code, kExitOk);
-  EXPECT_EQ(MetricOf("weightd_evictions_total{device=\"host\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_evictions_total{device=\"host\",reason=\"OPERATOR\"}"), 1);
+}
+
+// Whether a model was there when somebody attached to it, and why he got nothing.
+TEST_F(MetricsTest, HitsMissesAndRefusals) {
+  const std::string path = MakeModel("m", 1 << 20);
+  StartWithMetrics();
+  const auto refusals = [&](const char* request, const char* reason) {
+    return MetricOf(
+        absl::StrCat("weightd_refusals_total{reason=\"", reason, "\",request=\"", request, "\"}"));
+  };
+  EXPECT_EQ(refusals("attach", "MODEL_NOT_RESIDENT"), 0);
+  EXPECT_FALSE(AttachProbe(Probe("m", {})).is_attached());
+  EXPECT_EQ(refusals("attach", "MODEL_NOT_RESIDENT"), 1);
+  EXPECT_EQ(MetricOf("weightd_attach_misses_total"), 1);
+  EXPECT_EQ(ctl_.Run({"stage", "m", "--device", "GPU-nowhere", "--wait"}).exit_code, kExitNotFound);
+  EXPECT_EQ(refusals("stage", "DEVICE_NOT_FOUND"), 1);
+  Stage("m");
+  Stage("m");
+  EXPECT_EQ(MetricOf("weightd_stages_total{result=\"done\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_stages_total{result=\"already_resident\"}"), 1);
+  ExpectSameAsFiles("m", {path});
+  EventsUntil("LEASE_ENDED");
+  EXPECT_EQ(MetricOf("weightd_attach_hits_total"), 1);
+  EXPECT_EQ(MetricOf("weightd_attach_duration_seconds_count{result=\"hit\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_leases_granted_total{device=\"host\"}"), 1);
+  EXPECT_EQ(MetricOf("weightd_leases_ended_total{device=\"host\",reason=\"STREAM_ENDED\"}"), 1);
+}
+
+TEST_F(MetricsTest, MemoryThatClientsKeepAfterAnEviction) {
+  const std::string path = MakeModel("m", 1 << 20);
+  StartWithMetrics();
+  Stage("m");
+  const std::string held =
+      "weightd_memory_held_after_eviction_bytes{device=\"host\",tier=\"host\"}";
+  {
+    const auto holder = Attach("m", {path});
+    EXPECT_EQ(MetricOf(held), 0);
+    MakeModel("m", 1 << 20, /*seed=*/2);
+    Stage("m");
+    EXPECT_EQ(MetricOf(held), UsedBytes() / 2);
+  }
+  EXPECT_TRUE(WaitUntil([&] { return MetricOf(held) == 0; }));
+  EXPECT_TRUE(WaitUntil([&] {
+    return MetricOf("weightd_evictions_total{device=\"host\",reason=\"SUPERSEDED\"}") == 1;
+  }));
 }
 
 TEST_F(MetricsTest, NobodyListensUnlessAsked) {
