@@ -74,6 +74,7 @@ struct StageReport {
   uint64_t direct_bytes = 0;
   uint64_t cached_bytes = 0;
   uint64_t buffered_bytes = 0;
+  uint64_t read_retries = 0;
   uint64_t copied_bytes = 0;  // from another device's copy
   uint64_t tensors_moved = 0;
   std::optional<VerifyMode> verify;  // how the bytes were looked at; none where nothing was read

@@ -295,6 +295,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   report_.direct_bytes = outcome.direct_bytes;
   report_.cached_bytes = outcome.cached_bytes;
   report_.buffered_bytes = outcome.buffered_bytes;
+  report_.read_retries = outcome.read_retries;
   report_.tensors_moved = outcome.tensors_moved;
   report_.verify = verify_;
   report_.hashes_checked = outcome.digest.hashes_checked;

@@ -69,6 +69,9 @@ Metrics::Metrics(MetricSources sources)
       read_bytes_(AddCounters("weightd_volume_read_bytes_total",
                               "Bytes that stages read, by mode: direct (O_DIRECT), cached (the "
                               "page cache had them), buffered (O_DIRECT was refused).")),
+      read_retries_(AddCounters("weightd_volume_read_retries_total",
+                                "Reads that the kernel interrupted or put off (EINTR, EAGAIN) and "
+                                "that were made again, of stages that were done.")),
       evictions_(AddCounters("weightd_evictions_total",
                              "Copies that left a device, by reason: ROOM, OPERATOR, FORCE, "
                              "SUPERSEDED, SHUTDOWN.")),
@@ -94,7 +97,7 @@ Metrics::~Metrics() {
 
 void Metrics::Register() {
   for (const auto& device : from_.residency.devices()) RegisterDevice(device->info());
-  for (auto* family : {&hits_, &misses_, &stage_fallbacks_}) family->Add({});
+  for (auto* family : {&hits_, &misses_, &stage_fallbacks_, &read_retries_}) family->Add({});
   for (const char* result : {"hit", "miss"}) {
     attach_seconds_.Add({{"result", result}}, kAttachBuckets);
   }
@@ -226,6 +229,7 @@ void Metrics::CountStaged(const StageRecord& record) {
   for (const auto& [phase, time] : phases) {
     phase_seconds_.Add({{"phase", phase}}).Increment(absl::ToDoubleSeconds(time));
   }
+  read_retries_.Add({}).Increment(static_cast<double>(report.read_retries));
   const std::pair<const char*, uint64_t> modes[] = {{"direct", report.direct_bytes},
                                                     {"cached", report.cached_bytes},
                                                     {"buffered", report.buffered_bytes}};

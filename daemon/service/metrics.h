@@ -79,6 +79,7 @@ class Metrics final : public prometheus::Collectable {
   Counters& phase_seconds_;
   Histograms& stage_duration_;
   Counters& read_bytes_;
+  Counters& read_retries_;
   Counters& evictions_;
   Counters& demotions_;
   Counters& demotion_failures_;

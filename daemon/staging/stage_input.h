@@ -55,6 +55,7 @@ struct StageOutcome {
   uint64_t direct_bytes = 0;    // past the page cache
   uint64_t cached_bytes = 0;    // copied out of it
   uint64_t buffered_bytes = 0;  // through it, since the file or the kernel refuses direct reads
+  uint64_t read_retries = 0;    // after EAGAIN or EINTR
   uint64_t tensors_moved = 0;
   absl::Duration read_time;  // until the last block was read
   absl::Duration copy_time;  // from then until everything was in its place, and digested

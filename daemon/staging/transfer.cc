@@ -132,6 +132,7 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   InFlight& flight = entry->second;
   --reads_in_flight_;
   last_read_time_ = now;
+  outcome_.read_retries += done.retries;
   if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;
   if (!done.status.ok()) Fail(done.status);
   if (done.status.ok()) bytes_read_ += flight.block.read_bytes;

@@ -102,8 +102,10 @@ void ReadProgress::Finish(absl::Status status) {
 }
 
 ReadDone ReadProgress::TakeDone() {
-  return ReadDone{
-      .tag = request_.tag, .status = std::move(status_), .buffered_instead = buffered_instead_};
+  return ReadDone{.tag = request_.tag,
+                  .status = std::move(status_),
+                  .buffered_instead = buffered_instead_,
+                  .retries = retries_};
 }
 
 PreadFunction SystemPread() {

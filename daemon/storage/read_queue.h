@@ -51,6 +51,7 @@ struct ReadDone {
   absl::Status status;
   // The direct read was refused (EINVAL) and went through the page cache instead.
   bool buffered_instead = false;
+  uint32_t retries = 0;  // after EAGAIN or EINTR
 };
 
 enum class ReadEngine { kAuto, kUring, kPread };

@@ -36,6 +36,10 @@ TEST(ErrorsTest, NamesOfReasonsGoBothWays) {
     EXPECT_NE(ReasonName(reason), "UNKNOWN");
     EXPECT_EQ(ReasonFromName(ReasonName(reason)), reason);
   }
+  EXPECT_EQ(ReasonWords().size(), static_cast<size_t>(Reason::kWaitTimeout) + 2);
+  EXPECT_EQ(ReasonWord(absl::InternalError("x")), "UNKNOWN");
+  EXPECT_EQ(ReasonWord(ErrorWithReason(absl::StatusCode::kAborted, Reason::kCancelled, "")),
+            "CANCELLED");
   EXPECT_EQ(ReasonFromName("NO_SUCH_REASON"), std::nullopt);
   EXPECT_EQ(ReasonFromName(""), std::nullopt);
 }

@@ -100,10 +100,12 @@ TEST(EventLogTest, FieldsLeaveOutWhatIsEmpty) {
   for (const LogField& field : EventFields(event)) keys.push_back(field.key);
   EXPECT_THAT(keys, ElementsAre("model", "bytes"));
   event.lease_id = 3;
+  event.duration = absl::Microseconds(5);
+  event.reason = "ROOM";
   event.detail = "why";
   keys.clear();
   for (const LogField& field : EventFields(event)) keys.push_back(field.key);
-  EXPECT_THAT(keys, ElementsAre("model", "bytes", "lease", "pid", "uid", "detail"));
+  EXPECT_THAT(keys, ElementsAre("model", "bytes", "lease", "pid", "uid", "duration_us", "reason", "detail"));
 }
 
 TEST(EventLogTest, EveryTypeHasAName) {

@@ -77,6 +77,7 @@ TEST_F(ResidencyTableTest, VictimsSayWhatTheyMakeRoomFor) {
   ASSERT_OK_AND_ASSIGN(Admission admission, books_.Admit("b", "gpu", 1));
   ASSERT_THAT(admission.victims, SizeIs(1));
   EXPECT_EQ(admission.victims[0].why, "room for b");
+  EXPECT_EQ(admission.victims[0].reason, EvictReason::kRoom);
   EXPECT_EQ(admission.victims[0].info.model, "a");
   EXPECT_NE(admission.victims[0].allocation, nullptr);
   books_.Free(std::move(admission.victims));
@@ -149,6 +150,7 @@ TEST_F(ResidencyTableTest, NewGenerationSupersedesTheOld) {
   ASSERT_THAT(doomed, SizeIs(1));
   EXPECT_EQ(doomed[0].info.copy, old);
   EXPECT_EQ(doomed[0].why, "superseded");
+  EXPECT_EQ(doomed[0].reason, EvictReason::kSuperseded);
   books_.Free(std::move(doomed));
   const auto list = table_.List("a");
   ASSERT_THAT(list, SizeIs(1));
