@@ -8,6 +8,7 @@
 #include "common/command_line.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
+#include "daemon/main/library_logs.h"
 #include "daemon/main/man_page.h"
 #include "daemon/main/run.h"
 #include "daemon/main/version.h"
@@ -73,9 +74,14 @@ int Main(int argc, char** argv) {
   Signals signals;
   SystemClock clock;
   Logger logger(configuration->options.log_format, configuration->options.log_level, clock);
+  const LibraryLogs library_logs(logger);
   const absl::Status status = Run(
       *configuration, load,
       {.clock = clock, .logger = logger, .signals = signals, .service_manager = service_manager});
+  if (!status.ok() && configuration->options.log_format == LogFormat::kJson) {
+    logger.Log(LogLevel::kError, "not_started", {{"detail", std::string(status.message())}});
+    return kExitError;
+  }
   if (!status.ok()) return Fail(kExitError, status);
   logger.Log(LogLevel::kInfo, "stopped");
   return kExitOk;

@@ -16,6 +16,8 @@ TEST(LoggerTest, TextLineQuotesOnlyWhatNeedsIt) {
 
 TEST(LoggerTest, TextLineQuotesAnEmptyValue) {
   EXPECT_EQ(FormatTextLine("x", {{"a", std::string()}}), "x a=\"\"");
+  // No terminal obeys what a client calls a model.
+  EXPECT_EQ(FormatTextLine("x", {{"a", std::string("\x1b[2J\x7f")}}), "x a=\"\\x1b[2J\\x7f\"");
 }
 
 TEST(LoggerTest, JsonLineKeepsNumbersAndSurvivesBadUtf8) {
