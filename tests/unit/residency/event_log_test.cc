@@ -105,7 +105,8 @@ TEST(EventLogTest, FieldsLeaveOutWhatIsEmpty) {
   event.detail = "why";
   keys.clear();
   for (const LogField& field : EventFields(event)) keys.push_back(field.key);
-  EXPECT_THAT(keys, ElementsAre("model", "bytes", "lease", "pid", "uid", "duration_us", "reason", "detail"));
+  EXPECT_THAT(keys, ElementsAre("model", "bytes", "lease", "pid", "uid", "duration_us", "reason",
+                                "detail"));
 }
 
 TEST(EventLogTest, EveryTypeHasAName) {
