@@ -102,7 +102,8 @@ TEST_P(PromotionTest, EvictedModelIsKeptInTheHostTierAndComesBackFromThere) {
   EXPECT_EQ(UsedBytes(gpu_), 0);
   EXPECT_EQ(EventsUntil("EVICTED").back()["device"], gpu_);
   EXPECT_EQ(
-      MetricOf(absl::StrCat("weightd_evictions_total{device=\"", gpu_, "\",reason=\"ROOM\"}")), 1);
+      MetricOf(absl::StrCat("weightd_evictions_total{device=\"", gpu_, "\",reason=\"OPERATOR\"}")),
+      1);
   EXPECT_EQ(MetricOf(absl::StrCat("weightd_demotions_total{device=\"", gpu_, "\"}")), 1);
 
   const std::string kept = dir_.File("kept.safetensors");
