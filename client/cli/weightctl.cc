@@ -17,6 +17,7 @@
 #include "client/cli/verb_table.h"
 #include "client/cli/verbs.h"
 #include "common/check.h"
+#include "common/command_line.h"
 #include "common/socket_paths.h"
 
 namespace weightd::cli {
@@ -135,7 +136,7 @@ int RunWeightctl(int argc, const char* const* argv, Io& io) {
   AddEverything(app, invocation);
   if (AnswersMachine(app, invocation, argc, argv)) return static_cast<int>(ExitCode::kOk);
   try {
-    app.parse(argc, argv);
+    app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {
     const bool asked_for_help = error.get_exit_code() == 0;
     if (asked_for_help) {

@@ -80,18 +80,19 @@ void KeepState(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
 }
 
 // Labels follow within a second; what the daemon before this one told is replaced at once.
-void TellNodeFeatures(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
+void TellNodeFeatures(const DaemonOptions& options, const Clock& clock, Daemon& daemon,
+                      Logger& logger) {
   if (options.node_features_file.empty()) return;
   Residency& residency = *daemon.residency;
   daemon.node_features = std::make_unique<DeferredWriter>(
-      [&residency, path = options.node_features_file] {
-        return StoreFile(path, FormatNodeFeatures(residency.List()), kReadableByAll);
+      [&residency, &clock, path = options.node_features_file] {
+        return StoreFile(path, FormatNodeFeatures(residency.List(), clock.Now()), kReadableByAll);
       },
       [&logger](const absl::Status& status) {
         logger.Log(LogLevel::kWarning, "node_features_not_told",
                    {{"detail", std::string(status.message())}});
       },
-      absl::Seconds(1));
+      absl::Seconds(1), kNodeFeaturesValid / 3);
   daemon.node_features->Changed(/*at_once=*/true);
   const auto on_event = [writer = daemon.node_features.get()](const Event&) {
     writer->Changed(/*at_once=*/false);
@@ -202,7 +203,7 @@ absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
   daemon->rpc->SetServing(true);
   LogStart(options, *daemon, dependencies.logger);
   KeepState(options, *daemon, dependencies.logger);
-  TellNodeFeatures(options, *daemon, dependencies.logger);
+  TellNodeFeatures(options, dependencies.clock, *daemon, dependencies.logger);
   StagePinned(*daemon, dependencies.logger);
   Preload(options.preload, options.preload_pin, *daemon, dependencies.logger);
   dependencies.service_manager.Ready(StateLine(*daemon));

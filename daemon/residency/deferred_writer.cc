@@ -2,14 +2,17 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
+
 namespace weightd {
 
 DeferredWriter::DeferredWriter(std::function<absl::Status()> write,
                                std::function<void(const absl::Status&)> on_failure,
-                               absl::Duration interval)
+                               absl::Duration interval, absl::Duration renewal)
     : write_(std::move(write)),
       on_failure_(std::move(on_failure)),
       interval_(interval),
+      renewal_(renewal),
       thread_([this] { Run(); }) {}
 
 DeferredWriter::~DeferredWriter() {
@@ -38,7 +41,8 @@ void DeferredWriter::Run() {
       changed = std::exchange(changed_, false);
       at_once_ = false;
     }
-    if (changed && !Write()) {
+    const bool is_due = absl::Now() - written_ >= renewal_;
+    if ((changed || is_due) && !Write()) {
       absl::MutexLock lock(&mu_);
       changed_ = true;
     }
@@ -50,6 +54,7 @@ bool DeferredWriter::Write() {
   const absl::Status written = write_();
   if (!written.ok() && !failing_) on_failure_(written);
   failing_ = !written.ok();
+  if (written.ok()) written_ = absl::Now();
   return written.ok();
 }
 

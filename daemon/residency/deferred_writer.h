@@ -19,10 +19,12 @@ namespace weightd {
 class DeferredWriter {
  public:
   // `write` is called on the writer's thread. `on_failure` is told of the first of several failures
-  // in a row.
+  // in a row. After `renewal` it is written anew although nothing changed; a multiple of
+  // `interval`.
   DeferredWriter(std::function<absl::Status()> write,
                  std::function<void(const absl::Status&)> on_failure,
-                 absl::Duration interval = absl::Seconds(5));
+                 absl::Duration interval = absl::Seconds(5),
+                 absl::Duration renewal = absl::InfiniteDuration());
   DeferredWriter(const DeferredWriter&) = delete;
   DeferredWriter& operator=(const DeferredWriter&) = delete;
   ~DeferredWriter();
@@ -36,7 +38,9 @@ class DeferredWriter {
   const std::function<absl::Status()> write_;  // these are fixed at construction
   const std::function<void(const absl::Status&)> on_failure_;
   const absl::Duration interval_;
-  bool failing_ = false;  // the thread's
+  const absl::Duration renewal_;
+  bool failing_ = false;                         // the thread's
+  absl::Time written_ = absl::InfiniteFuture();  // likewise
 
   absl::Mutex mu_;  // never held while the file is written
   bool changed_ ABSL_GUARDED_BY(mu_) = false;

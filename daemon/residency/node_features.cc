@@ -50,7 +50,7 @@ std::string NodeFeatureName(absl::string_view model) {
   return absl::StrCat(name, name.empty() ? "" : "-", absl::StrFormat("%08x", hash));
 }
 
-std::string FormatNodeFeatures(const std::vector<CopyInfo>& copies) {
+std::string FormatNodeFeatures(const std::vector<CopyInfo>& copies, absl::Time now) {
   std::map<std::string, Place> places;
   for (const CopyInfo& copy : copies) {
     const bool is_found = copy.state == ResidencyState::kResident && !copy.superseded &&
@@ -70,7 +70,9 @@ std::string FormatNodeFeatures(const std::vector<CopyInfo>& copies) {
                                  places[model].on_gpu ? "device" : "host", "\n"));
   }
   std::sort(lines.begin(), lines.end());
-  std::string text;
+  std::string text = absl::StrCat(
+      "# +expiry-time=",
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", now + kNodeFeaturesValid, absl::UTCTimeZone()), "\n");
   for (const std::string& line : lines) absl::StrAppend(&text, line);
   return text;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "daemon/residency/generation.h"
 
 // Which models are resident, for schedulers: a feature file of Kubernetes' Node Feature Discovery,
@@ -25,9 +26,14 @@ inline constexpr size_t kNodeFeaturesMax = 100;
 // labels.
 std::string NodeFeatureName(absl::string_view model);
 
-// A line `<prefix><name>=device` or `=host` for each model that an attach finds resident: on a GPU,
-// or in host memory only. Sorted, so that nothing changed looks like it.
-std::string FormatNodeFeatures(const std::vector<CopyInfo>& copies);
+// How long NFD believes the file: the daemon renews it well before, and what a killed one left
+// ends.
+inline constexpr absl::Duration kNodeFeaturesValid = absl::Minutes(5);
+
+// `# +expiry-time=`, which NFD reads, kNodeFeaturesValid after `now`; then a line
+// `<prefix><name>=device` or `=host` for each model that an attach finds resident: on a GPU, or in
+// host memory only. Sorted, so that nothing changed looks like it.
+std::string FormatNodeFeatures(const std::vector<CopyInfo>& copies, absl::Time now);
 
 }  // namespace weightd
 

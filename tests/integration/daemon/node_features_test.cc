@@ -18,9 +18,12 @@ using ::testing::HasSubstr;
 
 class NodeFeaturesTest : public DaemonTest {
  protected:
-  // Whether the file comes to have exactly this text.
-  bool Becomes(const std::string& text) const {
-    return WaitUntil([&] { return std::filesystem::exists(path_) && ReadFile(path_) == text; });
+  // Whether the file comes to have exactly these labels, and a time until which they hold.
+  bool Becomes(const std::string& labels) const {
+    return WaitUntil([&] {
+      const std::string text = std::filesystem::exists(path_) ? ReadFile(path_) : "";
+      return text.rfind("# +expiry-time=20", 0) == 0 && text.substr(text.find('\n') + 1) == labels;
+    });
   }
 
   const std::string path_ = dir_.File("features.d/weightd");

@@ -137,6 +137,7 @@ WEIGHTD_SYMPTOM(SymptomsTest, PinsLost, "pins-lost") {
   state_file_ = dir_.File("state.json");
   ASSERT_OK(WriteRawFile(state_file_, "{\"format\""));
   Start();
+  EXPECT_TRUE(daemon_->WaitForLog("pins and last uses"));
   EXPECT_TRUE(ShowsSymptom("pins-lost", daemon_->log()));
 }
 
@@ -207,7 +208,7 @@ WEIGHTD_SYMPTOM(SymptomsTest, ForcedOut, "forced-out") {
   Stage("model");
   const auto holder = Attach("model");
   EXPECT_EQ(ctl_.Run({"evict", "model", "--force", "--grace", "0s"}).exit_code, kExitOk);
-  EXPECT_TRUE(WaitUntil([&] { return LeaseCount() == 0; }));
+  EXPECT_TRUE(daemon_->WaitForLog("lease_revoked"));
   EXPECT_TRUE(ShowsSymptom("forced-out", daemon_->log()));
 }
 

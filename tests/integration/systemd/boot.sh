@@ -5,8 +5,8 @@
 #   boot.sh PROGRAM [ARGUMENT]...
 #
 # The program sees this machine's files through an overlay whose changes are in memory and gone
-# afterwards, an empty /run, /tmp and /var/tmp, no network, and a systemd that has started nothing
-# else. What it writes is what this script writes, and likewise its exit status; 77 when this machine
+# afterwards, a /run, /tmp and /var/tmp with nothing but the files that its command line names, no
+# network, and a systemd that has started nothing else. What it writes is what this script writes, and likewise its exit status; 77 when this machine
 # cannot do it, with why.
 set -euo pipefail
 
@@ -17,7 +17,8 @@ skip() {
 
 # In the new namespaces, as process 1: makes the root and becomes systemd.
 become_systemd() {
-  local work="$1" device
+  local work="$1" device named
+  shift
   mount --make-rprivate /
   mount -t tmpfs tmpfs "$work"
   mkdir "$work/upper" "$work/work" "$work/root"
@@ -43,6 +44,12 @@ become_systemd() {
   touch dev/console
   mount --bind "$(tty)" dev/console
   for device in dev/shm run tmp var/tmp; do mount -t tmpfs tmpfs "$device"; done
+  # Folders before what is in them.
+  printf '%s\n' "$@" | sort | while read -r named; do
+    [[ $named == /* && -e $named && ! -e .$named ]] || continue
+    if [[ -d $named ]]; then mkdir -p ".$named"; else install -D /dev/null ".$named"; fi
+    mount --bind "$named" ".$named"
+  done
   # What a boot does besides is no matter of ours: no mounts, modules, sysctls or temporary files.
   mkdir -p etc/systemd/system
   printf '[Unit]\nDefaultDependencies=no\n' | tee etc/systemd/system/{sysinit,local-fs,remote-fs,basic}.target >/dev/null
@@ -62,7 +69,7 @@ become_systemd() {
 
 if [[ ${WEIGHTD_BOOT_STEP:-} == inside ]]; then
   unset WEIGHTD_BOOT_STEP
-  become_systemd "$1"
+  become_systemd "$@"
 fi
 
 (($# > 0)) || { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 2; }
@@ -105,7 +112,7 @@ fi
   [[ -z $cgroup ]] || echo "$BASHPID" >"$cgroup/cgroup.procs"
   # A terminal of its own is systemd's console.
   exec timeout --signal=KILL "${WEIGHTD_BOOT_SECONDS:-60}" script -qefc \
-    "unshare --mount --pid --fork --uts --ipc --cgroup --net --kill-child=KILL $(printf %q "$(realpath "${BASH_SOURCE[0]}")") $(printf %q "$work/mount")" \
+    "unshare --mount --pid --fork --uts --ipc --cgroup --net --kill-child=KILL $(printf %q "$(realpath "${BASH_SOURCE[0]}")") $(printf '%q ' "$work/mount" "$@")" \
     "$work/console" </dev/null >/dev/null 2>&1
 ) || true
 

@@ -36,6 +36,10 @@ TEST_F(VerbsTest, AMistypedCommandIsToldWhatItProbablyMeant) {
   EXPECT_EQ(Run({}).err, "weightctl: A subcommand is required; see weightctl --help\n");
 }
 
+TEST_F(VerbsTest, OptionMayHaveAnEmptyValue) {
+  EXPECT_EQ(RunAll({"weightctl", "--socket-dir=", "--help"}).code, 0) << "--help is not the value";
+}
+
 TEST_F(VerbsTest, LsShowsModelsAsTableAndAsJson) {
   service_.list_models = [](const v1::ListModelsRequest& request, v1::ListModelsResponse* answer) {
     EXPECT_FALSE(request.resident_only());

@@ -20,10 +20,10 @@ using ::testing::SizeIs;
 
 class DeferredWriterTest : public ::testing::Test {
  protected:
-  void Start(absl::Duration interval) {
+  void Start(absl::Duration interval, absl::Duration renewal = absl::InfiniteDuration()) {
     writer_ = std::make_unique<DeferredWriter>(
         [this] { return StoreSavedState(path_, Snapshot()); },
-        [this](const absl::Status& status) { failures_.push_back(status); }, interval);
+        [this](const absl::Status& status) { failures_.push_back(status); }, interval, renewal);
   }
   // Each has one more pin than the one before.
   SavedState Snapshot() {
@@ -79,6 +79,13 @@ TEST_F(DeferredWriterTest, TheRestWaitsForTheIntervalOrTheEnd) {
   AwaitSnapshots(2);
   writer_.reset();
   EXPECT_EQ(StoredPins(), 2);
+}
+
+// What has a time until which it holds.
+TEST_F(DeferredWriterTest, IsWrittenAnewThoughNothingChanged) {
+  Start(absl::Milliseconds(1), /*renewal=*/absl::Milliseconds(2));
+  writer_->Changed(/*at_once=*/true);
+  AwaitSnapshots(3);
 }
 
 // The disk was full for a while: the pin is not lost, and the log has one line of it.

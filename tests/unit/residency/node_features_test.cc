@@ -47,11 +47,16 @@ TEST(NodeFeatureNameTest, EveryOtherNameIsMadeALabelOfItsOwn) {
   EXPECT_THAT(NodeFeatureName("a b"), MatchesRegex("ab-[0-9a-f]*"));
 }
 
+const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
+constexpr const char* kExpiry = "# +expiry-time=2023-11-14T22:18:20Z\n";
+
 TEST(NodeFeaturesTest, TellsWhereEachModelIsOnce) {
   EXPECT_EQ(FormatNodeFeatures({Copy("org/b", DeviceKind::kHost), Copy("a", DeviceKind::kHost),
-                                Copy("a", DeviceKind::kCuda)}),
-            "weightd.feature.node.kubernetes.io/a=device\n"
-            "weightd.feature.node.kubernetes.io/org--b=host\n");
+                                Copy("a", DeviceKind::kCuda)},
+                               kNow),
+            std::string(kExpiry) +
+                "weightd.feature.node.kubernetes.io/a=device\n"
+                "weightd.feature.node.kubernetes.io/org--b=host\n");
 }
 
 TEST(NodeFeaturesTest, TellsOnlyWhatAnAttachFinds) {
@@ -63,14 +68,14 @@ TEST(NodeFeaturesTest, TellsOnlyWhatAnAttachFinds) {
   damaged.damaged = true;
   CopyInfo branch = Copy("d", DeviceKind::kHost);
   branch.asked_revision = "dev";
-  EXPECT_EQ(FormatNodeFeatures({staging, old, damaged, branch}), "");
+  EXPECT_EQ(FormatNodeFeatures({staging, old, damaged, branch}, kNow), kExpiry);
 }
 
 TEST(NodeFeaturesTest, OfTooManyTheLastUsedAreTold) {
   std::vector<CopyInfo> copies;
   for (int i = 0; i < 150; ++i) copies.push_back(Copy(absl::StrCat("m", i), DeviceKind::kHost, i));
-  const std::string text = FormatNodeFeatures(copies);
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 100);
+  const std::string text = FormatNodeFeatures(copies, kNow);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 101);
   EXPECT_THAT(text, HasSubstr("/m149="));
   EXPECT_THAT(text, HasSubstr("/m50="));
   EXPECT_THAT(text, Not(HasSubstr("/m49=")));
