@@ -89,7 +89,7 @@ cuda_header() {
 
 # What the quickstart builds on a machine without CUDA; unoptimised, since it only has to compile.
 build_without_cuda() {
-  quietly configure-nocuda cmake --preset release -B build/nocuda -DCMAKE_BUILD_TYPE=Debug \
+  quietly configure-nocuda cmake --preset release -B build/nocuda -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 \
     -DWEIGHTD_CUDA_INCLUDE_DIR=OFF &&
     quietly build-nocuda cmake --build build/nocuda --target weightd weightctl weightd_make_checkpoint
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from manifests import FOLDERS, Object, Rendering, render, selects, settings
+from manifests import FOLDERS, ROOT, Object, Rendering, render, selects, settings
 
 WITH_METRICS = [
     folder
@@ -69,7 +69,10 @@ def test_pod_monitor_has_the_fields_of_the_operator() -> None:
     assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
     assert monitor["spec"]["selector"].keys() == {"matchExpressions"}
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s"}
+    # The rules of deploy/observability know the job by this name.
+    assert 'up{job="weightd"}' in (ROOT / "deploy/observability/alerts.yaml").read_text()
+    job = {"targetLabel": "job", "replacement": "weightd"}
+    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s", "relabelings": [job]}
     ((pod, daemon),) = rendering.daemons()
     assert [port["name"] for port in daemon["ports"]] == [endpoint["port"]]
     for labels in (pod.labels, render("node-wide").pods()[0].labels):
