@@ -5,7 +5,6 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 
 option(WEIGHTD_WERROR "Treat warnings as errors" ON)
-option(WEIGHTD_ASSERTIONS "Keep assert() in optimised builds" OFF)
 option(WEIGHTD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 set(WEIGHTD_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
 # A sanitizer wants libraries that it can stand in front of.
@@ -28,9 +27,6 @@ target_compile_options(weightd_warnings INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
   $<$<BOOL:${WEIGHTD_WERROR}>:-Werror>)
 
-if(WEIGHTD_ASSERTIONS)
-  string(REPLACE "-DNDEBUG" "" CMAKE_CXX_FLAGS_RELWITHDEBINFO "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
-endif()
 if(WEIGHTD_SANITIZE)
   add_compile_options(-fsanitize=${WEIGHTD_SANITIZE} -fno-omit-frame-pointer -g1 -O1)
   add_link_options(-fsanitize=${WEIGHTD_SANITIZE})
