@@ -46,7 +46,7 @@ MAY_INCLUDE: dict[str, set[str]] = {
 # Where a folder of the table lies; the others are folders of daemon/.
 TOP_FOLDERS = ("common", "convert", "proto", "tests", "client/cpp", "client/cli", "client/python")
 # Prefixes of generated headers.
-PROTO_PREFIXES = ("weightd/v1/", "weightd/config/", "google/rpc/")
+PROTO_PREFIXES = ("weightd/v1/", "weightd/config/", "google/rpc/", "grpc/health/v1/")
 
 # The tests of a seam may reach behind it.
 URING_FOLDERS = ("daemon/storage/", "tests/contract/storage/")

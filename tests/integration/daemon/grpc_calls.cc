@@ -1,6 +1,5 @@
 #include "tests/integration/daemon/grpc_calls.h"
 
-#include <google/protobuf/wrappers.pb.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
@@ -8,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "client/cpp/daemon_connection.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/support/process/wait_until.h"
 
@@ -50,25 +49,19 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket_dir) {
   return nullptr;
 }
 
-// On the wire a HealthCheckRequest is a StringValue, a HealthCheckResponse an Int32Value.
 std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
-  grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(
-      channel);
+  using grpc::health::v1::HealthCheckResponse;
   grpc::ClientContext context;
-  google::protobuf::StringValue request;
-  request.set_value(service);
-  google::protobuf::Int32Value response;
-  grpc::Status status;
-  absl::Notification done;
-  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
-                 [&](grpc::Status result) {
-                   status = std::move(result);
-                   done.Notify();
-                 });
-  done.WaitForNotification();
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(service);
+  HealthCheckResponse response;
+  const grpc::Status status =
+      grpc::health::v1::Health::NewStub(channel)->Check(&context, request, &response);
   if (!status.ok()) return ErrorText(status);
-  if (response.value() == 1) return "SERVING";
-  return response.value() == 2 ? "NOT_SERVING" : absl::StrCat("status ", response.value());
+  if (response.status() == HealthCheckResponse::SERVING) return "SERVING";
+  return response.status() == HealthCheckResponse::NOT_SERVING
+             ? "NOT_SERVING"
+             : absl::StrCat("status ", static_cast<int>(response.status()));
 }
 
 std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
