@@ -10,12 +10,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/proc_text.h"
 #include "common/unique_fd.h"
 
 namespace weightd {
@@ -25,28 +24,6 @@ namespace {
 constexpr int kCapIpcLock = 14;
 constexpr const char* kTransparentFolder = "/sys/kernel/mm/transparent_hugepage/";
 
-std::string ReadText(const std::string& path) {
-  const std::ifstream file(path);
-  std::ostringstream text;
-  if (file.good()) text << file.rdbuf();
-  return text.str();
-}
-
-// What stands after `name` on its line.
-absl::string_view ProcValue(absl::string_view text, absl::string_view name) {
-  size_t at = text.find(name);
-  while (at != absl::string_view::npos && at != 0 && text[at - 1] != '\n') {
-    at = text.find(name, at + 1);
-  }
-  if (at == absl::string_view::npos) return "";
-  absl::string_view line = text.substr(at + name.size());
-  line = line.substr(0, line.find('\n'));
-  const size_t begin = line.find_first_not_of(" \t");
-  if (begin == absl::string_view::npos) return "";
-  line.remove_prefix(begin);
-  return line.substr(0, line.find_first_of(" \t"));
-}
-
 uint64_t SoftLimit(__rlimit_resource resource) {
   rlimit limit{};
   if (::getrlimit(resource, &limit) != 0) return 0;
@@ -54,8 +31,9 @@ uint64_t SoftLimit(__rlimit_resource resource) {
 }
 
 bool HasCapability(absl::string_view status, int capability) {
+  const std::vector<std::string> words = ProcLine(status, "CapEff:");
   uint64_t effective = 0;
-  if (!absl::SimpleHexAtoi(ProcValue(status, "CapEff:"), &effective)) return false;
+  if (words.size() != 2 || !absl::SimpleHexAtoi(words[1], &effective)) return false;
   return ((effective >> capability) & 1) != 0;
 }
 
@@ -74,12 +52,6 @@ int TryUringSetup() {
 
 }  // namespace
 
-std::optional<uint64_t> ProcNumber(const std::string& text, const std::string& name) {
-  uint64_t number = 0;
-  if (!absl::SimpleAtoi(ProcValue(text, name), &number)) return std::nullopt;
-  return number;
-}
-
 std::string ChosenWord(const std::string& text) {
   const size_t begin = text.find('[');
   const size_t end = text.find(']', begin);
@@ -94,9 +66,9 @@ ProcessFacts ReadProcessFacts() {
   facts.uid = ::geteuid();
   facts.gid = ::getegid();
   facts.supplementary_gids = SupplementaryGroups();
-  const std::string status = ReadText("/proc/self/status");
-  facts.seccomp_mode = static_cast<uint32_t>(ProcNumber(status, "Seccomp:").value_or(0));
-  facts.no_new_privileges = ProcNumber(status, "NoNewPrivs:").value_or(0) != 0;
+  const std::string status = ReadProcFile("/proc/self/status");
+  facts.seccomp_mode = static_cast<uint32_t>(ParseMemInfo(status, "Seccomp").value_or(0));
+  facts.no_new_privileges = ParseMemInfo(status, "NoNewPrivs").value_or(0) != 0;
   facts.may_lock_memory = HasCapability(status, kCapIpcLock);
   facts.memlock_bytes = SoftLimit(RLIMIT_MEMLOCK);
   facts.open_files_max = SoftLimit(RLIMIT_NOFILE);
@@ -107,16 +79,18 @@ MachineFacts ReadMachineFacts() {
   MachineFacts facts;
   utsname name{};
   if (::uname(&name) == 0) facts.kernel = name.release;
-  const std::string disabled = ReadText("/proc/sys/kernel/io_uring_disabled");
+  const std::string disabled = ReadProcFile("/proc/sys/kernel/io_uring_disabled");
   uint32_t value = 0;
   if (absl::SimpleAtoi(disabled, &value)) facts.io_uring_disabled = value;
   facts.io_uring_errno = TryUringSetup();
-  const std::string memory = ReadText("/proc/meminfo");
-  facts.huge_page_bytes = ProcNumber(memory, "Hugepagesize:").value_or(0) * 1024;
-  facts.huge_pages = ProcNumber(memory, "HugePages_Total:").value_or(0);
-  facts.huge_pages_free = ProcNumber(memory, "HugePages_Free:").value_or(0);
-  facts.transparent_huge_pages = ChosenWord(ReadText(absl::StrCat(kTransparentFolder, "enabled")));
-  facts.shmem_huge_pages = ChosenWord(ReadText(absl::StrCat(kTransparentFolder, "shmem_enabled")));
+  const std::string memory = ReadProcFile("/proc/meminfo");
+  facts.huge_page_bytes = ParseMemInfo(memory, "Hugepagesize").value_or(0);
+  facts.huge_pages = ParseMemInfo(memory, "HugePages_Total").value_or(0);
+  facts.huge_pages_free = ParseMemInfo(memory, "HugePages_Free").value_or(0);
+  facts.transparent_huge_pages =
+      ChosenWord(ReadProcFile(absl::StrCat(kTransparentFolder, "enabled")));
+  facts.shmem_huge_pages =
+      ChosenWord(ReadProcFile(absl::StrCat(kTransparentFolder, "shmem_enabled")));
   return facts;
 }
 

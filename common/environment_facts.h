@@ -36,10 +36,6 @@ struct MachineFacts {
 };
 MachineFacts ReadMachineFacts();
 
-// The number after `name` ("HugePages_Free:") in text of /proc/meminfo's form, or of
-// /proc/self/status'; none where it does not stand there.
-std::optional<uint64_t> ProcNumber(const std::string& text, const std::string& name);
-
 // "madvise" of "always [madvise] never"; empty where nothing is chosen.
 std::string ChosenWord(const std::string& text);
 

@@ -1,8 +1,6 @@
 #include "daemon/device/host_memory.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/proc_text.h"
 
 namespace weightd {
 namespace {
@@ -34,41 +33,17 @@ constexpr CgroupFiles FilesOf(CgroupVersion version) {
           "total_active_file"};
 }
 
-// Empty when the file cannot be read.
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  if (file) text << file.rdbuf();
-  return text.str();
-}
-
 std::optional<uint64_t> ReadNumber(const std::string& path) {
   uint64_t value = 0;
-  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(ReadFile(path)), &value)) return std::nullopt;
+  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(ReadProcFile(path)), &value))
+    return std::nullopt;
   return value;
-}
-
-// The words of the line that begins with `key`.
-std::vector<std::string> LineOf(absl::string_view text, absl::string_view key) {
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    std::vector<std::string> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-    if (!words.empty() && words[0] == key) return words;
-  }
-  return {};
 }
 
 }  // namespace
 
-std::optional<uint64_t> ParseMemInfo(absl::string_view text, absl::string_view key) {
-  const std::vector<std::string> words = LineOf(text, absl::StrCat(key, ":"));
-  uint64_t value = 0;
-  if (words.size() < 2 || !absl::SimpleAtoi(words[1], &value)) return std::nullopt;
-  return words.size() > 2 && words[2] == "kB" ? value * 1024 : value;
-}
-
 std::optional<uint64_t> ParseMemoryStat(absl::string_view text, absl::string_view key) {
-  const std::vector<std::string> words = LineOf(text, key);
+  const std::vector<std::string> words = ProcLine(text, key);
   uint64_t value = 0;
   if (words.size() != 2 || !absl::SimpleAtoi(words[1], &value)) return std::nullopt;
   return value;
@@ -107,7 +82,7 @@ void ApplyCgroupLimits(const std::string& root, const std::string& path, CgroupV
     const std::optional<uint64_t> limit = ReadNumber(absl::StrCat(base, files.limit));
     const std::optional<uint64_t> used = ReadNumber(absl::StrCat(base, files.used));
     if (limit.has_value() && used.has_value()) {
-      const std::string stat = ReadFile(base + "memory.stat");
+      const std::string stat = ReadProcFile(base + "memory.stat");
       // The page cache is given back before anybody is killed.
       const uint64_t cache = ParseMemoryStat(stat, files.inactive_cache).value_or(0) +
                              ParseMemoryStat(stat, files.active_cache).value_or(0);
@@ -123,14 +98,14 @@ void ApplyCgroupLimits(const std::string& root, const std::string& path, CgroupV
 
 HostMemory ReadHostMemory() {
   HostMemory memory;
-  const std::string info = ReadFile("/proc/meminfo");
+  const std::string info = ReadProcFile("/proc/meminfo");
   memory.total_bytes = ParseMemInfo(info, "MemTotal").value_or(0);
   memory.available_bytes = ParseMemInfo(info, "MemAvailable").value_or(0);
   const uint64_t free_pages = ReadNumber(absl::StrCat(kHugePages, "free_hugepages")).value_or(0);
   const uint64_t promised = ReadNumber(absl::StrCat(kHugePages, "resv_hugepages")).value_or(0);
   memory.free_huge_bytes = (free_pages - std::min(free_pages, promised)) * kHugePageBytes;
-  memory.transparent_huge = ShmemHugePagesAllowed(ReadFile(std::string(kShmemEnabled)));
-  const std::string cgroups = ReadFile("/proc/self/cgroup");
+  memory.transparent_huge = ShmemHugePagesAllowed(ReadProcFile(std::string(kShmemEnabled)));
+  const std::string cgroups = ReadProcFile("/proc/self/cgroup");
   for (const auto& [version, root] : {std::pair(CgroupVersion::kV2, "/sys/fs/cgroup"),
                                       std::pair(CgroupVersion::kV1, "/sys/fs/cgroup/memory")}) {
     const std::optional<std::string> path = ParseCgroupPath(cgroups, version);

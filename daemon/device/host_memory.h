@@ -26,9 +26,6 @@ struct HostMemory {
 };
 HostMemory ReadHostMemory();
 
-// The value of `key` in /proc/meminfo ("MemAvailable: 1024 kB"), in bytes.
-std::optional<uint64_t> ParseMemInfo(absl::string_view text, absl::string_view key);
-
 // The value of `key` in a cgroup's memory.stat ("inactive_file 4096").
 std::optional<uint64_t> ParseMemoryStat(absl::string_view text, absl::string_view key);
 

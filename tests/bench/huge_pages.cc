@@ -10,13 +10,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/format_units.h"
+#include "common/proc_text.h"
 #include "common/status_macros.h"
 #include "daemon/device/host_memory.h"
 
@@ -43,13 +43,6 @@ void Restore() {
 void RestoreAndDie(int signal) {
   Restore();
   ::raise(signal);  // SA_RESETHAND: this time it ends us
-}
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 uint64_t ReadPages(const std::string& path) {
@@ -108,7 +101,7 @@ absl::Status HugePageReserve::ReserveNone() {
 }
 
 uint64_t ReservedHugeBytesHeld() {
-  return ParseMemInfo(ReadText("/proc/self/status"), "HugetlbPages").value_or(0);
+  return ParseMemInfo(ReadProcFile("/proc/self/status"), "HugetlbPages").value_or(0);
 }
 
 }  // namespace weightd::bench

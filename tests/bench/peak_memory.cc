@@ -4,10 +4,10 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/proc_text.h"
 #include "common/status_macros.h"
 #include "daemon/device/host_memory.h"
 #include "tests/bench/huge_pages.h"
@@ -21,10 +21,7 @@ namespace {
 constexpr absl::Duration kChildPatience = absl::Minutes(10);
 
 uint64_t StatusBytes(absl::string_view key) {
-  std::ifstream file("/proc/self/status");
-  std::stringstream text;
-  text << file.rdbuf();
-  return ParseMemInfo(text.str(), key).value_or(0);
+  return ParseMemInfo(ReadProcFile("/proc/self/status"), key).value_or(0);
 }
 
 absl::StatusOr<Sample> MeasureHere(const FileSet& files, PeakDevice kind) {

@@ -3,14 +3,13 @@
 #include <sys/prctl.h>
 
 #include <atomic>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
+#include "common/proc_text.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/host_memory.h"
@@ -66,10 +65,7 @@ absl::Status CheckWay(const StageOutcome& outcome, ForcedMode expected) {
 }
 
 uint64_t TransparentHugeBytes() {
-  std::ifstream file("/proc/self/smaps_rollup");
-  std::stringstream text;
-  text << file.rdbuf();
-  return ParseMemInfo(text.str(), "AnonHugePages").value_or(0);
+  return ParseMemInfo(ReadProcFile("/proc/self/smaps_rollup"), "AnonHugePages").value_or(0);
 }
 
 }  // namespace

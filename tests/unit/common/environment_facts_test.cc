@@ -8,17 +8,6 @@
 namespace weightd {
 namespace {
 
-TEST(EnvironmentFactsTest, ReadsNumbersOfProc) {
-  const std::string text =
-      "NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t7\nHugepagesize:  2048 kB\n";
-  EXPECT_EQ(ProcNumber(text, "NoNewPrivs:"), 1u);
-  EXPECT_EQ(ProcNumber(text, "Seccomp:"), 2u);
-  EXPECT_EQ(ProcNumber(text, "Hugepagesize:"), 2048u);
-  EXPECT_EQ(ProcNumber(text, "Privs:"), std::nullopt) << "a name begins its line";
-  EXPECT_EQ(ProcNumber("", "Seccomp:"), std::nullopt);
-  EXPECT_EQ(ProcNumber("Seccomp:", "Seccomp:"), std::nullopt);
-}
-
 TEST(EnvironmentFactsTest, FindsTheChosenWord) {
   EXPECT_EQ(ChosenWord("always [madvise] never\n"), "madvise");
   EXPECT_EQ(ChosenWord("[always] madvise"), "always");

@@ -12,16 +12,6 @@ namespace {
 
 void Write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
 
-TEST(HostMemoryTest, ReadsMemInfoInBytes) {
-  constexpr absl::string_view kText =
-      "MemTotal:       24105000 kB\nMemAvailable:   1024 kB\nHugePages_Free:        7\n";
-  EXPECT_EQ(ParseMemInfo(kText, "MemAvailable"), 1024 * 1024);
-  EXPECT_EQ(ParseMemInfo(kText, "HugePages_Free"), 7);
-  EXPECT_EQ(ParseMemInfo(kText, "Mem"), std::nullopt);
-  EXPECT_EQ(ParseMemInfo("MemTotal: much kB", "MemTotal"), std::nullopt);
-  EXPECT_EQ(ParseMemInfo("", "MemTotal"), std::nullopt);
-}
-
 TEST(HostMemoryTest, ReadsWhetherSharedMemoryMayHaveHugePages) {
   EXPECT_TRUE(ShmemHugePagesAllowed("always within_size [advise] never deny force\n"));
   EXPECT_TRUE(ShmemHugePagesAllowed("[always] within_size advise never deny force\n"));
