@@ -79,6 +79,12 @@ void KeepState(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
   daemon.writer_watches.push_back(daemon.events->Watch(0, on_event));
 }
 
+// Whether what an attach finds may be otherwise after it: leases come and go much more often.
+bool ChangesLabels(EventType type) {
+  return type == EventType::kStageDone || type == EventType::kEvicted ||
+         type == EventType::kSuperseded || type == EventType::kDamaged;
+}
+
 // Labels follow within a second; what the daemon before this one told is replaced at once.
 void TellNodeFeatures(const DaemonOptions& options, const Clock& clock, Daemon& daemon,
                       Logger& logger) {
@@ -94,8 +100,8 @@ void TellNodeFeatures(const DaemonOptions& options, const Clock& clock, Daemon& 
       },
       absl::Seconds(1), kNodeFeaturesValid / 3);
   daemon.node_features->Changed(/*at_once=*/true);
-  const auto on_event = [writer = daemon.node_features.get()](const Event&) {
-    writer->Changed(/*at_once=*/false);
+  const auto on_event = [writer = daemon.node_features.get()](const Event& event) {
+    if (ChangesLabels(event.type)) writer->Changed(/*at_once=*/false);
   };
   daemon.writer_watches.push_back(daemon.events->Watch(0, on_event));
 }
@@ -213,19 +219,17 @@ absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
                      .logger = dependencies.logger,
                      .refresher = *daemon->refresher,
                      .residency = *daemon->residency});
-  {
-    const Watchdog watchdog(
-        dependencies.service_manager,
-        [&] { return Probe(*daemon, dependencies.service_manager.watchdog() / 4); },
-        [&](const absl::Status& status) {
-          dependencies.logger.Log(LogLevel::kError, "no_answer",
-                                  {{"detail", std::string(status.message())}});
-        });
-    while (dependencies.signals.Wait() == Signals::Request::kReload) {
-      Reload(reloader, dependencies, *daemon);
-    }
-    Drain(reloader.options(), dependencies, *daemon);
+  const Watchdog watchdog(
+      dependencies.service_manager,
+      [&] { return Probe(*daemon, dependencies.service_manager.watchdog() / 4); },
+      [&](const absl::Status& status) {
+        dependencies.logger.Log(LogLevel::kError, "no_answer",
+                                {{"detail", std::string(status.message())}});
+      });
+  while (dependencies.signals.Wait() == Signals::Request::kReload) {
+    Reload(reloader, dependencies, *daemon);
   }
+  Drain(reloader.options(), dependencies, *daemon);
   return absl::OkStatus();
 }
 
