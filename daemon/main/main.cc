@@ -41,10 +41,9 @@ int Main(int argc, char** argv) {
   app.footer(Footer());
   app.set_version_flag("--version", std::string("weightd ") + kVersion);
   std::string config_path;
-  app.add_option("--config", config_path, "Configuration, protobuf text format")->type_name("FILE");
+  app.add_option("--config", config_path, kConfigHelp)->type_name("FILE");
   bool check_config = false;
-  app.add_flag("--check-config", check_config,
-               "Say whether configuration and flags are right, and start nothing");
+  app.add_flag("--check-config", check_config, kCheckConfigHelp);
   bool man = false;
   app.add_flag("--man", man)->group("");  // for the build
   ConfigFlags flags;

@@ -45,8 +45,8 @@ std::string WeightdManPage() {
   page.Section("EXAMPLES");
   page.Lines(kWeightdExamples);
   page.Section("OPTIONS");
-  page.Term("--config FILE", "The configuration, in protobuf text format.");
-  page.Term("--check-config", "Say whether configuration and flags are right, and start nothing.");
+  page.Term("--config FILE", kConfigHelp);
+  page.Term("--check-config", kCheckConfigHelp);
   page.Term("--help, -h", "Print the settings and exit.");
   page.Term("--version", "Print the version and exit.");
   page.Section("SETTINGS");

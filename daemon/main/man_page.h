@@ -12,6 +12,10 @@ inline constexpr const char* kWeightdExamples =
     "weightd --config /etc/weightd.textproto --log.format JSON\n"
     "weightd --config /etc/weightd.textproto --check-config";
 
+inline constexpr const char* kConfigHelp = "Configuration, protobuf text format";
+inline constexpr const char* kCheckConfigHelp =
+    "Say whether configuration and flags are right, and start nothing";
+
 // weightd(8): the flags of the program and every setting of the configuration's schema, with the
 // help that stands there. Thread-safe.
 std::string WeightdManPage();
