@@ -23,11 +23,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-constexpr uint32_t kNobody = 65534;
-constexpr uint32_t kNogroup = 65534;
-// A group that may enter the socket directory, since it is ours.
-constexpr uint32_t kOurGroup = 0;
-
 mode_t ModeOf(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;

@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_TESTS_INTEGRATION_DAEMON_DAEMON_FIXTURE_H_
 #define WEIGHTD_TESTS_INTEGRATION_DAEMON_DAEMON_FIXTURE_H_
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -88,6 +89,12 @@ class HeldRead {
   const std::string file_;
   const uint64_t offset_;
 };
+
+// A user and group who are not the daemon's, for clients of tests that run as root.
+inline constexpr uint32_t kNobody = 65534;
+inline constexpr uint32_t kNogroup = 65534;
+// A group that may enter the socket directory, since it is ours.
+inline constexpr uint32_t kOurGroup = 0;
 
 inline const std::vector<std::string> kPread = {"--storage.engine", "PREAD"};
 

@@ -17,8 +17,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr uint32_t kNobody = 65534;
-
 class DoctorTest : public DaemonTest {
  protected:
   // The check of that name; null for none. Sets exit_code_.

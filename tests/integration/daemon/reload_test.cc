@@ -20,9 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr uint32_t kNobody = 65534;
-constexpr uint32_t kOurGroup = 0;
-
 class ReloadTest : public DaemonTest {
  protected:
   // The configuration is root and these lines.

@@ -21,9 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kNobody = 65534;
-constexpr uint32_t kOurGroup = 0;
-
 class SymptomsTest : public DaemonTest {
  protected:
   // What a daemon that cannot start says before it ends.
