@@ -190,6 +190,30 @@ def check_todo(file: SourceFile) -> Iterator[Breach]:
         yield line_of(file.text, match.start()), f"{match.group(1)}: file an issue instead"
 
 
+def anchors_of(text: str) -> set[str]:
+    """Where a link into a Markdown text may lead: its headings as GitHub names them, and its ids."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def check_links(file: SourceFile) -> Iterator[Breach]:
+    if not file.path.endswith(".md"):
+        return
+    for match in re.finditer(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", file.text):
+        path, anchor = match.groups()
+        line = line_of(file.text, match.start())
+        target = (file.root / file.path).parent / path if path else file.root / file.path
+        if not target.exists():
+            yield line, f"there is no {path}"
+            continue
+        if anchor and target.is_dir():  # GitHub shows its README
+            target /= "README.md"
+        if anchor and anchor not in anchors_of(target.read_text(encoding="utf-8")):
+            yield line, f"{path or file.path} has no #{anchor}"
+
+
 RULES = {
     "includes": check_includes,
     "seams": check_seams,
@@ -198,11 +222,14 @@ RULES = {
     "sleep": check_sleep,
     "guard": check_guard,
     "todo": check_todo,
+    "links": check_links,
 }
 
 
 def source_files(root: Path) -> Iterator[SourceFile]:
-    endings = CPP_ENDINGS | SCRIPT_ENDINGS | {".proto", ".txt", ".cmake", ".textproto", ".yaml"}
+    endings = CPP_ENDINGS | SCRIPT_ENDINGS | {".proto", ".txt", ".cmake", ".textproto", ".yaml", ".md"}
+    if (root / "README.md").is_file():
+        yield SourceFile(root, "README.md")
     for folder in SOURCE_FOLDERS:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and path.suffix in endings and "__pycache__" not in path.parts:

@@ -196,5 +196,21 @@ class TodoTest(unittest.TestCase):
         self.assertEqual(report("todo", common__a_cc="// XXH3 and todos\n"), [])
 
 
+
+class LinksTest(unittest.TestCase):
+    def test_lead_to_what_is_there(self) -> None:
+        text = """# What to do
+[a](other.md) [b](other.md#a-row) [c](../deploy) [d](#what-to-do) [e](https://x.y/z#w)
+"""
+        self.assertEqual(report("links", deploy__a_md=text, deploy__other_md='| <a id="a-row"></a>`x` |\n'), [])
+
+    def test_fires_on_what_is_not(self) -> None:
+        self.assertEqual(report("links", deploy__a_md="\n[a](no.md)\n"), ["deploy/a.md:2: there is no no.md"])
+        self.assertEqual(
+            report("links", deploy__a_md="[a](#none) [b](b.md#x)\n", deploy__b_md="```\n# x\n```\n"),
+            ["deploy/a.md:1: deploy/a.md has no #none", "deploy/a.md:1: b.md has no #x"],
+        )
+
+
 if __name__ == "__main__":
     unittest.main()
