@@ -2,6 +2,7 @@
 //
 //   WEIGHTD_FAULT_PATH    the end of the file's path, e.g. model-00002-of-00004.safetensors
 //   WEIGHTD_FAULT_OFFSET  "N" the byte at N; "N-M" bytes N to M-1; absent, every byte
+//   WEIGHTD_FAULT_TIMES   only the first so many reads of the range fail, with EINTR
 //   WEIGHTD_FAULT_WAIT_FILE  reads of the range do not fail: they wait until this file exists. The
 //                            first of them makes <this file>.reached
 //
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -29,6 +31,8 @@ struct Fault {
   std::string path_suffix;  // empty: no fault
   uint64_t begin = 0;
   uint64_t end = UINT64_MAX;
+  uint64_t times = UINT64_MAX;
+  int error = EIO;
   std::string wait_file;  // empty: fail at once
 };
 
@@ -39,6 +43,10 @@ Fault ParseFault() {
     char* rest = nullptr;
     fault.begin = std::strtoull(range, &rest, 10);
     fault.end = *rest == '-' ? std::strtoull(rest + 1, nullptr, 10) : fault.begin + 1;
+  }
+  if (const char* times = std::getenv("WEIGHTD_FAULT_TIMES")) {
+    fault.times = std::strtoull(times, nullptr, 10);
+    fault.error = EINTR;
   }
   if (const char* path = std::getenv("WEIGHTD_FAULT_WAIT_FILE")) fault.wait_file = path;
   return fault;
@@ -72,9 +80,10 @@ void WaitForFile(const std::string& path) {
 
 // Whether the read is to fail; waits first where it is to wait.
 bool IsFaulty(int fd, uint64_t offset, uint64_t length) {
+  static std::atomic<uint64_t> touched = 0;
   const Fault& fault = TheFault();
   if (!Touches(fault, fd, offset, length)) return false;
-  if (fault.wait_file.empty()) return true;
+  if (fault.wait_file.empty()) return touched++ < fault.times;
   WaitForFile(fault.wait_file);
   return false;
 }
@@ -88,7 +97,7 @@ using Pread = ssize_t (*)(int, void*, size_t, off_t);
 using Preadv = ssize_t (*)(int, const iovec*, int, off_t);
 
 ssize_t Fail() {
-  errno = EIO;
+  errno = TheFault().error;
   return -1;
 }
 

@@ -51,5 +51,11 @@ TEST_F(FaultPreloadTest, FailsReadsThatTouchTheRange) {
   EXPECT_THAT(Read("WEIGHTD_FAULT_PATH=model.safetensors", 0), HasSubstr("Input/output error"));
 }
 
+TEST_F(FaultPreloadTest, FailsSoManyReads) {
+  const std::string fault = "WEIGHTD_FAULT_PATH=model.safetensors WEIGHTD_FAULT_TIMES=";
+  EXPECT_EQ(Read(fault + "2", 0), "OK\n");
+  EXPECT_THAT(Read(fault + "1000", 0), HasSubstr("Interrupted system call"));
+}
+
 }  // namespace
 }  // namespace weightd::testing
