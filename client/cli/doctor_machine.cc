@@ -38,8 +38,8 @@ Check UringRefused(const ProcessFacts& process, const MachineFacts& machine,
     check.found = absl::StrCat("pread is used: the seccomp filter refuses io_uring_setup (",
                                ErrorText(error), ")");
     check.fix =
-        "run weightd with a seccomp profile that allows io_uring_setup, io_uring_enter and "
-        "io_uring_register: see deploy/README.md";
+        "run weightd with deploy/seccomp/weightd.json, or another seccomp profile that allows "
+        "io_uring_setup, io_uring_enter and io_uring_register";
   } else if (error == ENOSYS) {
     check.found = absl::StrCat("pread is used: Linux ", machine.kernel, " has no io_uring");
     check.fix = "Linux 5.11 or newer, built with CONFIG_IO_URING";

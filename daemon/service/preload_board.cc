@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_split.h"
@@ -36,10 +35,9 @@ PreloadBoard::PreloadBoard(const Residency& residency, EventLog& events,
 PreloadBoard::~PreloadBoard() { events_.Unwatch(watch_); }
 
 void PreloadBoard::Refused(const std::string& name, const absl::Status& status) {
-  const std::optional<Reason> reason = GetReason(status);
   absl::MutexLock lock(&mu_);
   failures_[name] = {.error = std::string(status.message()),
-                     .reason = reason.has_value() ? std::string(ReasonName(*reason)) : ""};
+                     .reason = std::string(ReasonWord(status))};
 }
 
 void PreloadBoard::OnEvent(const Event& event) {
