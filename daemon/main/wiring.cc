@@ -172,7 +172,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                           .warnings = daemon->info.warnings.size(),
                                                           .residency = *daemon->residency,
                                                           .leases = *daemon->leases,
-                                                          .events = *daemon->events})));
+                                                          .events = *daemon->events,
+                                                          .access = *daemon->access})));
   }
   return daemon;
 }

@@ -25,9 +25,10 @@ bool Matches(const std::vector<uint32_t>& uids, const std::vector<uint32_t>& gid
 
 AccessOptions DefaultAccess() {
   AccessOptions access;
-  access.attach_uids = {0, ::geteuid()};
+  access.operate_uids = {0};
+  if (::geteuid() != 0) access.operate_uids.push_back(::geteuid());
+  access.attach_uids = access.operate_uids;
   access.attach_gids = {::getegid()};
-  access.operate_uids = {0, ::geteuid()};
   return access;
 }
 
@@ -44,6 +45,12 @@ absl::Status CheckAccess(const AccessOptions& access, const Peer& peer, Right ri
       absl::StrCat("uid ", peer.uid, " gid ", peer.gid, " may not ", attach ? "attach" : "operate",
                    "; the daemon's access.", attach ? "attach" : "operate", "_uid or ",
                    attach ? "attach" : "operate", "_gid must name it"));
+}
+
+absl::Status AccessList::Check(const Peer& peer, Right right) const {
+  absl::Status allowed = CheckAccess(*current(), peer, right);
+  if (!allowed.ok()) ++RefusalsOf(right);
+  return allowed;
 }
 
 }  // namespace weightd

@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_ACCESS_LIST_H_
 #define WEIGHTD_DAEMON_SERVICE_ACCESS_LIST_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -46,20 +47,22 @@ class AccessList {
     absl::MutexLock lock(&mu_);
     options_ = std::move(fresh);
   }
-  bool Allows(const Peer& peer, Right right) const {
-    return weightd::Allows(*current(), peer, right);
-  }
-  absl::Status Check(const Peer& peer, Right right) const {
-    return CheckAccess(*current(), peer, right);
-  }
+  absl::Status Check(const Peer& peer, Right right) const;
+  // How many times Check() refused `right`.
+  uint64_t refusals(Right right) const { return RefusalsOf(right); }
   AccessOptions Get() const { return *current(); }
 
  private:
+  std::atomic<uint64_t>& RefusalsOf(Right right) const {
+    return right == Right::kAttach ? attach_refusals_ : operate_refusals_;
+  }
   std::shared_ptr<const AccessOptions> current() const {
     absl::MutexLock lock(&mu_);
     return options_;
   }
 
+  mutable std::atomic<uint64_t> attach_refusals_ = 0;
+  mutable std::atomic<uint64_t> operate_refusals_ = 0;
   mutable absl::Mutex mu_;
   std::shared_ptr<const AccessOptions> options_ ABSL_GUARDED_BY(mu_);
 };

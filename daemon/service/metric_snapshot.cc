@@ -110,4 +110,12 @@ void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapsho
   snapshot.Value({{"state", "queued"}}, jobs.queued);
 }
 
+void AddAccess(const AccessList& access, MetricSnapshot& snapshot) {
+  snapshot.AddCounter("weightd_access_refusals_total",
+                      "Connections and calls of users whom no list of access names, by the right "
+                      "they lack: attach, operate. One client may try several times.");
+  snapshot.Value({{"right", "attach"}}, AsDouble(access.refusals(Right::kAttach)));
+  snapshot.Value({{"right", "operate"}}, AsDouble(access.refusals(Right::kOperate)));
+}
+
 }  // namespace weightd

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
+#include "daemon/service/access_list.h"
 
 namespace weightd {
 
@@ -42,6 +43,8 @@ void AddReadPath(const Residency& residency, size_t daemon_warnings, MetricSnaps
 void AddDevices(const Residency& residency, MetricSnapshot& snapshot);
 // What is wanted of it now.
 void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapshot& snapshot);
+// Who was refused.
+void AddAccess(const AccessList& access, MetricSnapshot& snapshot);
 // process_*, as Prometheus' client libraries name them; those that /proc does not tell are left
 // out.
 void AddProcess(absl::Time start_time, MetricSnapshot& snapshot);

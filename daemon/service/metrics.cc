@@ -248,6 +248,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   AddReadPath(from_.residency, from_.warnings, snapshot);
   AddDevices(from_.residency, snapshot);
   AddWork(from_.residency, from_.leases, snapshot);
+  AddAccess(from_.access, snapshot);
   AddProcess(from_.start_time, snapshot);
   std::vector<prometheus::MetricFamily> families = snapshot.Take();
   std::vector<prometheus::MetricFamily> counted = registry_.Collect();

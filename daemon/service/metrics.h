@@ -16,6 +16,7 @@
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
+#include "daemon/service/access_list.h"
 
 namespace weightd {
 
@@ -27,6 +28,7 @@ struct MetricSources {
   Residency& residency;
   const LeaseTable& leases;
   EventLog& events;
+  const AccessList& access;
 };
 
 // What the daemon tells Prometheus: what is, asked of residency and leases at each scrape, and what

@@ -57,7 +57,7 @@ void RpcServer::Shutdown(absl::Time deadline) {
 void RpcServer::OnConnection(UniqueFd connection) {
   const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
   // Who is not on the list learns why on the handle socket; here the connection just ends.
-  if (!peer.ok() || !access_.Allows(*peer, Right::kAttach)) return;
+  if (!peer.ok() || !access_.Check(*peer, Right::kAttach).ok()) return;
   absl::StatusOr<UniqueFd> moved = peers_.Register(std::move(connection), *peer);
   if (!moved.ok()) return;
   grpc::AddInsecureChannelFromFd(server_.get(), moved->release());

@@ -1,5 +1,8 @@
 // What Prometheus scrapes, over HTTP.
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -81,6 +84,34 @@ TEST_F(MetricsTest, HitsMissesAndRefusals) {
   EXPECT_EQ(MetricOf("weightd_attach_duration_seconds_count{result=\"hit\"}"), 1);
   EXPECT_EQ(MetricOf("weightd_leases_granted_total{device=\"host\"}"), 1);
   EXPECT_EQ(MetricOf("weightd_leases_ended_total{device=\"host\",reason=\"STREAM_ENDED\"}"), 1);
+}
+
+TEST_F(MetricsTest, ReadsThatWereMadeAgain) {
+  const std::string path = MakeModel("m", 1 << 20);
+  Start({"--metrics.address", "127.0.0.1:0", "--storage.engine", "PREAD"},
+        FaultPreload({"WEIGHTD_FAULT_PATH=/m.safetensors", "WEIGHTD_FAULT_OFFSET=500000",
+                      "WEIGHTD_FAULT_TIMES=2"}));
+  EXPECT_EQ(MetricOf("weightd_volume_read_retries_total"), 0);
+  ExpectSameAsFiles("m", {path});
+  EXPECT_EQ(MetricOf("weightd_volume_read_retries_total"), 2);
+}
+
+TEST_F(MetricsTest, CallersWhomNoListNames) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run clients as another user";
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  StartWithMetrics();
+  const char* attach = "weightd_access_refusals_total{right=\"attach\"}";
+  const char* operate = "weightd_access_refusals_total{right=\"operate\"}";
+  EXPECT_EQ(MetricOf(attach), 0);
+  EXPECT_EQ(MetricOf(operate), 0);
+  EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"stage", "m"}).exit_code, kExitNotPermitted);
+  EXPECT_EQ(MetricOf(operate), 1);
+  daemon_.reset();
+  Start(
+      {"--metrics.address", "127.0.0.1:0", "--access.attach-uid", "0", "--access.attach-gid", "1"});
+  EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"ps"}).exit_code, kExitNotPermitted);
+  EXPECT_GE(MetricOf(attach), 1);
+  EXPECT_EQ(MetricOf(operate), 0);
 }
 
 TEST_F(MetricsTest, MemoryThatClientsKeepAfterAnEviction) {

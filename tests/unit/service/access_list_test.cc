@@ -51,5 +51,16 @@ TEST(AccessListTest, RefusalNamesWhoAndTheSetting) {
                        AllOf(HasSubstr("uid 7 gid 8"), HasSubstr("access.operate_uid"))));
 }
 
+TEST(AccessListTest, CountsWhomItRefused) {
+  AccessList list(kAccess);
+  EXPECT_OK(list.Check(PeerOf(1, 99), Right::kAttach));
+  EXPECT_EQ(list.Check(PeerOf(1, 99), Right::kOperate).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(list.refusals(Right::kAttach), 0U);
+  EXPECT_EQ(list.refusals(Right::kOperate), 1U);
+  list.Set({});
+  EXPECT_EQ(list.Check(PeerOf(1, 99), Right::kAttach).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(list.refusals(Right::kAttach), 1U);
+}
+
 }  // namespace
 }  // namespace weightd
