@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
 #include "tests/support/process/wait_until.h"
 
 namespace weightd::testing {
