@@ -21,6 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What stands in the log is found in it whatever its form.
+constexpr const char* kLogFormats[] = {"TEXT", "JSON"};
+
 class SymptomsTest : public DaemonTest {
  protected:
   // What a daemon that cannot start says before it ends.
@@ -104,7 +107,9 @@ WEIGHTD_SYMPTOM(SymptomsTest, SocketsInUse, "sockets-in-use") {
 
 WEIGHTD_SYMPTOM(SymptomsTest, NoRoot, "no-root") {
   fs::remove_all(root_);
-  EXPECT_TRUE(ShowsSymptom("no-root", Refusal({})));
+  for (const char* format : kLogFormats) {
+    EXPECT_TRUE(ShowsSymptom("no-root", Refusal({"--log.format", format}))) << format;
+  }
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, BadConfiguration, "bad-configuration") {
@@ -112,12 +117,14 @@ WEIGHTD_SYMPTOM(SymptomsTest, BadConfiguration, "bad-configuration") {
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, ReloadRefused, "reload-refused") {
-  const std::string path = Config("");
-  Start({"--config", path});
-  Config("host { budget_bytes: 5 }");
-  daemon_->Signal(SIGHUP);
-  EXPECT_TRUE(daemon_->WaitForLog("reload_refused"));
-  EXPECT_TRUE(ShowsSymptom("reload-refused", daemon_->log()));
+  for (const char* format : kLogFormats) {
+    const std::string path = Config("");
+    Start({"--config", path, "--log.format", format});
+    Config("host { budget_bytes: 5 }");
+    daemon_->Signal(SIGHUP);
+    EXPECT_TRUE(daemon_->WaitForLog("reload_refused"));
+    EXPECT_TRUE(ShowsSymptom("reload-refused", daemon_->log())) << format;
+  }
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, MetricsPortTaken, "metrics-port-taken") {
@@ -141,11 +148,13 @@ WEIGHTD_SYMPTOM(SymptomsTest, PinsLost, "pins-lost") {
 WEIGHTD_SYMPTOM(SymptomsTest, StateNotSaved, "state-not-saved") {
   state_file_ = "/dev/full/state.json";
   MakeModel("model", 1 << 20);
-  Start();
-  Stage("model");
-  EXPECT_EQ(ctl_.Run({"pin", "model"}).exit_code, kExitOk);
-  EXPECT_TRUE(daemon_->WaitForLog("state_not_saved"));
-  EXPECT_TRUE(ShowsSymptom("state-not-saved", daemon_->log()));
+  for (const char* format : kLogFormats) {
+    Start({"--log.format", format});
+    Stage("model");
+    EXPECT_EQ(ctl_.Run({"pin", "model"}).exit_code, kExitOk);
+    EXPECT_TRUE(daemon_->WaitForLog("state_not_saved"));
+    EXPECT_TRUE(ShowsSymptom("state-not-saved", daemon_->log())) << format;
+  }
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, NoSuchModel, "no-such-model") {
@@ -201,12 +210,14 @@ WEIGHTD_SYMPTOM(SymptomsTest, LeaseLimit, "lease-limit") {
 
 WEIGHTD_SYMPTOM(SymptomsTest, ForcedOut, "forced-out") {
   MakeModel("model", 1 << 20);
-  Start();
-  Stage("model");
-  const auto holder = Attach("model");
-  EXPECT_EQ(ctl_.Run({"evict", "model", "--force", "--grace", "0s"}).exit_code, kExitOk);
-  EXPECT_TRUE(daemon_->WaitForLog("lease_revoked"));
-  EXPECT_TRUE(ShowsSymptom("forced-out", daemon_->log()));
+  for (const char* format : kLogFormats) {
+    Start({"--log.format", format});
+    Stage("model");
+    const auto holder = Attach("model");
+    EXPECT_EQ(ctl_.Run({"evict", "model", "--force", "--grace", "0s"}).exit_code, kExitOk);
+    EXPECT_TRUE(daemon_->WaitForLog("lease_revoked"));
+    EXPECT_TRUE(ShowsSymptom("forced-out", daemon_->log())) << format;
+  }
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, DrainingDaemon, "draining") {
