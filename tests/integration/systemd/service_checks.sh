@@ -36,12 +36,14 @@ property_has() { [[ $(property "$1") == *"$2"* ]]; }
 engine_is() { weightctl -o json status | grep -q "\"engine\": \"$1\""; }
 resident() { weightctl ps | grep -q "^$1 "; }
 main_pid_is_not() { [[ $(property MainPID) != 0 && $(property MainPID) != "$1" ]] && property_is ActiveState active; }
+fails() { ! "$@"; }
 owner_and_mode_are() { [[ $(stat -c '%U:%G %a' "$1") == "$2" ]]; }
 
 install -m 755 "$build/bin/weightd" "$build/bin/weightctl" /usr/bin/
 install -m 644 "$repository"/deploy/systemd/weightd.{service,socket} /etc/systemd/system/
 install -D -m 644 "$repository/deploy/systemd/sysusers.conf" /usr/lib/sysusers.d/weightd.conf
 systemd-sysusers
+useradd --system --groups weightd engine
 mkdir -p /etc/weightd /models /etc/systemd/system/weightd.service.d
 "$build/bin/weightd_make_checkpoint" --layout sharded --shards 2 --size 8MiB /models/demo >/dev/null
 "$build/bin/weightd_make_checkpoint" --layout sharded --shards 1 --size 4MiB /models/more >/dev/null
@@ -55,8 +57,10 @@ systemctl daemon-reload
 check "the sockets' unit starts without the daemon" systemctl start weightd.socket
 check "gRPC's socket is the group's" owner_and_mode_are /run/weightd/weightd.sock "weightd:weightd 660"
 check "the handle socket is the group's" owner_and_mode_are /run/weightd/handles.sock "weightd:weightd 660"
+check "the directory lets the group through" owner_and_mode_are /run/weightd "weightd:weightd 750"
 check "the daemon is not there yet" property_is ActiveState inactive
-check "a client's connection starts it, and is answered" weightctl ls
+check "a member's connection starts it, and is answered" runuser -u engine -- weightctl ls
+check "and a stranger's does not come through" fails runuser -u nobody -- weightctl ls
 check "READY=1 made it active" property_is ActiveState active
 check "the status line is the daemon's" property_has StatusText "serving: "
 check "it runs as its own account" test "$(ps -o user= -p "$(property MainPID)")" = weightd
@@ -96,6 +100,15 @@ kill -STOP "$pid"
 check "a daemon that hangs is replaced" until_true main_pid_is_not "$pid"
 check "by the watchdog" test "$(property NRestarts)" -gt "$restarts"
 check "and the next one answers" weightctl health
+
+systemctl stop weightd.service
+printf 'no_such_setting: 1\n' >/etc/weightd/weightd.textproto
+check "a wrong configuration does not start" fails systemctl start weightd.service
+check "and is not tried again" until_true property_is SubState failed
+check "not once" property_is NRestarts 0
+check "it says why" grep -q 'has no field named "no_such_setting"' /output.weightd
+configure ''
+check "a right one does" systemctl start weightd.service
 
 check "stop, sockets and all" systemctl stop weightd.socket weightd.service
 check "it ended cleanly" property_is Result success
