@@ -93,6 +93,7 @@ TEST_F(MetricsTest, ReadsThatWereMadeAgain) {
         FaultPreload({"WEIGHTD_FAULT_PATH=/m.safetensors", "WEIGHTD_FAULT_OFFSET=500000",
                       "WEIGHTD_FAULT_TIMES=2"}));
   EXPECT_EQ(MetricOf("weightd_volume_read_retries_total"), 0);
+  Stage("m");
   ExpectSameAsFiles("m", {path});
   EXPECT_EQ(MetricOf("weightd_volume_read_retries_total"), 2);
 }

@@ -2,6 +2,7 @@
 
 #include <regex>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
@@ -25,7 +26,10 @@ std::map<std::string, Symptom> ReadTable() {
     }
     Symptom symptom;
     symptom.text = match[2].str();
-    symptom.parts = absl::StrSplit(symptom.text, kEllipsis, absl::SkipWhitespace());
+    for (const absl::string_view part : absl::StrSplit(symptom.text, kEllipsis)) {
+      const absl::string_view words = absl::StripAsciiWhitespace(part);
+      if (!words.empty()) symptom.parts.emplace_back(words);
+    }
     EXPECT_TRUE(table.emplace(match[1].str(), std::move(symptom)).second) << text;
   }
   return table;

@@ -36,6 +36,7 @@ property_has() { [[ $(property "$1") == *"$2"* ]]; }
 engine_is() { weightctl -o json status | grep -q "\"engine\": \"$1\""; }
 resident() { weightctl ps | grep -q "^$1 "; }
 main_pid_is_not() { [[ $(property MainPID) != 0 && $(property MainPID) != "$1" ]] && property_is ActiveState active; }
+as_user() { runuser -u "$1" -- env WEIGHTD_SOCKET_DIR=/run/weightd "${@:2}"; }
 fails() { ! "$@"; }
 owner_and_mode_are() { [[ $(stat -c '%U:%G %a' "$1") == "$2" ]]; }
 
@@ -59,8 +60,8 @@ check "gRPC's socket is the group's" owner_and_mode_are /run/weightd/weightd.soc
 check "the handle socket is the group's" owner_and_mode_are /run/weightd/handles.sock "weightd:weightd 660"
 check "the directory lets the group through" owner_and_mode_are /run/weightd "weightd:weightd 750"
 check "the daemon is not there yet" property_is ActiveState inactive
-check "a member's connection starts it, and is answered" runuser -u engine -- weightctl ls
-check "and a stranger's does not come through" fails runuser -u nobody -- weightctl ls
+check "a member's connection starts it, and is answered" as_user engine weightctl ls
+check "and a stranger's does not come through" fails as_user nobody weightctl ls
 check "READY=1 made it active" property_is ActiveState active
 check "the status line is the daemon's" property_has StatusText "serving: "
 check "it runs as its own account" test "$(ps -o user= -p "$(property MainPID)")" = weightd
