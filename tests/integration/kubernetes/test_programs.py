@@ -71,6 +71,40 @@ def test_the_mounted_configurations_are_those_of_configs() -> None:
         assert render(folder).configuration(pod) == (ROOT / "configs" / f"{name}.textproto").read_text()
 
 
+@contextmanager
+def daemon_on(sockets: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [BIN / "weightd", f"--socket-dir={sockets}", "--state-file", "", "--cuda.enabled=OFF", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture()
+def sockets() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="weightd-k8s-")  # a socket's path has 107 bytes
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_nodes_client_waits_until_weightd_serves(sockets: str, tmp_path: Path) -> None:
+    (container,) = render("overlays/node-wide-client").pods()[0].spec["initContainers"]
+    words = [BIN / "weightctl", *container["command"][1:]]
+    waiting = subprocess.Popen(
+        words, env={"WEIGHTD_SOCKET_DIR": sockets}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        # It was started first, and may not end before there is a weightd.
+        with daemon_on(sockets, f"--root={tmp_path}"):
+            output, errors = waiting.communicate(timeout=60)
+        assert (waiting.returncode, output) == (0, b"SERVING\n"), errors
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
 class Processes:
     """The pod of the overlay `try`: its paths are in a folder, its programs the build's, its users the pod's."""
 
