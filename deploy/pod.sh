@@ -3,11 +3,12 @@
 #
 #   deploy/pod.sh [--image NAME | --prebuilt BIN_DIR] [--base IMAGE] [--seccomp default|weightd] [CHECKPOINT]
 #
-# Builds the image (some minutes the first time), stages a checkpoint in one container, attaches from
-# the other and compares bytes with the file. Each has namespaces of its own, no capabilities, no
-# network and a read-only root; they share the sockets, which the client cannot write, and the volume,
-# which neither can. CHECKPOINT is a .safetensors file or a directory of them, readable by all;
-# without one, 256 MiB are made. Everything but the image is gone when the script ends.
+# Builds the image (some minutes the first time), stages a checkpoint to host memory in one container,
+# attaches from the other and compares bytes with the file; GPUs are left alone. Each has namespaces of
+# its own, no capabilities, no network and a read-only root; they share the sockets, which the client
+# cannot write, and the volume, which neither can. CHECKPOINT is a .safetensors file or a directory of
+# them, readable by all; without one, 256 MiB are made. Everything but the image is gone when the script
+# ends.
 #
 #   --image NAME        use this image instead of building one
 #   --prebuilt BIN_DIR  build it from weightd and weightctl in BIN_DIR: nothing is pulled or compiled
@@ -32,7 +33,7 @@ name="weightd-pod-$$"
 scratch=""
 
 usage() {
-  sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit "$1"
 }
 
@@ -112,7 +113,8 @@ weightctl() { "${tool[@]}" exec "$name" /usr/bin/weightctl "$@"; }
 
 start_daemon() {
   "${tool[@]}" run -d --name "$name" --user "$daemon_user" "${container[@]}" \
-    -v "$name:/run/weightd" -v "$models:/models:ro" "$image" >/dev/null
+    -v "$name:/run/weightd" -v "$models:/models:ro" "$image" \
+    --config /etc/weightd/weightd.textproto --cuda.enabled=OFF >/dev/null
   for _ in {1..100}; do
     ! weightctl health >/dev/null 2>&1 || return 0
     [[ $("${tool[@]}" inspect -f '{{.State.Running}}' "$name") == true ]] || die "weightd ended while it started"

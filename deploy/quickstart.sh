@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12 machine to a checkpoint that one process stages and another attaches to.
+# From a fresh Debian 12 machine to a checkpoint that one process stages to host memory and another
+# attaches to. GPUs are left alone.
 #
 #   deploy/quickstart.sh [CHECKPOINT]
 #
@@ -20,7 +21,7 @@ sockets="" # the socket directory, and the daemon's log
 daemon_pid=""
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit "$1"
 }
 
@@ -65,6 +66,7 @@ start_daemon() {
   sockets="$(mktemp -d /tmp/weightd-quickstart.XXXXXX)"
   export WEIGHTD_SOCKET_DIR="$sockets"
   "$bin/weightd" --root "$(dirname "$checkpoint")" --socket-dir "$sockets" --state-file "$sockets/state.json" \
+    --cuda.enabled=OFF \
     2>"$sockets/weightd.log" &
   daemon_pid=$!
   for _ in {1..300}; do

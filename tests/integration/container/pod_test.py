@@ -207,6 +207,9 @@ def main() -> None:
             image.build(files)
             check(image.bytes() < IMAGE_BYTES_MAX, "the image's size", image.bytes())
             check(image.user() == f"{pod.DAEMON_USER}:{pod.GROUP}", "the image's user", image.user())
+            # Else a node whose usual runtime is NVIDIA's gives it every GPU.
+            check("NVIDIA_VISIBLE_DEVICES" not in image.variables(), "the image's variables", image.variables())
+            check("WEIGHTD_SOCKET_DIR" in image.variables(), "the image's variables", image.variables())
         else:
             namespace_pod.check_this_machine()
             shutil.move(files / "run", files / "root/run")

@@ -61,6 +61,10 @@ class Image:
     def user(self) -> str:
         return self._podman("image", "inspect", "-f", "{{.User}}", self.name)
 
+    def variables(self) -> dict[str, str]:
+        lines = self._podman("image", "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", self.name).splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
     def remove(self) -> None:
         self._podman("rmi", "-f", self.name)
 

@@ -110,12 +110,32 @@ def test_cuda_ipc_has_one_pid_namespace_and_without_it_there_is_no_cuda(folder: 
     for pod, daemon in render(folder).daemons():
         shared = pod.spec.get("shareProcessNamespace") or pod.spec.get("hostPID") or False
         assert shared == (folder in CUDA_IPC_FOLDERS)
-        if folder != "overlays/try":
-            assert flag(daemon, "cuda.enabled") == ("ON" if shared else "OFF")
+        assert flag(daemon, "cuda.enabled") == ("ON" if shared else "OFF")
         for client in pod.clients():
             if client["name"] == "inference-server":
                 device = loader_options(client).get("device")
                 assert device == (None if shared else "cpu")
+
+
+def test_the_image_asks_for_no_gpu() -> None:
+    """Where NVIDIA's runtime is the node's usual one, this variable alone gives them."""
+    instructions = re.sub(r"^#.*", "", (ROOT / "deploy/Containerfile").read_text(), flags=re.MULTILINE)
+    assert "NVIDIA_VISIBLE_DEVICES" not in instructions
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_container_but_one_that_needs_all_gpus_asks_for_them(folder: str) -> None:
+    for pod in render(folder).pods():
+        for container in pod.containers:
+            wanted = "all" if folder == "overlays/no-dra-cuda-ipc" and container["name"] == "weightd" else None
+            assert environment(container).get("NVIDIA_VISIBLE_DEVICES") == wanted
+
+
+@pytest.mark.parametrize("folder", NODE_CLIENTS)
+def test_a_client_of_the_node_waits_for_its_weightd_and_does_not_fail_at_once(folder: str) -> None:
+    (pod,) = render(folder).pods()
+    (waiting,) = pod.spec["initContainers"]
+    assert waiting["command"][:3] == ["/usr/bin/weightctl", "health", "--wait"]
 
 
 def allowed(configuration: str, daemon: tuple[int, set[int]], what: str) -> tuple[set[int], set[int]]:
