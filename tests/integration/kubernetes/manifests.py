@@ -39,6 +39,7 @@ OVERLAYS = {
     "node-wide-client": "1.34",
     "node-wide-client-cuda-ipc": "1.34",
     "node-wide-cuda-ipc": "1.34",
+    "node-wide-pod-monitor": "1.29",
     "pod-monitor": "1.34",
     "seccomp-install": "1.29",
     "seccomp-io-uring": "1.34",

@@ -61,9 +61,10 @@ def test_pods_with_weightd_call_nobody_and_offer_but_the_engine(folder: str) -> 
         assert open_ports == declared
 
 
-def test_pod_monitor_has_the_fields_of_the_operator() -> None:
+@pytest.mark.parametrize("folder", ["overlays/pod-monitor", "overlays/node-wide-pod-monitor"])
+def test_pod_monitor_has_the_fields_of_the_operator(folder: str) -> None:
     """In place of a schema: the custom resource is the Prometheus operator's."""
-    rendering = render("overlays/pod-monitor")
+    rendering = render(folder)
     (monitor,) = rendering.of_kind("PodMonitor")
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
@@ -75,8 +76,8 @@ def test_pod_monitor_has_the_fields_of_the_operator() -> None:
     assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s", "relabelings": [job]}
     ((pod, daemon),) = rendering.daemons()
     assert [port["name"] for port in daemon["ports"]] == [endpoint["port"]]
-    for labels in (pod.labels, render("node-wide").pods()[0].labels):
-        assert selects(monitor["spec"]["selector"], labels)
+    assert selects(monitor["spec"]["selector"], pod.labels)
+    assert monitor["metadata"]["namespace"] == pod.owner["metadata"]["namespace"]
 
 
 def test_a_claim_on_others_gpus_needs_the_namespaces_label() -> None:

@@ -25,7 +25,7 @@ PRIVILEGED = {
     },
     "overlays/node-wide-client-cuda-ipc": {"pod: hostPID"},
 }
-PRIVILEGED["overlays/node-wide"] = PRIVILEGED["node-wide"]
+PRIVILEGED["overlays/node-wide"] = PRIVILEGED["overlays/node-wide-pod-monitor"] = PRIVILEGED["node-wide"]
 PRIVILEGED["overlays/node-wide-cuda-ipc"] = PRIVILEGED["node-wide"] | {"pod: hostPID"}
 
 

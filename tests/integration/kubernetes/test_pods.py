@@ -13,7 +13,8 @@ DAEMON_USER = 65532
 CLIENT_FOLDERS = [folder for folder in FOLDERS if "node-wide" not in folder and folder != "overlays/seccomp-install"]
 NODE_CLIENTS = ["overlays/node-wide-client", "overlays/node-wide-client-cuda-ipc"]
 CUDA_IPC_FOLDERS = {"overlays/cuda-ipc", "overlays/no-dra-cuda-ipc", "overlays/node-wide-cuda-ipc"}
-DAEMON_FOLDERS = [*CLIENT_FOLDERS, "node-wide", "overlays/node-wide", "overlays/node-wide-cuda-ipc"]
+NODE_FOLDERS = [folder for folder in FOLDERS if "node-wide" in folder and folder not in NODE_CLIENTS]
+DAEMON_FOLDERS = [*CLIENT_FOLDERS, *NODE_FOLDERS]
 NODE_OF = {
     "overlays/node-wide-client": "overlays/node-wide",
     "overlays/node-wide-client-cuda-ipc": "overlays/node-wide-cuda-ipc",

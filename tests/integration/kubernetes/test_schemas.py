@@ -102,4 +102,5 @@ def test_a_users_own_kustomization_combines_components(tmp_path: Path) -> None:
     assert daemon["startupProbe"]["exec"]["command"][-1] == "--staged"
     assert daemon["image"].startswith("registry.my.example/")
     assert rendering.configuration(pod) == 'root: "/models"\n'
-    assert rendering.of_kind("PodMonitor")
+    (monitor,) = rendering.of_kind("PodMonitor")
+    assert monitor["metadata"]["labels"] == {"release": "kube-prometheus-stack"}
