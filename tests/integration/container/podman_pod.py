@@ -1,4 +1,10 @@
-"""The pod in real containers, of the real image."""
+#!/usr/bin/python3
+"""The pod in real containers, of the real image.
+
+    podman_pod.py REPOSITORY
+
+As a program it tells whether podman runs containers here: exits 77 where it does not.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pod
 
 LABEL = "weightd.test.pid"
+# Something that runs in an image of its own, and is on every Debian: linked statically.
+TRIVIAL = Path("/sbin/ldconfig")
 
 
 def podman_command(repository: Path) -> tuple[list[str], list[str]]:
@@ -35,24 +45,43 @@ class Image:
         self.repository = repository
         self.podman, self.limits = podman_command(repository)
         self.name = f"localhost/weightd-test:{os.getpid()}"
+        self._remove_what_killed_tests_left()
+        self._check_this_machine()
 
     def build(self, files: Path) -> None:
-        self._remove_what_killed_tests_left()
+        built = self._build("--target", "prebuilt", "-f", f"{self.repository}/deploy/Containerfile", str(files))
+        assert built.returncode == 0, f"the image is not built: {built.stderr}"
+        tried = self._run("/usr/bin/weightctl", "--version")
+        assert tried.returncode == 0, f"weightctl --version, in the image: {tried.stderr}"
+
+    def _build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         # Not interrupted, or podman leaves half an image behind.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         built = subprocess.run(
             [*self.podman, "build", "-q", "--layers=false", "--label", f"{LABEL}={os.getpid()}", "-t", self.name,
-             "--target", "prebuilt", "-f", f"{self.repository}/deploy/Containerfile", str(files)],
+             *arguments],
             capture_output=True, text=True, check=False, start_new_session=True,
         )  # fmt: skip
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        tried = built.returncode == 0 and subprocess.run(
-            [*self.podman, "run", "--rm", "--network=none", *self.limits, "--entrypoint", "/usr/bin/weightctl",
-             self.name, "--version"],
+        return built
+
+    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.podman, "run", "--rm", "--network=none", *self.limits, "--entrypoint", program, self.name, *arguments],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if not tried or tried.returncode != 0:
-            said = (tried or built).stderr.strip().splitlines()
+
+    def _check_this_machine(self) -> None:
+        """By an image that has nothing of ours: after that, what fails is our fault."""
+        with tempfile.TemporaryDirectory() as context:
+            shutil.copy(TRIVIAL, f"{context}/trivial")
+            Path(context, "Containerfile").write_text("FROM scratch\nCOPY trivial /trivial\n")
+            tried = self._build(context)
+        if tried.returncode == 0:
+            tried = self._run("/trivial", "--version")
+            self.remove()
+        if tried.returncode != 0:
+            said = tried.stderr.strip().splitlines()
             raise pod.CannotRun(f"podman runs no container here: {said[-1] if said else 'it does not say why'}")
 
     def bytes(self) -> int:
@@ -128,3 +157,15 @@ class PodmanPod(pod.Pod):
                 [*self._image().podman, "rm", "-f", "-t", "0", self._name(running.container)], capture_output=True, check=False
             )  # fmt: skip
             running.process.wait()
+
+
+def main() -> None:
+    try:
+        Image(Path(sys.argv[1]))
+    except pod.CannotRun as reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+
+
+if __name__ == "__main__":
+    main()
