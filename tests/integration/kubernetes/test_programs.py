@@ -105,6 +105,27 @@ def test_the_nodes_client_waits_until_weightd_serves(sockets: str, tmp_path: Pat
         waiting.wait()
 
 
+def is_told_in_the_readme(text: str) -> bool:
+    """As README.md quotes it, with `…` for names and reasons."""
+    readme = (ROOT / "deploy/kubernetes/README.md").read_text()
+    table = readme.split("\n## A pod stays in Init:0/1\n")[1].split("\n| --- |")[1]
+    quotes = [re.escape(quote).replace("…", ".*") for quote in re.findall(r"`([^`]+)`", table)]
+    return any(len(quote) > 20 and re.search(quote, text) for quote in quotes)
+
+
+def test_probes_that_fail_say_what_the_readme_quotes(sockets: str, tmp_path: Path) -> None:
+    probe = (BIN / "weightctl", f"--socket-dir={sockets}", "health", "--staged")
+    done = run(*probe)
+    assert done.returncode != 0
+    assert is_told_in_the_readme(done.stderr.decode()), done.stderr
+    with daemon_on(sockets, f"--root={tmp_path}", "--preload=org/none"):
+        deadline = time.monotonic() + 60
+        while b"failed" not in (done := run(*probe)).stderr:
+            assert done.returncode != 0 and time.monotonic() < deadline, done.stderr
+        assert "no such checkpoint" in done.stderr.decode(), done.stderr
+        assert is_told_in_the_readme(done.stderr.decode()), done.stderr
+
+
 class Processes:
     """The pod of the overlay `try`: its paths are in a folder, its programs the build's, its users the pod's."""
 

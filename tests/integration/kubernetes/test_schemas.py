@@ -104,3 +104,14 @@ def test_a_users_own_kustomization_combines_components(tmp_path: Path) -> None:
     assert rendering.configuration(pod) == 'root: "/models"\n'
     (monitor,) = rendering.of_kind("PodMonitor")
     assert monitor["metadata"]["labels"] == {"release": "kube-prometheus-stack"}
+
+
+def test_the_readmes_patch_for_selinux_applies(tmp_path: Path) -> None:
+    section = (KUBERNETES / "README.md").read_text().split("\n## SELinux\n")[1]
+    patch = re.search(r"```yaml\n(patches:\n.*?)```", section, re.DOTALL)
+    assert patch
+    overlay = os.path.relpath(KUBERNETES / "overlays/node-wide", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{overlay}]\n{patch[1]}")
+    (pod,) = render(os.path.relpath(tmp_path, KUBERNETES)).pods()
+    validate(pod.owner, NEWEST)
+    assert pod.spec["securityContext"]["seLinuxOptions"] == {"level": "s0"}
