@@ -73,7 +73,9 @@ def test_pod_monitor_has_the_fields_of_the_operator(folder: str) -> None:
     # The rules of deploy/observability know the job by this name.
     assert 'up{job="weightd"}' in (ROOT / "deploy/observability/alerts.yaml").read_text()
     job = {"targetLabel": "job", "replacement": "weightd"}
-    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s", "relabelings": [job]}
+    pod = ["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"]
+    instance = {"sourceLabels": pod, "separator": "/", "targetLabel": "instance"}
+    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s", "relabelings": [job, instance]}
     ((pod, daemon),) = rendering.daemons()
     assert [port["name"] for port in daemon["ports"]] == [endpoint["port"]]
     assert selects(monitor["spec"]["selector"], pod.labels)
