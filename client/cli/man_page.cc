@@ -60,12 +60,12 @@ std::string WeightctlManPage(const CLI::App& app) {
                "ask and operate weightd, the node's weight cache");
   page.Section("SYNOPSIS");
   page.Paragraph("weightctl [OPTION]... COMMAND [ARGUMENT]...");
+  page.Section("EXAMPLES");
+  page.Lines(ExampleLines(GeneralExamples()));
   page.Section("DESCRIPTION");
   page.Paragraph(
       "weightctl talks to weightd(8) over the Unix socket in its socket directory. Data goes to "
       "stdout, messages to stderr. With -o json it prints the messages of the API (weightd.v1).");
-  page.Section("EXAMPLES");
-  page.Lines(ExampleLines(GeneralExamples()));
   page.Section("OPTIONS");
   page.Paragraph("They may stand before the command or after it.");
   AddOptions(app, /*with_help=*/true, page);

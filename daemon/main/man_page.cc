@@ -37,13 +37,13 @@ std::string WeightdManPage() {
                "keep model weights in memory for the inference servers of a node");
   page.Section("SYNOPSIS");
   page.Paragraph("weightd --root DIRECTORY [--config FILE] [SETTING]...");
+  page.Section("EXAMPLES");
+  page.Lines(kWeightdExamples);
   page.Section("DESCRIPTION");
   page.Paragraph(
       "weightd reads model checkpoints from the directories below its roots into host or GPU "
       "memory, once, and lends them to the processes of the node, which map them. It is asked and "
       "operated with weightctl(1).");
-  page.Section("EXAMPLES");
-  page.Lines(kWeightdExamples);
   page.Section("OPTIONS");
   page.Term("--config FILE", kConfigHelp);
   page.Term("--check-config", kCheckConfigHelp);

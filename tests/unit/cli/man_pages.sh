@@ -9,6 +9,9 @@ for page in "$@"; do
   for section in NAME SYNOPSIS EXAMPLES OPTIONS "EXIT STATUS" "SEE ALSO"; do
     grep -q "^$section" <<<"$shown" || { echo "$page has no section $section" >&2 && exit 1; }
   done
+  # Examples first: what most come for.
+  first="$(grep -xE 'NAME|SYNOPSIS|EXAMPLES|DESCRIPTION' <<<"$shown" | tr '\n' ' ')"
+  [[ $first == "NAME SYNOPSIS EXAMPLES DESCRIPTION " ]] || { echo "$page begins with $first" >&2 && exit 1; }
 done
 # One line each of what only the real source has.
 grep -q 'storage.engine AUTO|URING|PREAD' "${@: -1}" || { echo "weightd(8) lacks storage.engine" >&2 && exit 1; }
