@@ -141,6 +141,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                 dependencies.clock);
   daemon->access = std::make_unique<AccessList>(options.access);
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
+  daemon->refusals = std::make_unique<RefusalCounts>();
   daemon->info = MakeInfo(options, dependencies, *daemon);
   daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
   daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
@@ -158,6 +159,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                           .verify_pool = *daemon->verify_pool,
                           .diagnosis_pool = *daemon->diagnosis_pool,
                           .preloads = *daemon->preloads,
+                          .refusals = *daemon->refusals,
                           .info = daemon->info});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), *daemon->access,
                                                  *daemon->peers, *daemon->service));
@@ -173,7 +175,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                           .residency = *daemon->residency,
                                                           .leases = *daemon->leases,
                                                           .events = *daemon->events,
-                                                          .access = *daemon->access})));
+                                                          .access = *daemon->access,
+                                                          .refusals = *daemon->refusals})));
   }
   return daemon;
 }

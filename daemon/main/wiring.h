@@ -25,6 +25,7 @@
 #include "daemon/service/metrics_server.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/preload_board.h"
+#include "daemon/service/refusal_counts.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
 #include "daemon/service/weight_cache_service.h"
@@ -61,6 +62,7 @@ struct Daemon {
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<AccessList> access;
   std::unique_ptr<PeerRegistry> peers;
+  std::unique_ptr<RefusalCounts> refusals;
   DaemonInfo info;
   std::unique_ptr<BlockingPool> unary_pool;
   std::unique_ptr<BlockingPool> eviction_pool;

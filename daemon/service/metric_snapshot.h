@@ -12,6 +12,7 @@
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
+#include "daemon/service/refusal_counts.h"
 
 namespace weightd {
 
@@ -45,6 +46,8 @@ void AddDevices(const Residency& residency, MetricSnapshot& snapshot);
 void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapshot& snapshot);
 // Who was refused.
 void AddAccess(const AccessList& access, MetricSnapshot& snapshot);
+// What was refused, and why.
+void AddRefusals(const RefusalCounts& refusals, MetricSnapshot& snapshot);
 // process_*, as Prometheus' client libraries name them; those that /proc does not tell are left
 // out.
 void AddProcess(absl::Time start_time, MetricSnapshot& snapshot);

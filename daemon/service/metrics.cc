@@ -43,9 +43,6 @@ Metrics::Metrics(MetricSources sources)
                           .Help("Seconds from an attach's request to its lease, by result: hit, "
                                 "miss (it waited for a stage or a copy).")
                           .Register(registry_)),
-      refusals_(AddCounters("weightd_refusals_total",
-                            "Requests that were refused or failed to attach, by the reason that "
-                            "the client was told.")),
       stages_(AddCounters("weightd_stages_total",
                           "Stages that ended, by result: done, already_resident, failed, refused "
                           "(it does not fit).")),
@@ -102,11 +99,7 @@ void Metrics::Register() {
     attach_seconds_.Add({{"result", result}}, kAttachBuckets);
   }
   for (const absl::string_view word : ReasonWords()) {
-    const std::string reason(word);
-    stage_failures_.Add({{"reason", reason}});
-    for (const char* request : {"attach", "stage"}) {
-      refusals_.Add({{"request", request}, {"reason", reason}});
-    }
+    stage_failures_.Add({{"reason", std::string(word)}});
   }
   for (const char* result : {"done", "already_resident", "failed", "refused"}) {
     stages_.Add({{"result", result}});
@@ -153,9 +146,9 @@ void Metrics::Count(const Event& event) {
       if (event.job_id != 0 || event.reason == ReasonName(Reason::kModelNotResident)) {
         misses_.Add({}).Increment();
       }
-      return CountRefusal("attach", event.reason);
+      return from_.refusals.Add("attach", event.reason);
     case EventType::kStageRefused:
-      return CountRefusal("stage", event.reason);
+      return from_.refusals.Add("stage", event.reason);
     case EventType::kStageFailed:
       // That of a job is counted with its record; a demotion has none.
       if (event.job_id == 0) demotion_failures_.Add(device).Increment();
@@ -183,10 +176,6 @@ void Metrics::CountGrant(const Event& event) {
   (hit ? hits_ : misses_).Add({}).Increment();
   attach_seconds_.Add({{"result", hit ? "hit" : "miss"}}, kAttachBuckets)
       .Observe(absl::ToDoubleSeconds(event.duration));
-}
-
-void Metrics::CountRefusal(const std::string& request, const std::string& reason) {
-  refusals_.Add({{"request", request}, {"reason", reason}}).Increment();
 }
 
 void Metrics::CountStage(const StageRecord& record) {
@@ -249,6 +238,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   AddDevices(from_.residency, snapshot);
   AddWork(from_.residency, from_.leases, snapshot);
   AddAccess(from_.access, snapshot);
+  AddRefusals(from_.refusals, snapshot);
   AddProcess(from_.start_time, snapshot);
   std::vector<prometheus::MetricFamily> families = snapshot.Take();
   std::vector<prometheus::MetricFamily> counted = registry_.Collect();

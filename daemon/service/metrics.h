@@ -17,6 +17,7 @@
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
+#include "daemon/service/refusal_counts.h"
 
 namespace weightd {
 
@@ -29,6 +30,7 @@ struct MetricSources {
   const LeaseTable& leases;
   EventLog& events;
   const AccessList& access;
+  RefusalCounts& refusals;  // of attach and stage they are counted here, from events
 };
 
 // What the daemon tells Prometheus: what is, asked of residency and leases at each scrape, and what
@@ -59,7 +61,6 @@ class Metrics final : public prometheus::Collectable {
   Counters& AddCounters(const std::string& name, const std::string& help);
   void Count(const Event& event);
   void CountGrant(const Event& event);
-  void CountRefusal(const std::string& request, const std::string& reason);
   void CountStage(const StageRecord& record);
   void CountStaged(const StageRecord& record);
   std::string SourceOf(const StageReport& report) const;
@@ -72,7 +73,6 @@ class Metrics final : public prometheus::Collectable {
   Counters& hits_;
   Counters& misses_;
   Histograms& attach_seconds_;
-  Counters& refusals_;
   Counters& stages_;
   Counters& stage_failures_;
   Counters& stage_fallbacks_;

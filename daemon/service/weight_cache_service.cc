@@ -21,10 +21,15 @@ constexpr absl::Duration kGraceMax = absl::Minutes(10);
 constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
 
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
-                                    const absl::Status& status) {
+                                    const grpc::Status& status) {
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
+  reactor->Finish(status);
   return reactor;
+}
+
+grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
+                                    const absl::Status& status) {
+  return FinishNow(context, ToGrpcStatus(status));
 }
 
 absl::Status RequireModel(const std::string& model) {
@@ -119,14 +124,22 @@ absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerCon
 grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerContext& context,
                                                        Right right, bool new_work,
                                                        BlockingPool& pool,
-                                                       std::function<absl::Status()> work) {
+                                                       std::function<absl::Status()> work,
+                                                       absl::string_view request) {
   const absl::StatusOr<Peer> peer = Authorize(context, right, new_work);
-  if (!peer.ok()) return FinishNow(context, peer.status());
+  if (!peer.ok()) return FinishNow(context, Answer(request, peer.status()));
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  const absl::Status submitted =
-      pool.Submit([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
-  if (!submitted.ok()) reactor->Finish(ToGrpcStatus(submitted));
+  const absl::Status submitted = pool.Submit([this, reactor, request, work = std::move(work)] {
+    reactor->Finish(Answer(request, work()));
+  });
+  if (!submitted.ok()) reactor->Finish(Answer(request, submitted));
   return reactor;
+}
+
+grpc::Status WeightCacheService::Answer(absl::string_view request,
+                                        const absl::Status& status) const {
+  if (!status.ok() && !request.empty()) d_.refusals.Add(request, ReasonWord(status));
+  return ToGrpcStatus(status);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
@@ -156,9 +169,10 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
                                                          v1::EvictModelResponse* response) {
   // A grace period keeps nobody waiting but other evictions by force.
   BlockingPool& pool = request->force() ? d_.eviction_pool : d_.pool;
-  return Blocking(*context, Right::kOperate, true, pool, [this, request, response] {
-    return Evict(d_.residency, d_.leases, *request, *response);
-  });
+  return Blocking(
+      *context, Right::kOperate, true, pool,
+      [this, request, response] { return Evict(d_.residency, d_.leases, *request, *response); },
+      "evict");
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
@@ -177,7 +191,7 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  return FinishNow(*context, status);
+  return FinishNow(*context, Answer("pin", status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerContext* context,
@@ -187,7 +201,7 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  return FinishNow(*context, status);
+  return FinishNow(*context, Answer("unpin", status));
 }
 
 grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(

@@ -12,6 +12,7 @@
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/preload_board.h"
+#include "daemon/service/refusal_counts.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
 namespace weightd {
@@ -29,6 +30,7 @@ struct ServiceDependencies {
   BlockingPool& verify_pool;    // for reading memory again
   BlockingPool& diagnosis_pool;
   const PreloadBoard& preloads;
+  RefusalCounts& refusals;
   const DaemonInfo& info;
 };
 
@@ -83,10 +85,14 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   // The caller, if it has `right`; `new_work` is refused while draining.
   absl::StatusOr<Peer> Authorize(const grpc::CallbackServerContext& context, Right right,
                                  bool new_work) const;
-  // Runs `work` on `pool`, after Authorize, and finishes the call with its status.
+  // Runs `work` on `pool`, after Authorize, and finishes the call with its status. Refusals are
+  // counted as those of `request`, unless that is empty.
   grpc::ServerUnaryReactor* Blocking(grpc::CallbackServerContext& context, Right right,
                                      bool new_work, BlockingPool& pool,
-                                     std::function<absl::Status()> work);
+                                     std::function<absl::Status()> work,
+                                     absl::string_view request = "");
+  // What the client is told; counted where it is an error.
+  grpc::Status Answer(absl::string_view request, const absl::Status& status) const;
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

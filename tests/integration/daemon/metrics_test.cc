@@ -21,6 +21,10 @@ using ::testing::HasSubstr;
 class MetricsTest : public DaemonTest {
  protected:
   void StartWithMetrics() { Start({"--metrics.address", "127.0.0.1:0"}); }
+  double Refusals(const char* request, const char* reason) const {
+    return MetricOf(
+        absl::StrCat("weightd_refusals_total{reason=\"", reason, "\",request=\"", request, "\"}"));
+  }
 };
 
 TEST_F(MetricsTest, TellWhatIsAndWhatHappened) {
@@ -65,16 +69,12 @@ TEST_F(MetricsTest, FailuresAndEvictionsCount) {
 TEST_F(MetricsTest, HitsMissesAndRefusals) {
   const std::string path = MakeModel("m", 1 << 20);
   StartWithMetrics();
-  const auto refusals = [&](const char* request, const char* reason) {
-    return MetricOf(
-        absl::StrCat("weightd_refusals_total{reason=\"", reason, "\",request=\"", request, "\"}"));
-  };
-  EXPECT_EQ(refusals("attach", "MODEL_NOT_RESIDENT"), 0);
+  EXPECT_EQ(Refusals("attach", "MODEL_NOT_RESIDENT"), 0);
   EXPECT_FALSE(AttachProbe(Probe("m", {})).is_attached());
-  EXPECT_EQ(refusals("attach", "MODEL_NOT_RESIDENT"), 1);
+  EXPECT_EQ(Refusals("attach", "MODEL_NOT_RESIDENT"), 1);
   EXPECT_EQ(MetricOf("weightd_attach_misses_total"), 1);
   EXPECT_EQ(ctl_.Run({"stage", "m", "--device", "GPU-nowhere", "--wait"}).exit_code, kExitNotFound);
-  EXPECT_EQ(refusals("stage", "DEVICE_NOT_FOUND"), 1);
+  EXPECT_EQ(Refusals("stage", "DEVICE_NOT_FOUND"), 1);
   Stage("m");
   Stage("m");
   EXPECT_EQ(MetricOf("weightd_stages_total{result=\"done\"}"), 1);
@@ -85,6 +85,30 @@ TEST_F(MetricsTest, HitsMissesAndRefusals) {
   EXPECT_EQ(MetricOf("weightd_attach_duration_seconds_count{result=\"hit\"}"), 1);
   EXPECT_EQ(MetricOf("weightd_leases_granted_total{device=\"host\"}"), 1);
   EXPECT_EQ(MetricOf("weightd_leases_ended_total{device=\"host\",reason=\"STREAM_ENDED\"}"), 1);
+}
+
+// What operators asked for and did not get.
+TEST_F(MetricsTest, RefusalsOfEvictPinAndUnpin) {
+  const std::string path = MakeModel("m", 1 << 20);
+  StartWithMetrics();
+  for (const char* request : {"evict", "pin", "unpin"}) {
+    EXPECT_EQ(Refusals(request, "MODEL_NOT_RESIDENT"), 0);
+    EXPECT_EQ(ctl_.Run({request, "m"}).exit_code, kExitNotReady);
+    EXPECT_EQ(Refusals(request, "MODEL_NOT_RESIDENT"), 1);
+    EXPECT_EQ(Refusals(request, "DRAINING"), 0) << "from the start";
+  }
+  Stage("m");
+  EXPECT_EQ(ctl_.Run({"pin", "m"}).exit_code, kExitOk);
+  EXPECT_EQ(ctl_.Run({"evict", "m"}).exit_code, kExitNotReady);
+  EXPECT_EQ(Refusals("evict", "MODEL_BUSY"), 1) << "it is pinned";
+  EXPECT_EQ(ctl_.Run({"unpin", "m"}).exit_code, kExitOk);
+  {
+    const auto holder = Attach("m", {path});
+    EXPECT_EQ(ctl_.Run({"evict", "m"}).exit_code, kExitNotReady);
+    EXPECT_EQ(Refusals("evict", "MODEL_LEASED"), 1);
+  }
+  EXPECT_EQ(Refusals("evict", "MODEL_NOT_RESIDENT"), 1) << "of before";
+  EXPECT_EQ(Refusals("pin", "MODEL_NOT_RESIDENT"), 1);
 }
 
 TEST_F(MetricsTest, ReadsThatWereMadeAgain) {
@@ -108,6 +132,9 @@ TEST_F(MetricsTest, CallersWhomNoListNames) {
   EXPECT_EQ(MetricOf(operate), 0);
   EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"stage", "m"}).exit_code, kExitNotPermitted);
   EXPECT_EQ(MetricOf(operate), 1);
+  EXPECT_EQ(Refusals("stage", "PERMISSION_DENIED"), 1);
+  EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"evict", "m"}).exit_code, kExitNotPermitted);
+  EXPECT_EQ(Refusals("evict", "PERMISSION_DENIED"), 1);
   daemon_.reset();
   Start(
       {"--metrics.address", "127.0.0.1:0", "--access.attach-uid", "0", "--access.attach-gid", "1"});
