@@ -1,18 +1,13 @@
-#include <sys/stat.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <set>
+#include <string>
+#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/doctor.h"
 #include "client/cli/preloads.h"
 #include "client/cli/text.h"
-#include "common/errors.h"
 #include "common/format_units.h"
 
 namespace weightd::cli {
@@ -100,21 +95,6 @@ Check CheckGpu(const v1::GpuFacts& gpu, const v1::GetStatusResponse& status) {
   return check;
 }
 
-bool Has(const google::protobuf::RepeatedField<uint32_t>& numbers, uint32_t number) {
-  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
-}
-
-std::string OwnerText(const PathFacts& path) {
-  return absl::StrFormat("mode %04o, uid %d, gid %d", path.mode & 07777, path.uid, path.gid);
-}
-
-std::string GroupsText(const ProcessFacts& own) {
-  return absl::StrCat("you are uid ", own.uid, ", gid ", own.gid,
-                      own.supplementary_gids.empty()
-                          ? ""
-                          : absl::StrCat(" and ", absl::StrJoin(own.supplementary_gids, ", ")));
-}
-
 }  // namespace
 
 ProcessFacts FromProto(const v1::ProcessFacts& facts) {
@@ -150,25 +130,6 @@ std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusR
   std::vector<Check> checks = {CheckNodes(driver), CheckDriver(driver)};
   for (const v1::GpuFacts& gpu : driver.gpus()) checks.push_back(CheckGpu(gpu, status));
   return checks;
-}
-
-Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid) {
-  const auto list = [](const google::protobuf::RepeatedField<uint32_t>& given) {
-    const std::set<uint32_t> numbers(given.begin(), given.end());
-    return numbers.empty() ? "none" : absl::StrJoin(numbers, ", ");
-  };
-  Check check{.name = "allow-lists", .found = {}};
-  check.found = absl::StrCat("attach: uids ", list(access.attach_uids()), ", gids ",
-                             list(access.attach_gids()), "; operate: uids ",
-                             list(access.operate_uids()), ", gids ", list(access.operate_gids()));
-  const bool group_attaches =
-      Has(access.attach_gids(), socket_gid) || Has(access.operate_gids(), socket_gid);
-  if (group_attaches || socket_gid == 0) return check;
-  check.verdict = Verdict::kWarn;
-  absl::StrAppend(&check.found, "; the socket's gid ", socket_gid,
-                  " is in none, so that its members connect and are refused");
-  check.fix = absl::StrCat("weightd --access.attach-gid ", socket_gid, " lets them attach");
-  return check;
 }
 
 Check CheckHostMemory(const v1::GetStatusResponse& status) {
@@ -208,61 +169,6 @@ std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::s
     checks.push_back({.name = "degraded", .verdict = Verdict::kWarn, .found = warning});
   }
   return checks;
-}
-
-PathFacts LookAt(const std::string& path) {
-  PathFacts facts{.path = path};
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) {
-    facts.error_number = errno;
-    return facts;
-  }
-  facts.mode = info.st_mode;
-  facts.uid = info.st_uid;
-  facts.gid = info.st_gid;
-  return facts;
-}
-
-Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const ProcessFacts& own) {
-  Check check{.name = "socket", .found = {}};
-  if (socket.error_number != 0) {
-    check.verdict = Verdict::kFail;
-    check.found = absl::StrCat(socket.path, ": ", std::strerror(socket.error_number));
-    check.fix = "`weightctl --socket-dir DIR`, or WEIGHTD_SOCKET_DIR, names the daemon's directory";
-    return check;
-  }
-  check.found = absl::StrCat(socket.path, " (", OwnerText(socket), ") in a directory of ",
-                             OwnerText(directory), "; ", GroupsText(own));
-  if ((directory.mode & 07) != 0 && (directory.mode & S_ISVTX) == 0) {
-    check.verdict = Verdict::kWarn;
-    absl::StrAppend(&check.found, "; other users may enter the directory");
-    check.fix = absl::StrCat("chmod 0750 ", directory.path);
-  }
-  return check;
-}
-
-Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
-                       const ProcessFacts& own) {
-  Check check{.name = "daemon",
-              .verdict = Verdict::kFail,
-              .found = absl::StrCat("does not answer: ", status.message())};
-  if (directory.error_number == ENOENT) {
-    check.fix = "start weightd, or name its directory: --socket-dir DIR or WEIGHTD_SOCKET_DIR";
-  } else if (status.code() == absl::StatusCode::kPermissionDenied) {
-    absl::StrAppend(&check.found, "; ", GroupsText(own));
-    check.fix = directory.error_number == 0
-                    ? absl::StrCat("join gid ", directory.gid, " (", OwnerText(directory),
-                                   " have the directory), and be on weightd's allow-list "
-                                   "(access.attach_uid, access.attach_gid)")
-                    : "be root or of weightd's group, and on its allow-list (access.attach_uid)";
-  } else if (absl::StrContains(status.message(), "nobody listens")) {
-    check.fix = "weightd ended without a clean stop: look at its log, and start it again";
-  } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
-    check.fix = "weightd hangs or is stopped: look at its log; --timeout gives it longer";
-  } else {
-    check.fix = "start weightd, or look at its log for why it ended";
-  }
-  return check;
 }
 
 }  // namespace weightd::cli
