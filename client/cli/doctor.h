@@ -63,6 +63,8 @@ Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const Pro
 // Why no daemon answers: the status of connecting to it.
 Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
                        const ProcessFacts& own);
+// What it keeps from callers who may attach and not operate; `reads`: it was asked to read.
+std::vector<Check> CheckWithheld(bool reads, const ProcessFacts& own);
 
 }  // namespace weightd::cli
 

@@ -33,6 +33,11 @@ std::string GroupsText(const ProcessFacts& own) {
                           : absl::StrCat(" and ", absl::StrJoin(own.supplementary_gids, ", ")));
 }
 
+// What lets `own` operate.
+std::string OperateSetting(const ProcessFacts& own) {
+  return absl::StrCat("--access.operate-uid ", own.uid);
+}
+
 }  // namespace
 
 Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid) {
@@ -108,4 +113,17 @@ Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
   }
   return check;
 }
+std::vector<Check> CheckWithheld(bool reads, const ProcessFacts& own) {
+  const std::string why = absl::StrCat("takes the right to operate (", OperateSetting(own), ")");
+  std::vector<Check> checks = {{.name = "allow-lists",
+                                .verdict = Verdict::kSkip,
+                                .found = absl::StrCat("to be told them ", why)}};
+  if (reads) {
+    checks.push_back({.name = "reading speed",
+                      .verdict = Verdict::kSkip,
+                      .found = absl::StrCat("to have the roots read ", why)});
+  }
+  return checks;
+}
+
 }  // namespace weightd::cli

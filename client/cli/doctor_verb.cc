@@ -86,7 +86,11 @@ void AddDaemonSide(const v1::DiagnoseResponse& facts, const v1::GetStatusRespons
                    std::vector<Check>& checks) {
   const ProcessFacts process = FromProto(facts.process());
   const MachineFacts machine = FromProto(facts.machine());
-  checks.push_back(CheckAllowList(facts.access(), socket_gid));
+  if (facts.has_access()) {
+    checks.push_back(CheckAllowList(facts.access(), socket_gid));
+  } else {
+    Append(CheckWithheld(reads, own), checks);
+  }
   checks.push_back(CheckUring(&status.storage(), process, machine));
   checks.push_back(CheckSeccomp(process));
   checks.push_back(CheckMemlock(&status.storage(), process));

@@ -94,10 +94,10 @@ std::vector<VerbText> HealthVerbs() {
         {"weightctl doctor --no-reads", "without measuring how fast the roots are"},
         {"weightctl doctor -o json | jq '.checks[] | select(.result != \"pass\")'",
          "what is not as it should be"}},
-       "Checks that only the daemon can make need the right to operate it, and a daemon that "
-       "answers; without one the checks of the caller's side are made all the same. To tell how "
-       "fast a root is it has the daemon read the largest file there, at most 256 MiB in 2 s. The "
-       "exit code is 1 if a check fails; warnings do not count."},
+       "Checks that only the daemon can make need one that answers; without it the checks of the "
+       "caller's side are made all the same. To tell how fast a root is it has the daemon read the "
+       "largest file there, at most 256 MiB in 2 s: that, and the allow-lists, take the right to "
+       "operate. The exit code is 1 if a check fails; warnings do not count."},
       {"version",
        "Version of weightctl and, if it answers, of the daemon",
        {{"weightctl version", "of both"}}},

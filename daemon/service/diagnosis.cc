@@ -84,11 +84,11 @@ void ToProto(const AccessOptions& access, v1::AccessFacts& to) {
 
 }  // namespace
 
-void Diagnose(const DaemonInfo& info, const AccessOptions& access,
+void Diagnose(const DaemonInfo& info, const AccessOptions& access, bool operates,
               const v1::DiagnoseRequest& request, v1::DiagnoseResponse& response) {
   ToProto(ReadProcessFacts(), *response.mutable_process());
   ToProto(ReadMachineFacts(), *response.mutable_machine());
-  for (const RootFacts& facts : info.check_roots(!request.skip_reads())) {
+  for (const RootFacts& facts : info.check_roots(operates && !request.skip_reads())) {
     ToProto(facts, *response.add_roots());
   }
   if (info.uses_cuda) {
@@ -96,7 +96,7 @@ void Diagnose(const DaemonInfo& info, const AccessOptions& access,
   } else {
     response.mutable_driver()->set_disabled(true);
   }
-  ToProto(access, *response.mutable_access());
+  if (operates) ToProto(access, *response.mutable_access());
 }
 
 }  // namespace weightd

@@ -7,8 +7,10 @@
 
 namespace weightd {
 
-// The answer to Diagnose. Takes as long as the roots' reads do, seconds each. Thread-safe.
-void Diagnose(const DaemonInfo& info, const AccessOptions& access,
+// The answer to Diagnose, to a caller who may operate or, without `operates`, attach alone: for him
+// nothing is read, and he is not told whom the lists name. Takes as long as the roots' reads do,
+// seconds each. Thread-safe.
+void Diagnose(const DaemonInfo& info, const AccessOptions& access, bool operates,
               const v1::DiagnoseRequest& request, v1::DiagnoseResponse& response);
 
 }  // namespace weightd

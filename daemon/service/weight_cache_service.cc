@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -252,10 +253,14 @@ grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
 grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,
                                                        const v1::DiagnoseRequest* request,
                                                        v1::DiagnoseResponse* response) {
-  return Blocking(*context, Right::kOperate, false, d_.diagnosis_pool, [this, request, response] {
-    weightd::Diagnose(d_.info, d_.access.Get(), *request, *response);
-    return absl::OkStatus();
-  });
+  return Blocking(
+      *context, Right::kAttach, false, d_.diagnosis_pool, [this, context, request, response] {
+        const AccessOptions access = d_.access.Get();
+        const std::optional<Peer> peer = d_.peers.Find(context->peer());
+        const bool operates = peer.has_value() && Allows(access, *peer, Right::kOperate);
+        weightd::Diagnose(d_.info, access, operates, *request, *response);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(

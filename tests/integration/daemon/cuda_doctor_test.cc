@@ -55,6 +55,23 @@ TEST_F(CudaDoctorTest, AnotherPidNamespaceIsAWarningWithAFix) {
                                  HasSubstr("shareProcessNamespace: true")));
 }
 
+// A container beside the daemon's, whose user may attach and no more.
+TEST_F(CudaDoctorTest, WhoMayOnlyAttachIsToldOfGpusAndOfHisPidNamespace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to be somebody else";
+  StartForNobody({"--cuda.enabled", "ON"});
+  ChildOptions options;
+  options.argv = {WeightctlProgram(), "--socket-dir", socket_dir_, "doctor"};
+  options.uid = kNobody;
+  options.gid = kNogroup;
+  options.new_pid_namespace = true;
+  ChildProcess child(options);
+  child.CloseInput();
+  EXPECT_EQ(child.WaitForExit(), std::optional(kExitOk)) << child.out() << child.err();
+  EXPECT_THAT(child.out(),
+              AllOf(HasSubstr("pass  driver"), HasSubstr("handles of the driver: CUDA_IPC"),
+                    HasSubstr("warn  PID namespace"), HasSubstr("skip  reading speed")));
+}
+
 TEST_F(CudaDoctorTest, GpusThatAreLeftAloneAreNotLookedAt) {
   Start({"--cuda.enabled", "OFF"});
   const nlohmann::json driver = Check("driver");

@@ -1,5 +1,7 @@
 #include "tests/integration/daemon/daemon_fixture.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
@@ -35,6 +37,15 @@ DaemonProcess* DaemonTest::Start(std::vector<std::string> flags,
   if (daemon_->WaitUntilServing()) return daemon_.get();
   ADD_FAILURE() << "the daemon does not serve";
   return nullptr;
+}
+
+void DaemonTest::StartForNobody(std::vector<std::string> flags) {
+  flags.insert(flags.end(), {"--access.attach-uid", absl::StrCat(kNobody)});
+  ASSERT_NE(Start(std::move(flags)), nullptr);
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  for (const char* name : {"", "/weightd.sock", "/handles.sock"}) {
+    ASSERT_EQ(::chown((socket_dir_ + name).c_str(), 0, kNogroup), 0) << name;
+  }
 }
 
 void DaemonTest::StopCleanly() { EXPECT_EQ(daemon_->Stop(), std::optional(0)); }

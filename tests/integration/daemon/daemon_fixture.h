@@ -27,6 +27,8 @@ class DaemonTest : public ::testing::Test {
   // Starts weightd and waits until it serves; null after a failure of the test. One at a time.
   DaemonProcess* Start(std::vector<std::string> flags = {},
                        const std::vector<std::string>& environment = {});
+  // Start(), and nobody may attach, as a sidecar's client: the sockets are open to his group.
+  void StartForNobody(std::vector<std::string> flags = {});
   // SIGTERM must lead to exit status 0.
   void StopCleanly();
 

@@ -3,11 +3,12 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/process/child_process.h"
 #include "tests/support/process/has_uring.h"
 #include "tests/support/process/programs.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class DoctorTest : public DaemonTest {
  protected:
@@ -23,12 +25,30 @@ class DoctorTest : public DaemonTest {
   nlohmann::json Check(const std::string& name) {
     const CommandResult result = ctl_.Run({"doctor", "-o", "json"});
     exit_code_ = result.exit_code;
-    const auto answer = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
-    EXPECT_FALSE(answer.is_discarded()) << result;
+    return CheckOf(result.out, name);
+  }
+  // Likewise, of what doctor printed.
+  static nlohmann::json CheckOf(const std::string& out, const std::string& name) {
+    const auto answer = nlohmann::json::parse(out, nullptr, /*allow_exceptions=*/false);
+    EXPECT_FALSE(answer.is_discarded()) << out;
+    if (answer.is_discarded()) return nullptr;
+    nlohmann::json found;
     for (const nlohmann::json& check : answer.value("checks", nlohmann::json::array())) {
-      if (check["check"] == name) return check;
+      if (check["check"] == name) found = check;
     }
-    return nullptr;
+    return found;
+  }
+  // As a caller who may attach and not operate: what doctor prints. Sets exit_code_.
+  std::string RunAsNobody(bool new_pid_namespace = false) {
+    ChildOptions options;
+    options.argv = {WeightctlProgram(), "--socket-dir", socket_dir_, "doctor", "-o", "json"};
+    options.uid = kNobody;
+    options.gid = kNogroup;
+    options.new_pid_namespace = new_pid_namespace;
+    ChildProcess child(options);
+    child.CloseInput();
+    exit_code_ = child.WaitForExit().value_or(-1);
+    return child.out();
   }
   int exit_code_ = -1;
 };
@@ -88,29 +108,30 @@ TEST_F(DoctorTest, WhoMayNotConnectLearnsWhichGroupMay) {
 
 TEST_F(DoctorTest, WhoMayNotOperateLearnsThatAndGetsTheRest) {
   if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to be somebody else";
-  Start({"--access.attach-uid", "65534"});
-  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
-  ASSERT_EQ(::chown(socket_dir_.c_str(), 0, kNobody), 0);
-  ASSERT_EQ(::chown((socket_dir_ + "/weightd.sock").c_str(), 0, kNobody), 0);
-  ASSERT_EQ(::chown((socket_dir_ + "/handles.sock").c_str(), 0, kNobody), 0);
-  const CommandResult result = ctl_.RunAs(kNobody, kNobody, {"doctor"});
-  EXPECT_EQ(result.exit_code, kExitOk) << result;
-  EXPECT_THAT(result.out,
-              AllOf(HasSubstr("warn  daemon's side"), HasSubstr("--access.operate-uid 65534")));
+  MakeModel("model", 32 << 20);
+  StartForNobody();
+  const std::string out = RunAsNobody();
+  EXPECT_EQ(exit_code_, kExitOk) << out;
+  EXPECT_EQ(CheckOf(out, "allow-lists")["result"], "skip");
+  const nlohmann::json speed = CheckOf(out, "reading speed");
+  EXPECT_EQ(speed["result"], "skip");
+  EXPECT_THAT(std::string(speed["found"]), HasSubstr("--access.operate-uid 65534"));
+  EXPECT_THAT(std::string(CheckOf(out, "root " + root_)["found"]),
+              AllOf(HasSubstr("local volume"), Not(HasSubstr("/s with "))));
+  EXPECT_FALSE(CheckOf(out, "driver").is_null());
+  EXPECT_EQ(CheckOf(out, "io_uring")["result"], HasUring() ? "pass" : "warn");
+  EXPECT_EQ(CheckOf(out, "PID namespace")["found"], "that of the daemon");
 }
 
 TEST_F(DoctorTest, AnotherPidNamespaceIsTold) {
   if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to make a PID namespace";
-  Start();
-  ChildOptions options;
-  options.argv = {WeightctlProgram(), "--socket-dir", socket_dir_, "doctor"};
-  options.new_pid_namespace = true;
-  ChildProcess child(options);
-  child.CloseInput();
-  EXPECT_EQ(child.WaitForExit(), std::optional(kExitOk)) << child.err();
-  // /proc still is that of the namespace outside, or shows nothing of ours.
-  EXPECT_THAT(child.out(), ::testing::AnyOf(HasSubstr("another one than the daemon's"),
-                                            HasSubstr("/proc does not show it")));
+  StartForNobody();
+  // With the /proc of the namespace outside: its links are those of the process all the same.
+  const std::string out = RunAsNobody(/*new_pid_namespace=*/true);
+  EXPECT_EQ(exit_code_, kExitOk) << out;
+  const nlohmann::json check = CheckOf(out, "PID namespace");
+  EXPECT_EQ(check["result"], "pass") << "no GPU, no CUDA IPC";
+  EXPECT_EQ(check["found"], "another one than the daemon's, which matters to CUDA IPC only");
 }
 
 }  // namespace

@@ -201,6 +201,7 @@ class DoctorVerbTest : public VerbsTest {
     service_.diagnose = [this](const v1::DiagnoseRequest& request, v1::DiagnoseResponse* facts) {
       skipped_reads_ = request.skip_reads();
       facts->mutable_driver()->set_disabled(true);
+      if (operates_) facts->mutable_access();
       facts->mutable_process()->set_may_lock_memory(true);
       *facts->add_roots() = root_;
       return grpc::Status::OK;
@@ -208,6 +209,7 @@ class DoctorVerbTest : public VerbsTest {
   }
   v1::RootFacts root_ = Root(256'000'000, 100);
   bool skipped_reads_ = false;
+  bool operates_ = true;
 };
 
 TEST_F(DoctorVerbTest, PassesWhereNothingFails) {
@@ -234,7 +236,18 @@ TEST_F(DoctorVerbTest, AFailureIsAnExitCodeAndHasItsFix) {
   }
 }
 
-TEST_F(DoctorVerbTest, ACallerWhoMayNotOperateLearnsWhatHeCan) {
+TEST_F(DoctorVerbTest, ACallerWhoMayNotOperateLearnsWhatIsKeptFromHim) {
+  operates_ = false;
+  root_ = Root(0, 0);
+  const Outcome outcome = Run({"doctor"});
+  EXPECT_EQ(outcome.code, 0) << outcome.out;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("skip  allow-lists"), HasSubstr("skip  reading speed"),
+                                 HasSubstr("pass  root /models"), HasSubstr("pass  io_uring")));
+  EXPECT_THAT(Run({"doctor", "--no-reads"}).out, Not(HasSubstr("reading speed")));
+}
+
+// By a daemon of before, or since its lists changed.
+TEST_F(DoctorVerbTest, ACallerWhoIsToldNothingLearnsWhatHeCan) {
   service_.diagnose = [](const v1::DiagnoseRequest&, v1::DiagnoseResponse*) {
     return weightd::testing::RpcError(grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED",
                                       "uid 7 may not operate");
