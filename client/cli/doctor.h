@@ -60,6 +60,10 @@ struct PathFacts {
 PathFacts LookAt(const std::string& path);
 // Directory and socket; `own`: who asks.
 Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const ProcessFacts& own);
+// The socket on which attaching gets its descriptors. `answer`: the daemon's, asked there; absent
+// without a daemon.
+Check CheckHandleSocket(const PathFacts& socket, const absl::Status* answer,
+                        const ProcessFacts& own);
 // Why no daemon answers: the status of connecting to it.
 Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
                        const ProcessFacts& own);

@@ -90,6 +90,38 @@ Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const Pro
   return check;
 }
 
+Check CheckHandleSocket(const PathFacts& socket, const absl::Status* answer,
+                        const ProcessFacts& own) {
+  Check check{.name = "handle socket", .found = {}};
+  if (socket.error_number != 0) {
+    check.verdict = Verdict::kFail;
+    check.found = absl::StrCat(socket.path, ": ", std::strerror(socket.error_number));
+    check.fix =
+        "give a container the whole directory, not weightd.sock alone; or start weightd again, "
+        "which makes it anew";
+    return check;
+  }
+  check.found = absl::StrCat(socket.path, " (", OwnerText(socket), ")");
+  if (answer == nullptr) return check;
+  if (answer->ok()) {
+    absl::StrAppend(&check.found, " answers");
+    return check;
+  }
+  check.verdict = Verdict::kFail;
+  absl::StrAppend(&check.found, ", which attaching takes: ", answer->message());
+  if (answer->code() == absl::StatusCode::kPermissionDenied) {
+    absl::StrAppend(&check.found, "; ", GroupsText(own));
+    check.fix =
+        "give it owner, group and mode of weightd.sock (start weightd, or weightd.socket, again), "
+        "and be on weightd's allow-list (access.attach_uid, access.attach_gid)";
+  } else if (answer->code() == absl::StatusCode::kDeadlineExceeded) {
+    check.fix = "weightd hangs or is stopped: look at its log";
+  } else {
+    check.fix = "start weightd again, which makes the socket anew; if not, look at its log";
+  }
+  return check;
+}
+
 Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
                        const ProcessFacts& own) {
   Check check{.name = "daemon",

@@ -9,6 +9,7 @@
 #include "client/cli/json.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
+#include "client/cpp/daemon_connection.h"
 #include "common/environment_facts.h"
 #include "common/errors.h"
 #include "common/socket_paths.h"
@@ -135,16 +136,21 @@ std::vector<Check> Examine(const GlobalOptions& options, bool reads) {
   const ProcessFacts own = ReadProcessFacts();
   const PathFacts directory = LookAt(options.socket_dir);
   const PathFacts socket = LookAt(RpcSocketPath(options.socket_dir));
+  const PathFacts handles = LookAt(HandleSocketPath(options.socket_dir));
   checks.push_back(CheckSocket(directory, socket, own));
   const absl::StatusOr<Daemon> daemon = Daemon::Connect(options);
   absl::StatusOr<v1::GetStatusResponse> status =
       daemon.ok() ? daemon->Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest())
                   : absl::StatusOr<v1::GetStatusResponse>(daemon.status());
   if (!status.ok()) {
+    // One is missed with the other.
+    if (socket.error_number == 0) checks.push_back(CheckHandleSocket(handles, nullptr, own));
     checks.push_back(CheckUnreachable(status.status(), directory, own));
     AddCallerSide(own, checks);
     return checks;
   }
+  const absl::Status answer = client::AskWhoAmI(options.socket_dir);
+  checks.push_back(CheckHandleSocket(handles, &answer, own));
   Append(CheckDaemon(*status, ClientVersion()), checks);
   v1::DiagnoseRequest request;
   request.set_skip_reads(!reads);

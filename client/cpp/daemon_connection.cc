@@ -23,7 +23,7 @@
 namespace weightd::client {
 namespace {
 
-// How long the daemon may take to say who we are; the call that we explain has failed already.
+// How long the daemon may take to say who we are.
 constexpr absl::Duration kWhoAmITimeout = absl::Seconds(2);
 // Flow-control window of a stream: a grant of 10,000 tensors passes without waiting for updates.
 constexpr int kStreamWindowBytes = 4 << 20;
@@ -64,16 +64,6 @@ absl::StatusCode FromRpcCode(grpc::StatusCode code) {
   const int value = static_cast<int>(code);
   const bool known = value >= 0 && value <= static_cast<int>(absl::StatusCode::kUnauthenticated);
   return known ? static_cast<absl::StatusCode>(value) : absl::StatusCode::kUnknown;
-}
-
-// Asks the daemon what it thinks of us. OK: it serves us.
-absl::Status AskWhoAmI(const std::string& socket_dir) {
-  const std::string path = HandleSocketPath(socket_dir);
-  ASSIGN_OR_RETURN(const UniqueFd socket,
-                   ConnectToDaemon(path, SOCK_SEQPACKET, absl::Now() + kWhoAmITimeout));
-  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
-  ASSIGN_OR_RETURN(const FdMessage reply, ReceiveFdMessage(socket.get(), kWhoAmITimeout));
-  return DecodeHandleReply(reply.bytes);
 }
 
 }  // namespace
@@ -121,6 +111,15 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
                            {info.metadata().begin(), info.metadata().end()});
   }
   return absl::Status(code, status.error_message());
+}
+
+absl::Status AskWhoAmI(const std::string& socket_dir) {
+  const std::string path = HandleSocketPath(socket_dir);
+  ASSIGN_OR_RETURN(const UniqueFd socket,
+                   ConnectToDaemon(path, SOCK_SEQPACKET, absl::Now() + kWhoAmITimeout));
+  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
+  ASSIGN_OR_RETURN(const FdMessage reply, ReceiveFdMessage(socket.get(), kWhoAmITimeout));
+  return DecodeHandleReply(reply.bytes);
 }
 
 absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir) {

@@ -35,6 +35,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& so
 // build does not know stands in the message.
 absl::Status FromRpcStatus(const grpc::Status& status);
 
+// Asks on <socket_dir>/handles.sock whether the daemon serves us: PERMISSION_DENIED when its
+// allow-list does not name us. Errors as ConnectToDaemon; takes a few seconds at most.
+absl::Status AskWhoAmI(const std::string& socket_dir);
+
 // FromRpcStatus, and for a call that died with its connection the cause: the daemon is asked on the
 // handle socket whether it knows us. PERMISSION_DENIED when the allow-list refuses us,
 // UNAVAILABLE/UNREACHABLE otherwise.

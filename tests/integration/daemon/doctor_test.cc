@@ -123,6 +123,23 @@ TEST_F(DoctorTest, WhoMayNotOperateLearnsThatAndGetsTheRest) {
   EXPECT_EQ(CheckOf(out, "PID namespace")["found"], "that of the daemon");
 }
 
+TEST_F(DoctorTest, AHandleSocketThatIsNotOpenToTheCallerFails) {
+  if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to be somebody else";
+  StartForNobody();
+  const std::string path = socket_dir_ + "/handles.sock";
+  EXPECT_EQ(CheckOf(RunAsNobody(), "handle socket")["result"], "pass");
+  ASSERT_EQ(::chown(path.c_str(), 0, 0), 0);
+  const nlohmann::json refused = CheckOf(RunAsNobody(), "handle socket");
+  EXPECT_EQ(exit_code_, kExitError);
+  EXPECT_EQ(refused["result"], "fail");
+  EXPECT_THAT(std::string(refused["found"]),
+              AllOf(HasSubstr("mode 0660, uid 0, gid 0"), HasSubstr("permission denied"),
+                    HasSubstr("you are uid 65534")));
+  EXPECT_THAT(std::string(refused["fix"]), HasSubstr("group and mode of weightd.sock"));
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  EXPECT_THAT(std::string(Check("handle socket")["found"]), HasSubstr("No such file"));
+}
+
 TEST_F(DoctorTest, AnotherPidNamespaceIsTold) {
   if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to make a PID namespace";
   StartForNobody();

@@ -1,10 +1,14 @@
 #include "client/cli/doctor.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "client/cli/verbs.h"
+#include "common/errors.h"
+#include "common/socket_paths.h"
 #include "gmock/gmock.h"
 #include "tests/unit/cli/verbs_fixture.h"
 #include "tests/unit/client/fake_grant.h"
@@ -244,6 +248,21 @@ TEST_F(DoctorVerbTest, ACallerWhoMayNotOperateLearnsWhatIsKeptFromHim) {
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("skip  allow-lists"), HasSubstr("skip  reading speed"),
                                  HasSubstr("pass  root /models"), HasSubstr("pass  io_uring")));
   EXPECT_THAT(Run({"doctor", "--no-reads"}).out, Not(HasSubstr("reading speed")));
+}
+
+TEST_F(DoctorVerbTest, TheHandleSocketIsAsked) {
+  EXPECT_THAT(Run({"doctor"}).out, HasSubstr("pass  handle socket"));
+  weightd::testing::HandleScript handles;
+  handles.who_am_i = ErrorWithReason(absl::StatusCode::kPermissionDenied, Reason::kPermissionDenied,
+                                     "uid 7 may not attach");
+  service_.SetHandles(std::move(handles));
+  const Outcome refused = Run({"doctor"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.out, AllOf(HasSubstr("fail  handle socket"), HasSubstr("uid 7 may not")));
+  ASSERT_EQ(::unlink(HandleSocketPath(dir_.path()).c_str()), 0);
+  EXPECT_THAT(Run({"doctor"}).out,
+              AllOf(HasSubstr("fail  handle socket"), HasSubstr("handles.sock: No such file"),
+                    HasSubstr("the whole directory")));
 }
 
 // By a daemon of before, or since its lists changed.
