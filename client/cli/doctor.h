@@ -24,7 +24,7 @@ struct Check {
   std::string name;
   Verdict verdict = Verdict::kPass;
   std::string found;
-  std::string fix = {};  // what to do; empty where nothing is to be done
+  std::string fix = {};  // what to do: never empty with kWarn or kFail
 };
 
 ProcessFacts FromProto(const v1::ProcessFacts& facts);
@@ -67,6 +67,8 @@ Check CheckHandleSocket(const PathFacts& socket, const absl::Status* answer,
 // Why no daemon answers: the status of connecting to it.
 Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
                        const ProcessFacts& own);
+// Why a daemon that answers did not say what it sees: the status of Diagnose.
+Check CheckNotAsked(const absl::Status& status, const ProcessFacts& own);
 // What it keeps from callers who may attach and not operate; `reads`: it was asked to read.
 std::vector<Check> CheckWithheld(bool reads, const ProcessFacts& own);
 

@@ -33,6 +33,16 @@ std::string GroupsText(const ProcessFacts& own) {
                           : absl::StrCat(" and ", absl::StrJoin(own.supplementary_gids, ", ")));
 }
 
+// For one who may not enter.
+std::string EnterFix(const PathFacts& directory) {
+  if (directory.error_number != 0) {
+    return "be root or of weightd's group, and on its allow-list (access.attach_uid)";
+  }
+  return absl::StrCat("join gid ", directory.gid, " (", OwnerText(directory),
+                      " have the directory), and be on weightd's allow-list (access.attach_uid, "
+                      "access.attach_gid)");
+}
+
 // What lets `own` operate.
 std::string OperateSetting(const ProcessFacts& own) {
   return absl::StrCat("--access.operate-uid ", own.uid);
@@ -77,7 +87,10 @@ Check CheckSocket(const PathFacts& directory, const PathFacts& socket, const Pro
   if (socket.error_number != 0) {
     check.verdict = Verdict::kFail;
     check.found = absl::StrCat(socket.path, ": ", std::strerror(socket.error_number));
-    check.fix = "`weightctl --socket-dir DIR`, or WEIGHTD_SOCKET_DIR, names the daemon's directory";
+    check.fix =
+        socket.error_number == EACCES
+            ? EnterFix(directory)
+            : "`weightctl --socket-dir DIR`, or WEIGHTD_SOCKET_DIR, names the daemon's directory";
     return check;
   }
   check.found = absl::StrCat(socket.path, " (", OwnerText(socket), ") in a directory of ",
@@ -131,11 +144,7 @@ Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
     check.fix = "start weightd, or name its directory: --socket-dir DIR or WEIGHTD_SOCKET_DIR";
   } else if (status.code() == absl::StatusCode::kPermissionDenied) {
     absl::StrAppend(&check.found, "; ", GroupsText(own));
-    check.fix = directory.error_number == 0
-                    ? absl::StrCat("join gid ", directory.gid, " (", OwnerText(directory),
-                                   " have the directory), and be on weightd's allow-list "
-                                   "(access.attach_uid, access.attach_gid)")
-                    : "be root or of weightd's group, and on its allow-list (access.attach_uid)";
+    check.fix = EnterFix(directory);
   } else if (absl::StrContains(status.message(), "nobody listens")) {
     check.fix = "weightd ended without a clean stop: look at its log, and start it again";
   } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
@@ -145,6 +154,33 @@ Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
   }
   return check;
 }
+Check CheckNotAsked(const absl::Status& status, const ProcessFacts& own) {
+  Check check{.name = "daemon's side", .verdict = Verdict::kWarn, .found = {}};
+  check.found = absl::StrCat(status.message(), "; what follows is judged for this process instead");
+  switch (status.code()) {
+    case absl::StatusCode::kPermissionDenied:
+      check.fix = absl::StrCat("run it as root or as the daemon's user, or weightd with ",
+                               OperateSetting(own));
+      break;
+    case absl::StatusCode::kUnimplemented:
+      check.fix = "the daemon is older than weightctl: install both from one build";
+      break;
+    case absl::StatusCode::kResourceExhausted:
+      check.fix = "run it again when the others are done";
+      break;
+    case absl::StatusCode::kDeadlineExceeded:
+      check.verdict = Verdict::kFail;
+      check.fix =
+          "see that the roots' volumes answer; --no-reads looks without measuring them, and "
+          "--timeout gives it longer";
+      break;
+    default:
+      check.verdict = Verdict::kFail;
+      check.fix = "look at weightd's log for why it did not answer, and run it again";
+  }
+  return check;
+}
+
 std::vector<Check> CheckWithheld(bool reads, const ProcessFacts& own) {
   const std::string why = absl::StrCat("takes the right to operate (", OperateSetting(own), ")");
   std::vector<Check> checks = {{.name = "allow-lists",

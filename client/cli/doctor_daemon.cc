@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -95,6 +96,50 @@ Check CheckGpu(const v1::GpuFacts& gpu, const v1::GetStatusResponse& status) {
   return check;
 }
 
+// Of one that is not resident and did not fail.
+std::string PreloadFix(const v1::Preload& preload) {
+  if (preload.state() == v1::PRELOAD_QUEUED || preload.state() == v1::PRELOAD_STAGING) {
+    return "wait: `weightctl top` shows how far it is";
+  }
+  return absl::StrCat("`weightctl stage ", preload.model(), "`, and `weightctl pin ",
+                      preload.model(), "` if it had to make room for others");
+}
+
+struct WarningFix {
+  const char* text;  // in the warning
+  const char* fix;
+};
+
+// The first that fits holds.
+constexpr WarningFix kWarningFixes[] = {
+    {"no GPU is used",
+     "see the checks of device nodes and driver; --cuda.enabled OFF where no GPU is wanted"},
+    {") is not used:", "mend what it names (`nvidia-smi` shows the GPU), and start weightd again"},
+    {"pins and last uses are lost", "`weightctl pin MODEL` what is to stay"},
+    {"socket directory ", "a directory that only weightd uses: --socket-dir DIR"},
+    {"host memory has small pages",
+     "on the node: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, or reserve "
+     "some: sysctl -w vm.nr_hugepages=N"},
+    {"reserved huge pages",
+     "on the node: sysctl -w vm.nr_hugepages=N, enough for the budget of host memory; a container "
+     "has its own limit of them (hugepages-2Mi)"},
+    {"without registered buffers",
+     "raise RLIMIT_MEMLOCK: LimitMEMLOCK=infinity of systemd, --ulimit memlock=-1 of a container"},
+    {"without registered files",
+     "raise RLIMIT_NOFILE: LimitNOFILE= of systemd, --ulimit nofile= of a container"},
+    {"io_uring without ", "a newer Linux on the node; reads work without it"},
+    {" threads: ", "raise the limit of threads: TasksMax= of systemd, --pids-limit of a container"},
+    {"are lost until", "start weightd again, when its clients can do without it"},
+    {"stay pinned", "start weightd again, when its clients can do without it"},
+};
+
+std::string DegradedFix(const std::string& warning) {
+  for (const auto& [text, fix] : kWarningFixes) {
+    if (absl::StrContains(warning, text)) return fix;
+  }
+  return "mend what it names, and start weightd again";
+}
+
 }  // namespace
 
 ProcessFacts FromProto(const v1::ProcessFacts& facts) {
@@ -162,11 +207,15 @@ std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::s
       check.fix = absl::StrCat("mend the cause, then `weightctl stage ", preload.model(), "`");
     } else if (preload.state() != v1::PRELOAD_RESIDENT) {
       check.verdict = Verdict::kWarn;
+      check.fix = PreloadFix(preload);
     }
   }
   for (const std::string& warning : status.warnings()) {
     if (warning == status.storage().engine_reason()) continue;  // has its own check
-    checks.push_back({.name = "degraded", .verdict = Verdict::kWarn, .found = warning});
+    checks.push_back({.name = "degraded",
+                      .verdict = Verdict::kWarn,
+                      .found = warning,
+                      .fix = DegradedFix(warning)});
   }
   return checks;
 }

@@ -48,8 +48,15 @@ Check UringRefused(const ProcessFacts& process, const MachineFacts& machine,
     check.fix = "raise RLIMIT_MEMLOCK: LimitMEMLOCK= of systemd, --ulimit memlock= of a container";
   } else if (error != 0) {
     check.found = absl::StrCat("pread is used: io_uring_setup: ", ErrorText(error));
+    check.fix =
+        error == EMFILE || error == ENFILE
+            ? "raise RLIMIT_NOFILE: LimitNOFILE= of systemd, --ulimit nofile= of a container"
+            : "io_uring_setup(2) explains the error; --storage.engine PREAD if it may stay so";
   } else {
     check.found = absl::StrCat("pread is used: ", reason);
+    check.fix =
+        "io_uring_setup works now, on Linux 5.11 or newer as it must be: start weightd again; "
+        "--storage.engine PREAD if it may stay so";
   }
   return check;
 }

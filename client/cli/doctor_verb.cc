@@ -114,23 +114,6 @@ void AddCallerSide(const ProcessFacts& own, std::vector<Check>& checks) {
   checks.push_back(CheckHugePages(machine));
 }
 
-// A check of the daemon that could not be asked for its side.
-Check NotAsked(const absl::Status& status, const ProcessFacts& own) {
-  Check check{
-      .name = "daemon's side", .verdict = Verdict::kFail, .found = std::string(status.message())};
-  if (status.code() == absl::StatusCode::kPermissionDenied) {
-    check.verdict = Verdict::kWarn;
-    check.fix = absl::StrCat(
-        "run it as root or as the daemon's user, or weightd with "
-        "--access.operate-uid ",
-        own.uid, "; what follows is judged for this process");
-  } else if (status.code() == absl::StatusCode::kUnimplemented) {
-    check.verdict = Verdict::kWarn;
-    check.fix = "the daemon is older than weightctl: install both from one build";
-  }
-  return check;
-}
-
 std::vector<Check> Examine(const GlobalOptions& options, bool reads) {
   std::vector<Check> checks;
   const ProcessFacts own = ReadProcessFacts();
@@ -160,7 +143,7 @@ std::vector<Check> Examine(const GlobalOptions& options, bool reads) {
   if (facts.ok()) {
     AddDaemonSide(*facts, *status, reads, own, socket.gid, checks);
   } else {
-    checks.push_back(NotAsked(facts.status(), own));
+    checks.push_back(CheckNotAsked(facts.status(), own));
     AddCallerSide(own, checks);
   }
   return checks;

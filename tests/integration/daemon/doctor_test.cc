@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/status_matchers.h"
 #include "tests/support/process/child_process.h"
 #include "tests/support/process/has_uring.h"
 #include "tests/support/process/programs.h"
@@ -27,13 +28,15 @@ class DoctorTest : public DaemonTest {
     exit_code_ = result.exit_code;
     return CheckOf(result.out, name);
   }
-  // Likewise, of what doctor printed.
+  // Likewise, of what doctor printed. Whatever is not well there has its fix.
   static nlohmann::json CheckOf(const std::string& out, const std::string& name) {
     const auto answer = nlohmann::json::parse(out, nullptr, /*allow_exceptions=*/false);
     EXPECT_FALSE(answer.is_discarded()) << out;
     if (answer.is_discarded()) return nullptr;
     nlohmann::json found;
     for (const nlohmann::json& check : answer.value("checks", nlohmann::json::array())) {
+      const bool is_well = check["result"] == "pass" || check["result"] == "skip";
+      EXPECT_TRUE(is_well || check["fix"] != "") << check;
       if (check["check"] == name) found = check;
     }
     return found;
@@ -138,6 +141,15 @@ TEST_F(DoctorTest, AHandleSocketThatIsNotOpenToTheCallerFails) {
   EXPECT_THAT(std::string(refused["fix"]), HasSubstr("group and mode of weightd.sock"));
   ASSERT_EQ(::unlink(path.c_str()), 0);
   EXPECT_THAT(std::string(Check("handle socket")["found"]), HasSubstr("No such file"));
+}
+
+TEST_F(DoctorTest, WhatTheDaemonGoesWithoutHasItsFix) {
+  state_file_ = dir_.File("state");
+  ASSERT_OK(WriteRawFile(state_file_, "not a state"));
+  Start();
+  EXPECT_EQ(Check("degraded")["result"], "warn");
+  EXPECT_THAT(ctl_.Run({"doctor"}).out, AllOf(HasSubstr("pins and last uses are lost"),
+                                              HasSubstr("fix: `weightctl pin MODEL`")));
 }
 
 TEST_F(DoctorTest, AnotherPidNamespaceIsTold) {
