@@ -119,9 +119,10 @@ void AddAccess(const AccessList& access, MetricSnapshot& snapshot) {
 }
 
 void AddRefusals(const RefusalCounts& refusals, MetricSnapshot& snapshot) {
-  snapshot.AddCounter("weightd_refusals_total",
-                      "Requests (attach, stage, evict, pin, unpin) that were refused, and attaches "
-                      "that failed, by the reason that the client was told.");
+  snapshot.AddCounter(
+      "weightd_refusals_total",
+      "Requests (attach, stage, evict, verify, pin, unpin) that were refused, and attaches "
+      "that failed, by the reason that the client was told.");
   for (const auto& [key, count] : refusals.Get()) {
     snapshot.Value({{"request", key.first}, {"reason", key.second}}, AsDouble(count));
   }

@@ -179,10 +179,12 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
                                                           const v1::VerifyModelRequest* request,
                                                           v1::VerifyModelResponse* response) {
-  return Blocking(*context, Right::kOperate, true, d_.verify_pool,
-                  [this, context, request, response] {
-                    return Verify(d_.residency, *context, *request, *response);
-                  });
+  return Blocking(
+      *context, Right::kOperate, true, d_.verify_pool,
+      [this, context, request, response] {
+        return Verify(d_.residency, *context, *request, *response);
+      },
+      "verify");
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,

@@ -88,10 +88,10 @@ TEST_F(MetricsTest, HitsMissesAndRefusals) {
 }
 
 // What operators asked for and did not get.
-TEST_F(MetricsTest, RefusalsOfEvictPinAndUnpin) {
+TEST_F(MetricsTest, RefusalsOfWhatOperatorsAsk) {
   const std::string path = MakeModel("m", 1 << 20);
   StartWithMetrics();
-  for (const char* request : {"evict", "pin", "unpin"}) {
+  for (const char* request : {"evict", "verify", "pin", "unpin"}) {
     EXPECT_EQ(Refusals(request, "MODEL_NOT_RESIDENT"), 0);
     EXPECT_EQ(ctl_.Run({request, "m"}).exit_code, kExitNotReady);
     EXPECT_EQ(Refusals(request, "MODEL_NOT_RESIDENT"), 1);
