@@ -154,6 +154,7 @@ Check CheckUnreachable(const absl::Status& status, const PathFacts& directory,
   }
   return check;
 }
+
 Check CheckNotAsked(const absl::Status& status, const ProcessFacts& own) {
   Check check{.name = "daemon's side", .verdict = Verdict::kWarn, .found = {}};
   check.found = absl::StrCat(status.message(), "; what follows is judged for this process instead");
