@@ -38,7 +38,11 @@ std::string EnterFix(const PathFacts& directory) {
   if (directory.error_number != 0) {
     return "be root or of weightd's group, and on its allow-list (access.attach_uid)";
   }
-  return absl::StrCat("join gid ", directory.gid, " (", OwnerText(directory),
+  // Nobody should join root's group for this.
+  const std::string group = directory.gid == 0
+                                ? "run weightd with a group of its own (deploy/systemd), join that"
+                                : absl::StrCat("join gid ", directory.gid);
+  return absl::StrCat(group, " (", OwnerText(directory),
                       " have the directory), and be on weightd's allow-list (access.attach_uid, "
                       "access.attach_gid)");
 }

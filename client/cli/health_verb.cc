@@ -60,7 +60,7 @@ absl::Status AskUntil(GlobalOptions options, bool staged, absl::Duration wait, H
     const absl::Duration left = deadline - absl::Now();
     options.timeout =
         wait == absl::ZeroDuration() ? usual : std::clamp(left, kPause, std::max(usual, kPause));
-    const absl::Status status = Ask(options, staged, health);
+    absl::Status status = Ask(options, staged, health);
     if (status.ok() || !IsWorthWaiting(status) || absl::Now() + kPause >= deadline) return status;
     absl::SleepFor(kPause);
   }
@@ -88,7 +88,7 @@ absl::Status RunHealth(const Invocation& invocation, const HealthArguments& argu
     ASSIGN_OR_RETURN(wait, ParseTimeout(arguments.wait_text));
   }
   Health health;
-  const absl::Status status = AskUntil(invocation.options, arguments.staged, wait, health);
+  absl::Status status = AskUntil(invocation.options, arguments.staged, wait, health);
   if (!health.status.empty()) Print(invocation, arguments, health);
   return status;
 }

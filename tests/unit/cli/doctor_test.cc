@@ -192,6 +192,11 @@ TEST(DoctorSocketTest, SaysWhoMayConnectAndWhoMayAttach) {
   EXPECT_EQ(CheckSocket(open, {.path = "/run/w/weightd.sock", .mode = 0660}, {}).verdict,
             Verdict::kWarn);
   EXPECT_EQ(CheckSocket(open, {.path = "/x", .error_number = ENOENT}, {}).verdict, Verdict::kFail);
+  const PathFacts closed = {.path = "/run/w/weightd.sock", .error_number = EACCES};
+  EXPECT_THAT(CheckSocket({.path = "/run/w", .mode = 0750, .gid = 60}, closed, {}).fix,
+              HasSubstr("join gid 60"));
+  EXPECT_THAT(CheckSocket({.path = "/run/w", .mode = 0750}, closed, {}).fix,
+              Not(HasSubstr("join gid 0")));
 }
 
 class DoctorVerbTest : public VerbsTest {
