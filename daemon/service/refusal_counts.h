@@ -14,7 +14,8 @@
 namespace weightd {
 
 // The requests whose refusals are counted.
-inline constexpr std::array kCountedRequests = {"attach", "stage", "evict", "verify", "pin", "unpin"};
+inline constexpr std::array kCountedRequests = {"attach", "stage", "evict",
+                                                "verify", "pin",   "unpin"};
 
 // How often each request was refused, by the reason that the client was told. Thread-safe.
 class RefusalCounts {
