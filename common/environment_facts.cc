@@ -67,8 +67,8 @@ ProcessFacts ReadProcessFacts() {
   facts.gid = ::getegid();
   facts.supplementary_gids = SupplementaryGroups();
   const std::string status = ReadProcFile("/proc/self/status");
-  facts.seccomp_mode = static_cast<uint32_t>(ParseMemInfo(status, "Seccomp").value_or(0));
-  facts.no_new_privileges = ParseMemInfo(status, "NoNewPrivs").value_or(0) != 0;
+  facts.seccomp_mode = static_cast<uint32_t>(ProcNumber(status, "Seccomp").value_or(0));
+  facts.no_new_privileges = ProcNumber(status, "NoNewPrivs").value_or(0) != 0;
   facts.may_lock_memory = HasCapability(status, kCapIpcLock);
   facts.memlock_bytes = SoftLimit(RLIMIT_MEMLOCK);
   facts.open_files_max = SoftLimit(RLIMIT_NOFILE);
@@ -84,9 +84,9 @@ MachineFacts ReadMachineFacts() {
   if (absl::SimpleAtoi(disabled, &value)) facts.io_uring_disabled = value;
   facts.io_uring_errno = TryUringSetup();
   const std::string memory = ReadProcFile("/proc/meminfo");
-  facts.huge_page_bytes = ParseMemInfo(memory, "Hugepagesize").value_or(0);
-  facts.huge_pages = ParseMemInfo(memory, "HugePages_Total").value_or(0);
-  facts.huge_pages_free = ParseMemInfo(memory, "HugePages_Free").value_or(0);
+  facts.huge_page_bytes = ProcNumber(memory, "Hugepagesize").value_or(0);
+  facts.huge_pages = ProcNumber(memory, "HugePages_Total").value_or(0);
+  facts.huge_pages_free = ProcNumber(memory, "HugePages_Free").value_or(0);
   facts.transparent_huge_pages =
       ChosenWord(ReadProcFile(absl::StrCat(kTransparentFolder, "enabled")));
   facts.shmem_huge_pages =

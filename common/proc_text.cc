@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -18,6 +19,7 @@ std::string ReadProcFile(const std::string& path) {
 
 std::vector<std::string> ProcLine(absl::string_view text, absl::string_view key) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StartsWith(line, key)) continue;
     std::vector<std::string> words =
         absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
     if (!words.empty() && words[0] == key) return words;
@@ -25,7 +27,7 @@ std::vector<std::string> ProcLine(absl::string_view text, absl::string_view key)
   return {};
 }
 
-std::optional<uint64_t> ParseMemInfo(absl::string_view text, absl::string_view key) {
+std::optional<uint64_t> ProcNumber(absl::string_view text, absl::string_view key) {
   const std::vector<std::string> words = ProcLine(text, absl::StrCat(key, ":"));
   uint64_t value = 0;
   if (words.size() < 2 || !absl::SimpleAtoi(words[1], &value)) return std::nullopt;

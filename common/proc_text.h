@@ -18,9 +18,9 @@ std::string ReadProcFile(const std::string& path);
 // The words of the line that begins with the word `key`; empty without one.
 std::vector<std::string> ProcLine(absl::string_view text, absl::string_view key);
 
-// The value of `key` in /proc/meminfo ("MemAvailable: 1024 kB"), in bytes, or in text of that form
-// as /proc/self/status is.
-std::optional<uint64_t> ParseMemInfo(absl::string_view text, absl::string_view key);
+// The number of `key` in text of the form of /proc/meminfo or /proc/self/status: 1048576 for
+// "MemAvailable" of "MemAvailable: 1024 kB", 2 for "Seccomp" of "Seccomp:\t2".
+std::optional<uint64_t> ProcNumber(absl::string_view text, absl::string_view key);
 
 }  // namespace weightd
 

@@ -99,8 +99,8 @@ void ApplyCgroupLimits(const std::string& root, const std::string& path, CgroupV
 HostMemory ReadHostMemory() {
   HostMemory memory;
   const std::string info = ReadProcFile("/proc/meminfo");
-  memory.total_bytes = ParseMemInfo(info, "MemTotal").value_or(0);
-  memory.available_bytes = ParseMemInfo(info, "MemAvailable").value_or(0);
+  memory.total_bytes = ProcNumber(info, "MemTotal").value_or(0);
+  memory.available_bytes = ProcNumber(info, "MemAvailable").value_or(0);
   const uint64_t free_pages = ReadNumber(absl::StrCat(kHugePages, "free_hugepages")).value_or(0);
   const uint64_t promised = ReadNumber(absl::StrCat(kHugePages, "resv_hugepages")).value_or(0);
   memory.free_huge_bytes = (free_pages - std::min(free_pages, promised)) * kHugePageBytes;

@@ -3,14 +3,11 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <fstream>
 #include <string>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/errors.h"
+#include "common/proc_text.h"
 #include "common/status_macros.h"
 
 namespace weightd {
@@ -21,15 +18,7 @@ namespace {
 // read it.
 bool LivesInOurPidNamespace(pid_t pid) {
   if (pid <= 0) return false;
-  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
-  std::string line;
-  while (std::getline(status, line)) {
-    if (!absl::StartsWith(line, "NSpid:")) continue;
-    const std::vector<std::string> pids = absl::StrSplit(
-        absl::StripAsciiWhitespace(line.substr(6)), absl::ByAnyChar(" \t"), absl::SkipWhitespace());
-    return pids.size() == 1;
-  }
-  return false;
+  return ProcLine(ReadProcFile(absl::StrCat("/proc/", pid, "/status")), "NSpid:").size() == 2;
 }
 
 absl::StatusOr<std::vector<uint32_t>> ReadGroups(int socket) {

@@ -6,13 +6,13 @@
 #include <array>
 #include <cassert>
 #include <cerrno>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/format_units.h"
+#include "common/proc_text.h"
 
 namespace weightd {
 namespace {
@@ -33,10 +33,8 @@ constexpr std::array<RingFlag, 3> kRingFlags = {{
 }};
 
 std::string ReadSysctl() {
-  std::ifstream file("/proc/sys/kernel/io_uring_disabled");
-  std::string text;
-  std::getline(file, text);
-  return text;
+  const std::string text = ReadProcFile("/proc/sys/kernel/io_uring_disabled");
+  return std::string(absl::StripAsciiWhitespace(text));
 }
 
 std::string ErrorText(int error, absl::string_view what) {

@@ -101,7 +101,7 @@ absl::Status HugePageReserve::ReserveNone() {
 }
 
 uint64_t ReservedHugeBytesHeld() {
-  return ParseMemInfo(ReadProcFile("/proc/self/status"), "HugetlbPages").value_or(0);
+  return ProcNumber(ReadProcFile("/proc/self/status"), "HugetlbPages").value_or(0);
 }
 
 }  // namespace weightd::bench

@@ -9,7 +9,6 @@
 #include "absl/strings/str_join.h"
 #include "common/proc_text.h"
 #include "common/status_macros.h"
-#include "daemon/device/host_memory.h"
 #include "tests/bench/huge_pages.h"
 #include "tests/bench/null_device.h"
 #include "tests/bench/stage_arms.h"
@@ -21,7 +20,7 @@ namespace {
 constexpr absl::Duration kChildPatience = absl::Minutes(10);
 
 uint64_t StatusBytes(absl::string_view key) {
-  return ParseMemInfo(ReadProcFile("/proc/self/status"), key).value_or(0);
+  return ProcNumber(ReadProcFile("/proc/self/status"), key).value_or(0);
 }
 
 absl::StatusOr<Sample> MeasureHere(const FileSet& files, PeakDevice kind) {

@@ -65,7 +65,7 @@ absl::Status CheckWay(const StageOutcome& outcome, ForcedMode expected) {
 }
 
 uint64_t TransparentHugeBytes() {
-  return ParseMemInfo(ReadProcFile("/proc/self/smaps_rollup"), "AnonHugePages").value_or(0);
+  return ProcNumber(ReadProcFile("/proc/self/smaps_rollup"), "AnonHugePages").value_or(0);
 }
 
 }  // namespace

@@ -11,22 +11,22 @@ using ::testing::IsEmpty;
 TEST(ProcTextTest, ReadsMemInfoInBytes) {
   constexpr absl::string_view kText =
       "MemTotal:       24105000 kB\nMemAvailable:   1024 kB\nHugePages_Free:        7\n";
-  EXPECT_EQ(ParseMemInfo(kText, "MemAvailable"), 1024 * 1024);
-  EXPECT_EQ(ParseMemInfo(kText, "HugePages_Free"), 7);
-  EXPECT_EQ(ParseMemInfo(kText, "Mem"), std::nullopt);
-  EXPECT_EQ(ParseMemInfo("MemTotal: much kB", "MemTotal"), std::nullopt);
-  EXPECT_EQ(ParseMemInfo("", "MemTotal"), std::nullopt);
+  EXPECT_EQ(ProcNumber(kText, "MemAvailable"), 1024 * 1024);
+  EXPECT_EQ(ProcNumber(kText, "HugePages_Free"), 7);
+  EXPECT_EQ(ProcNumber(kText, "Mem"), std::nullopt);
+  EXPECT_EQ(ProcNumber("MemTotal: much kB", "MemTotal"), std::nullopt);
+  EXPECT_EQ(ProcNumber("", "MemTotal"), std::nullopt);
 }
 
 TEST(ProcTextTest, ReadsNumbersOfAProcessStatus) {
   const std::string text =
       "NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t7\nHugepagesize:  2048 kB\n";
-  EXPECT_EQ(ParseMemInfo(text, "NoNewPrivs"), 1u);
-  EXPECT_EQ(ParseMemInfo(text, "Seccomp"), 2u);
-  EXPECT_EQ(ParseMemInfo(text, "Hugepagesize"), 2048u * 1024);
-  EXPECT_EQ(ParseMemInfo(text, "Privs"), std::nullopt) << "a name begins its line";
-  EXPECT_EQ(ParseMemInfo("", "Seccomp"), std::nullopt);
-  EXPECT_EQ(ParseMemInfo("Seccomp:", "Seccomp"), std::nullopt);
+  EXPECT_EQ(ProcNumber(text, "NoNewPrivs"), 1u);
+  EXPECT_EQ(ProcNumber(text, "Seccomp"), 2u);
+  EXPECT_EQ(ProcNumber(text, "Hugepagesize"), 2048u * 1024);
+  EXPECT_EQ(ProcNumber(text, "Privs"), std::nullopt) << "a name begins its line";
+  EXPECT_EQ(ProcNumber("", "Seccomp"), std::nullopt);
+  EXPECT_EQ(ProcNumber("Seccomp:", "Seccomp"), std::nullopt);
 }
 
 TEST(ProcTextTest, LineIsThatOfTheWholeFirstWord) {
