@@ -27,6 +27,15 @@ struct Check {
   std::string fix = {};  // what to do: never empty with kWarn or kFail
 };
 
+// What mends more than one check.
+inline constexpr const char* kOpenFilesFix =
+    "raise RLIMIT_NOFILE: LimitNOFILE= of systemd, --ulimit nofile= of a container";
+inline constexpr const char* kLockedMemoryFix =
+    "raise RLIMIT_MEMLOCK: LimitMEMLOCK=infinity of systemd, --ulimit memlock=-1 of a container";
+inline constexpr const char* kHugePagesFix =
+    "on the node: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, or reserve "
+    "some: sysctl -w vm.nr_hugepages=N";
+
 ProcessFacts FromProto(const v1::ProcessFacts& facts);
 MachineFacts FromProto(const v1::MachineFacts& facts);
 

@@ -50,7 +50,7 @@ Check UringRefused(const ProcessFacts& process, const MachineFacts& machine,
     check.found = absl::StrCat("pread is used: io_uring_setup: ", ErrorText(error));
     check.fix =
         error == EMFILE || error == ENFILE
-            ? "raise RLIMIT_NOFILE: LimitNOFILE= of systemd, --ulimit nofile= of a container"
+            ? kOpenFilesFix
             : "io_uring_setup(2) explains the error; --storage.engine PREAD if it may stay so";
   } else {
     check.found = absl::StrCat("pread is used: ", reason);
@@ -103,9 +103,7 @@ Check CheckMemlock(const v1::StorageStatus* storage, const ProcessFacts& process
   if (process.memlock_bytes >= wanted) return check;
   check.verdict = Verdict::kWarn;
   absl::StrAppend(&check.found, ", and rings with registered buffers take ", FormatBytes(wanted));
-  check.fix =
-      "raise RLIMIT_MEMLOCK: LimitMEMLOCK=infinity of systemd, --ulimit memlock=-1 of a container; "
-      "without it reads cost more CPU time";
+  check.fix = absl::StrCat(kLockedMemoryFix, "; without it reads cost more CPU time");
   return check;
 }
 
@@ -124,9 +122,7 @@ Check CheckHugePages(const MachineFacts& machine) {
                                machine.shmem_huge_pages != "deny";
   if (machine.huge_pages_free > 0 || has_transparent) return check;
   check.verdict = Verdict::kWarn;
-  check.fix =
-      "on the node: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, or reserve "
-      "some: sysctl -w vm.nr_hugepages=N; small pages cost time at each stage and attach";
+  check.fix = absl::StrCat(kHugePagesFix, "; small pages cost time at each stage and attach");
   return check;
 }
 
