@@ -59,15 +59,10 @@ TEST_F(CudaDoctorTest, AnotherPidNamespaceIsAWarningWithAFix) {
 TEST_F(CudaDoctorTest, WhoMayOnlyAttachIsToldOfGpusAndOfHisPidNamespace) {
   if (::geteuid() != 0) GTEST_SKIP() << "skipped: it takes root to be somebody else";
   StartForNobody({"--cuda.enabled", "ON"});
-  ChildOptions options;
-  options.argv = {WeightctlProgram(), "--socket-dir", socket_dir_, "doctor"};
-  options.uid = kNobody;
-  options.gid = kNogroup;
-  options.new_pid_namespace = true;
-  ChildProcess child(options);
-  child.CloseInput();
-  EXPECT_EQ(child.WaitForExit(), std::optional(kExitOk)) << child.out() << child.err();
-  EXPECT_THAT(child.out(),
+  const CommandResult result =
+      ctl_.RunAs(kNobody, kNogroup, {"doctor"}, /*new_pid_namespace=*/true);
+  EXPECT_EQ(result.exit_code, kExitOk) << result;
+  EXPECT_THAT(result.out,
               AllOf(HasSubstr("pass  driver"), HasSubstr("handles of the driver: CUDA_IPC"),
                     HasSubstr("warn  PID namespace"), HasSubstr("skip  reading speed")));
 }

@@ -9,9 +9,7 @@
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
-#include "tests/support/process/child_process.h"
 #include "tests/support/process/has_uring.h"
-#include "tests/support/process/programs.h"
 
 namespace weightd::testing {
 namespace {
@@ -43,15 +41,10 @@ class DoctorTest : public DaemonTest {
   }
   // As a caller who may attach and not operate: what doctor prints. Sets exit_code_.
   std::string RunAsNobody(bool new_pid_namespace = false) {
-    ChildOptions options;
-    options.argv = {WeightctlProgram(), "--socket-dir", socket_dir_, "doctor", "-o", "json"};
-    options.uid = kNobody;
-    options.gid = kNogroup;
-    options.new_pid_namespace = new_pid_namespace;
-    ChildProcess child(options);
-    child.CloseInput();
-    exit_code_ = child.WaitForExit().value_or(-1);
-    return child.out();
+    const CommandResult result =
+        ctl_.RunAs(kNobody, kNogroup, {"doctor", "-o", "json"}, new_pid_namespace);
+    exit_code_ = result.exit_code;
+    return result.out;
   }
   int exit_code_ = -1;
 };

@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -20,7 +22,11 @@ using ::testing::HasSubstr;
 
 class MetricsTest : public DaemonTest {
  protected:
-  void StartWithMetrics() { Start({"--metrics.address", "127.0.0.1:0"}); }
+  void StartWithMetrics(std::vector<std::string> flags = {},
+                        const std::vector<std::string>& environment = {}) {
+    flags.insert(flags.end(), {"--metrics.address", "127.0.0.1:0"});
+    Start(std::move(flags), environment);
+  }
   double Refusals(const char* request, const char* reason) const {
     return MetricOf(
         absl::StrCat("weightd_refusals_total{reason=\"", reason, "\",request=\"", request, "\"}"));
@@ -113,9 +119,8 @@ TEST_F(MetricsTest, RefusalsOfWhatOperatorsAsk) {
 
 TEST_F(MetricsTest, ReadsThatWereMadeAgain) {
   const std::string path = MakeModel("m", 1 << 20);
-  Start({"--metrics.address", "127.0.0.1:0", "--storage.engine", "PREAD"},
-        FaultPreload({"WEIGHTD_FAULT_PATH=/m.safetensors", "WEIGHTD_FAULT_OFFSET=500000",
-                      "WEIGHTD_FAULT_TIMES=2"}));
+  StartWithMetrics(kPread, FaultPreload({"WEIGHTD_FAULT_PATH=/m.safetensors",
+                                         "WEIGHTD_FAULT_OFFSET=500000", "WEIGHTD_FAULT_TIMES=2"}));
   EXPECT_EQ(MetricOf("weightd_volume_read_retries_total"), 0);
   Stage("m");
   ExpectSameAsFiles("m", {path});
@@ -136,8 +141,7 @@ TEST_F(MetricsTest, CallersWhomNoListNames) {
   EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"evict", "m"}).exit_code, kExitNotPermitted);
   EXPECT_EQ(Refusals("evict", "PERMISSION_DENIED"), 1);
   daemon_.reset();
-  Start(
-      {"--metrics.address", "127.0.0.1:0", "--access.attach-uid", "0", "--access.attach-gid", "1"});
+  StartWithMetrics({"--access.attach-uid", "0", "--access.attach-gid", "1"});
   EXPECT_EQ(ctl_.RunAs(kNobody, kOurGroup, {"ps"}).exit_code, kExitNotPermitted);
   EXPECT_GE(MetricOf(attach), 1);
   EXPECT_EQ(MetricOf(operate), 0);

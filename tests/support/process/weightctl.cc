@@ -34,10 +34,12 @@ CommandResult Weightctl::Run(const Arguments& arguments) const {
   return Finish(Options(arguments));
 }
 
-CommandResult Weightctl::RunAs(uint32_t uid, uint32_t gid, const Arguments& arguments) const {
+CommandResult Weightctl::RunAs(uint32_t uid, uint32_t gid, const Arguments& arguments,
+                               bool new_pid_namespace) const {
   ChildOptions options = Options(arguments);
   options.uid = uid;
   options.gid = gid;
+  options.new_pid_namespace = new_pid_namespace;
   return Finish(options);
 }
 

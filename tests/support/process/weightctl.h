@@ -37,8 +37,9 @@ class Weightctl {
 
   using Arguments = std::vector<std::string>;
   CommandResult Run(const Arguments& arguments) const;
-  // As another user.
-  CommandResult RunAs(uint32_t uid, uint32_t gid, const Arguments& arguments) const;
+  // As another user, and in a PID namespace of its own if so wanted.
+  CommandResult RunAs(uint32_t uid, uint32_t gid, const Arguments& arguments,
+                      bool new_pid_namespace = false) const;
   // With `-o json`, which must succeed: else the test fails and the answer is null.
   nlohmann::json Json(const Arguments& arguments) const;
   // Left running.
