@@ -16,7 +16,7 @@ namespace {
 constexpr absl::string_view kReasonPayload = "weightd/reason";
 constexpr absl::string_view kMetadataPayload = "weightd/metadata";
 
-constexpr std::array<std::pair<Reason, absl::string_view>, 24> kReasonNames = {{
+constexpr std::array<std::pair<Reason, absl::string_view>, 26> kReasonNames = {{
     {Reason::kModelNotFound, "MODEL_NOT_FOUND"},
     {Reason::kModelNotResident, "MODEL_NOT_RESIDENT"},
     {Reason::kModelBusy, "MODEL_BUSY"},
@@ -41,6 +41,8 @@ constexpr std::array<std::pair<Reason, absl::string_view>, 24> kReasonNames = {{
     {Reason::kKeyMissing, "KEY_MISSING"},
     {Reason::kDigestMissing, "DIGEST_MISSING"},
     {Reason::kWaitTimeout, "WAIT_TIMEOUT"},
+    {Reason::kVolumeBusy, "VOLUME_BUSY"},
+    {Reason::kVolumeStuck, "VOLUME_STUCK"},
 }};
 
 absl::StatusCode CodeFromErrno(int error) {

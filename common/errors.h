@@ -45,6 +45,8 @@ enum class Reason {
   kKeyMissing,         // the file is encrypted, and no key for it was given
   kDigestMissing,      // the configuration wants a digest manifest, and there is none
   kWaitTimeout,        // what an attach waited for did not become resident in time
+  kVolumeBusy,         // too much waits for this volume already; others are not affected
+  kVolumeStuck,        // the volume does not answer: what was asked of it is abandoned
 };
 
 // "MODEL_NOT_FOUND" and so on: the word on the wire, in logs and in JSON.

@@ -35,6 +35,8 @@ ExitCode OfReason(Reason reason) {
     case Reason::kDraining:
     case Reason::kLeaseRevoked:
     case Reason::kWaitTimeout:
+    case Reason::kVolumeBusy:
+    case Reason::kVolumeStuck:
       return ExitCode::kNotReady;
     case Reason::kCheckpointInvalid:
     case Reason::kCheckpointChanged:

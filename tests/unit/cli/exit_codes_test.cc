@@ -39,6 +39,8 @@ TEST(ExitCodesTest, EveryReasonHasItsExitCode) {
       {Reason::kKeyMissing, ExitCode::kError},
       {Reason::kDigestMissing, ExitCode::kIntegrity},
       {Reason::kWaitTimeout, ExitCode::kNotReady},
+      {Reason::kVolumeBusy, ExitCode::kNotReady},
+      {Reason::kVolumeStuck, ExitCode::kNotReady},
   };
   // A new reason has to be put into the table: their values are counted from 0.
   for (int value = 0; ReasonName(static_cast<Reason>(value)) != "UNKNOWN"; ++value) {

@@ -36,7 +36,7 @@ TEST(ErrorsTest, NamesOfReasonsGoBothWays) {
     EXPECT_NE(ReasonName(reason), "UNKNOWN");
     EXPECT_EQ(ReasonFromName(ReasonName(reason)), reason);
   }
-  EXPECT_EQ(ReasonWords().size(), static_cast<size_t>(Reason::kWaitTimeout) + 2);
+  EXPECT_EQ(ReasonWords().size(), static_cast<size_t>(Reason::kVolumeStuck) + 2);
   EXPECT_EQ(ReasonWord(absl::InternalError("x")), "UNKNOWN");
   EXPECT_EQ(ReasonWord(ErrorWithReason(absl::StatusCode::kAborted, Reason::kCancelled, "")),
             "CANCELLED");

@@ -252,6 +252,8 @@ class WEIGHTD_CLIENT_EXPORT Mapping {
 //   RESOURCE_EXHAUSTED/LIMIT_EXCEEDED      too many leases
 //   UNAVAILABLE/DRAINING                   the daemon shuts down
 //   DEADLINE_EXCEEDED/WAIT_TIMEOUT         not resident after `options.wait_timeout`
+//   UNAVAILABLE/VOLUME_BUSY                too much waits for its volume already
+//   DEADLINE_EXCEEDED/VOLUME_STUCK         its volume does not answer
 //   RESOURCE_EXHAUSTED/BUDGET_EXCEEDED     it does not fit; the message has the numbers
 //   DEADLINE_EXCEEDED                      `options.timeout` passed
 //   CANCELLED/CANCELLED                    `options.stop_token` asked for it

@@ -213,6 +213,8 @@ _BY_REASON.update(
     MODEL_LEASED=ModelBusyError,
     CHECKPOINT_CHANGED=CheckpointError,
     READ_FAILED=CheckpointError,
+    VOLUME_BUSY=WaitTimeoutError,
+    VOLUME_STUCK=WaitTimeoutError,
     KEY_MISSING=CheckpointError,
     DIGEST_MISSING=CheckpointError,
     PATH_OUTSIDE_ROOT=InvalidRequestError,
