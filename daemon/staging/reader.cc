@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "daemon/staging/copy_run.h"
+#include "daemon/storage/read_request.h"
 
 namespace weightd {
 namespace {
@@ -60,9 +61,22 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
   if (options_.on_wait) WorkUntilEnded(*task);
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
   if (!outcome.ok()) return outcome;
-  outcome->engine = engine_;
+  SetEngine(input.files, *outcome);
   outcome->fallbacks.insert(outcome->fallbacks.begin(), fallbacks_.begin(), fallbacks_.end());
   return outcome;
+}
+
+void Reader::SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutcome& outcome) const {
+  outcome.engine = engine_;
+  const auto others = static_cast<size_t>(std::count_if(
+      files.begin(), files.end(),
+      [&](const std::shared_ptr<File>& file) { return EngineFor(engine_, *file) != engine_; }));
+  if (others == 0) return;
+  if (others == files.size()) outcome.engine = ReadEngine::kPread;
+  outcome.fallbacks.push_back(absl::StrCat(
+      "pread instead of io_uring",
+      others == files.size() ? "" : absl::StrCat(" for ", others, " of ", files.size(), " files"),
+      ": ", kFuseWithoutRing));
 }
 
 void Reader::Work() {

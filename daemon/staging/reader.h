@@ -62,6 +62,8 @@ class Reader {
 
   Reader(const ReaderOptions& options, StagingPool& pool, ReadQueueFactory make_queue)
       : options_(options), pool_(pool), make_queue_(std::move(make_queue)) {}
+  // Of what was read of `files`, and why it is not that of the queue.
+  void SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutcome& outcome) const;
   void Work();
   // One round of it; false at the end.
   bool WorkOnce();

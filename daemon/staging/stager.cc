@@ -96,9 +96,8 @@ uint64_t Stager::pool_bytes() const {
 absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const {
   StagingPool& pool = *pools_.at(key.device);
   ReadQueueOptions queue = options_.read_queue;
-  queue.is_fuse = key.file_system == FileSystemKind::kFuse;
-  const bool is_remote = key.file_system != FileSystemKind::kLocal;
-  queue.depth = options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, is_remote);
+  queue.depth =
+      options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, key.is_remote);
   queue.poll_batch = kPollBatch;
   queue.slots = pool.slots();
   ReaderOptions options;
@@ -114,16 +113,15 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
 
 absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
   Key key = {.device = input.targets.front().device};
-  if (!input.files.empty()) {
-    key.volume = input.files.front()->identity().device;
-    key.file_system = input.files.front()->file_system();
+  for (const auto& file : input.files) {
+    key.volumes.insert(file->identity().device);
+    key.is_remote = key.is_remote || file->file_system() != FileSystemKind::kLocal;
   }
   absl::MutexLock lock(&mu_);
   if (const auto found = readers_.find(key); found != readers_.end()) return found->second.get();
   // The reader that was made at the start belongs to the first local volume that is read.
   const Key unused = {.device = key.device};
-  if (auto node = key.file_system != FileSystemKind::kLocal ? decltype(readers_)::node_type()
-                                                            : readers_.extract(unused);
+  if (auto node = key.is_remote ? decltype(readers_)::node_type() : readers_.extract(unused);
       !node.empty()) {
     node.key() = key;
     return readers_.insert(std::move(node)).position->second.get();

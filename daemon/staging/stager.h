@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,10 +86,11 @@ class Stager {
   PageKind page_kind() const { return pools_.begin()->second->page_kind(); }
 
  private:
-  // Which reader: the volume's number and whether it is a network's, and the device.
+  // Which reader: the numbers of all volumes that the files lie on (mounts below a root, links), so
+  // that one that hangs holds up only who reads it, whether one is a network's, and the device.
   struct Key {
-    uint64_t volume = 0;
-    FileSystemKind file_system = FileSystemKind::kLocal;
+    std::set<uint64_t> volumes = {};
+    bool is_remote = false;
     Device* device = nullptr;
     // clang-tidy 14 takes the operator for a 0.
     friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)

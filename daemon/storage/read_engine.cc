@@ -86,7 +86,9 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> CreateSplit(const ReadQueueOptions& o
   buffered_options.pread_threads =
       std::clamp(std::thread::hardware_concurrency(), 1U, options.pread_threads);
   ASSIGN_OR_RETURN(auto buffered, PreadReadQueue::Create(buffered_options));
-  return std::make_unique<SplitReadQueue>(std::move(direct), std::move(buffered), options.depth);
+  return std::make_unique<SplitReadQueue>(
+      std::move(direct), std::move(buffered), [options] { return PreadReadQueue::Create(options); },
+      options.depth);
 }
 
 }  // namespace
@@ -100,11 +102,6 @@ EngineProbe ProbeReadEngine() {
 absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOptions& options) {
   RETURN_IF_ERROR(options.Validate());
   if (options.engine == ReadEngine::kPread) return PreadReadQueue::Create(options);
-  if (options.is_fuse) {
-    return PreadReadQueue::Create(options, SystemPread(),
-                                  {"pread instead of io_uring: on FUSE the kernel mistakes the "
-                                   "place of a read that was answered short"});
-  }
   absl::Status refusal = TryUring();
   if (refusal.ok()) {
     auto queue = CreateSplit(options);

@@ -68,8 +68,6 @@ enum class IoPriority {
 
 struct ReadQueueOptions {
   ReadEngine engine = ReadEngine::kAuto;
-  // The files are FUSE's, which no ring may read whatever `engine` says (file_system.h).
-  bool is_fuse = false;
   // Affects performance.
   uint32_t depth = 32;          // reads in flight, 1..1024
   uint32_t pread_threads = 16;  // of the pread engine, 1..64
@@ -127,7 +125,8 @@ struct EngineProbe {
 EngineProbe ProbeReadEngine();
 
 // kAuto falls back to pread and says so in fallbacks(); kUring that does not work is an error.
-// Where it works, buffered reads are made by threads all the same (split_read_queue.h).
+// Where it works, buffered reads and those of FUSE's files, which no ring may read
+// (file_system.h), are made by threads all the same (split_read_queue.h).
 absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOptions& options);
 
 }  // namespace weightd

@@ -118,6 +118,10 @@ absl::Status ValidateReadRequest(const ReadRequest& request,
   return ValidateSlot(request, slots);
 }
 
+ReadEngine EngineFor(ReadEngine engine, const File& file) {
+  return file.file_system() == FileSystemKind::kFuse ? ReadEngine::kPread : engine;
+}
+
 uint16_t IoPriorityValue(IoPriority priority) {
   switch (priority) {
     case IoPriority::kNormal:

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "daemon/storage/read_queue.h"
 
@@ -17,6 +18,11 @@ absl::Status ValidateReadRequest(const ReadRequest& request,
 // Of ioprio_set(2). Not from <linux/ioprio.h>, which newer kernels' headers have with a parameter
 // named `class`.
 constexpr int kIoPriorityOfThread = 1;  // IOPRIO_WHO_PROCESS
+
+// Which engine reads `file` under a queue of `engine`: a ring may not read FUSE's (file_system.h).
+ReadEngine EngineFor(ReadEngine engine, const File& file);
+inline constexpr absl::string_view kFuseWithoutRing =
+    "on FUSE the kernel mistakes the place of a ring's read that was answered short";
 
 // What ioprio_set(2) and io_uring take; 0 for kNormal.
 uint16_t IoPriorityValue(IoPriority priority);

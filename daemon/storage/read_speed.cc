@@ -82,7 +82,6 @@ absl::StatusOr<ReadSpeed> MeasureReadSpeed(const File& file, const ReadSpeedLimi
       static_cast<std::byte*>(std::aligned_alloc(kMemoryAlignment, kDepth * kBlockBytes)));
   if (memory == nullptr) return absl::ResourceExhaustedError("no 32 MiB of memory to read into");
   ReadQueueOptions options;
-  options.is_fuse = file.file_system() == FileSystemKind::kFuse;
   options.depth = kDepth;
   options.pread_threads = kDepth;
   options.stall_timeout = kStallTimeout;

@@ -2,42 +2,53 @@
 #define WEIGHTD_DAEMON_STORAGE_SPLIT_READ_QUEUE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/storage/read_queue.h"
 
 namespace weightd {
 
-// Two queues as one: direct reads through io_uring, buffered ones by threads with pread(2). A
-// buffered read of what the page cache holds is a copy, which io_uring would make on the one thread
-// that submits it. Thread-compatible.
+// Several queues as one. Which of them reads is decided by each file and read by itself:
+//
+//   the file is FUSE's, or its file system cannot be told   threads, as many as of the pread engine
+//   buffered                                                threads, as many as processors
+//   direct                                                  io_uring
+//
+// A buffered read of what the page cache holds is a copy, which io_uring would make on the one
+// thread that submits it. Thread-compatible.
 class SplitReadQueue final : public ReadQueue {
  public:
-  // Both have the depth `depth` and the same slots, and a wake_descriptor().
+  using MakeQueue = std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>()>;
+
+  // All have the depth `depth` and the same slots, and a wake_descriptor(). `make_fuse` makes that
+  // of FUSE's files, when the first of them is read.
   SplitReadQueue(std::unique_ptr<ReadQueue> direct, std::unique_ptr<ReadQueue> buffered,
-                 uint32_t depth);
+                 MakeQueue make_fuse, uint32_t depth);
 
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
-  uint32_t in_flight() const override { return direct_->in_flight() + buffered_->in_flight(); }
+  uint32_t in_flight() const override;
   // That of direct reads.
-  ReadEngine engine() const override { return direct_->engine(); }
+  ReadEngine engine() const override { return queues_.front()->engine(); }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
-  // None: there are two, see Poll.
+  // None: there are several, see Poll.
   int wake_descriptor() const override { return -1; }
 
  private:
-  absl::Status PollBoth(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done);
+  absl::StatusOr<ReadQueue*> QueueFor(const ReadRequest& request);
+  absl::Status PollAll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done);
 
-  const std::unique_ptr<ReadQueue> direct_;
-  const std::unique_ptr<ReadQueue> buffered_;
+  std::vector<std::unique_ptr<ReadQueue>> queues_;  // direct, buffered, FUSE's once there is one
+  const MakeQueue make_fuse_;
   const uint32_t depth_;
-  const std::vector<std::string> fallbacks_;
-  absl::Status broken_;  // the first error of either; stops both
+  std::vector<std::string> fallbacks_;
+  absl::Status broken_;  // the first error of any; stops all
 };
 
 }  // namespace weightd

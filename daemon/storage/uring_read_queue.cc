@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
@@ -67,6 +68,10 @@ absl::Status UringReadQueue::Submit(const ReadRequest& request) {
   RETURN_IF_ERROR(ValidateReadRequest(request, options_.slots));
   if (request.file->descriptor(request.mode) < 0) {
     return absl::InvalidArgumentError("read of a file without a descriptor");
+  }
+  if (EngineFor(ReadEngine::kUring, *request.file) != ReadEngine::kUring) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "read ", request.file->path(), " with io_uring: ", kFuseWithoutRing, "; use pread"));
   }
   RETURN_IF_ERROR(uring_.Enable());
   const uint32_t index = free_.back();

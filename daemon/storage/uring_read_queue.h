@@ -16,6 +16,7 @@
 namespace weightd {
 
 // The io_uring engine. Thread-compatible; the thread of the first Submit or Poll owns the ring.
+// Submit refuses files of FUSE, and those whose file system nobody can tell: INVALID_ARGUMENT.
 //
 // An entry (one read) is in one of three places:
 //

@@ -211,6 +211,16 @@ TEST_F(UringFaultTest, AReadThatDoesNotComeBackBreaksTheQueueButNotItsEnd) {
   EXPECT_EQ(buffer_.Bytes(0, 4), "\xEE\xEE\xEE\xEE");
 }
 
+// Not even by mistake: the kernel would put bytes of another place there (file_system.h).
+TEST_F(UringFaultTest, FilesOfFuseAndOfNobodyKnowsWhatAreRefused) {
+  ASSERT_OK_AND_ASSIGN(auto queue, UringReadQueue::Create({.engine = ReadEngine::kUring}));
+  const DescriptorFile fuse(UniqueFd(), MemoryFd("bytes"), 5, 0, FileSystemKind::kFuse);
+  EXPECT_THAT(queue->Submit(Request(fuse, 5)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("FUSE")));
+  EXPECT_EQ(queue->in_flight(), 0U);
+  EXPECT_EQ(KindOfFileSystem(0), FileSystemKind::kFuse);
+}
+
 TEST_F(UringFaultTest, OwnerIsTheThreadThatUsesItFirst) {
   const PipeFile pipe;
   ASSERT_OK_AND_ASSIGN(auto queue, UringReadQueue::Create({.engine = ReadEngine::kUring}));

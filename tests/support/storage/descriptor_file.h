@@ -16,10 +16,11 @@ namespace weightd::testing {
 class DescriptorFile final : public File {
  public:
   DescriptorFile(UniqueFd direct, UniqueFd buffered, uint64_t size_bytes,
-                 uint32_t direct_alignment = 0)
+                 uint32_t direct_alignment = 0, FileSystemKind file_system = FileSystemKind::kLocal)
       : direct_(std::move(direct)),
         buffered_(std::move(buffered)),
-        direct_alignment_(direct_alignment) {
+        direct_alignment_(direct_alignment),
+        file_system_(file_system) {
     identity_.size_bytes = size_bytes;
   }
 
@@ -32,7 +33,7 @@ class DescriptorFile final : public File {
   absl::Status ReadAt(uint64_t /*offset*/, absl::Span<std::byte> /*buffer*/) const override {
     return absl::UnimplementedError("read it with a queue");
   }
-  FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
+  FileSystemKind file_system() const override { return file_system_; }
   CacheLook LookInCache(uint64_t /*offset*/, uint64_t /*length*/) const override { return {}; }
   absl::Status CheckUnchanged() const override { return absl::OkStatus(); }
 
@@ -40,6 +41,7 @@ class DescriptorFile final : public File {
   const UniqueFd direct_;
   const UniqueFd buffered_;
   const uint32_t direct_alignment_;
+  const FileSystemKind file_system_;
   const std::string path_ = "file";
   FileIdentity identity_;
 };

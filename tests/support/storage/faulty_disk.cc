@@ -60,8 +60,10 @@ struct FaultyDisk::Request {
   }
 };
 
-absl::StatusOr<std::unique_ptr<FaultyDisk>> FaultyDisk::Create(std::string content, Reads reads) {
-  std::unique_ptr<FaultyDisk> disk(new FaultyDisk(std::move(content), std::move(reads)));
+absl::StatusOr<std::unique_ptr<FaultyDisk>> FaultyDisk::Create(std::string content, Reads reads,
+                                                               std::string mount_point) {
+  std::unique_ptr<FaultyDisk> disk(
+      new FaultyDisk(std::move(content), std::move(reads), std::move(mount_point)));
   if (absl::Status status = disk->Mount(); !status.ok()) {
     return absl::UnavailableError(absl::StrCat("no FUSE here: ", status.message()));
   }
@@ -73,18 +75,20 @@ absl::Status FaultyDisk::Mount() {
   if (!fuse_.valid()) return PosixError(errno, "open /dev/fuse");
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
   release_.reset(::eventfd(0, EFD_CLOEXEC));
-  const TempDir folder;
+  const TempDir temporary;
+  const std::string& folder = mount_point_.empty() ? temporary.path() : mount_point_;
   const std::string options =
       absl::StrCat("fd=", fuse_.get(), ",rootmode=40000,user_id=0,group_id=0");
-  if (::mount("weightd-test", folder.path().c_str(), "fuse", MS_NOSUID | MS_NODEV,
-              options.c_str()) != 0) {
+  if (::mount("weightd-test", folder.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) {
     return PosixError(errno, "mount");
   }
   // Gone from the tree at once, the file system lives as long as its open files.
-  const absl::Cleanup detach = [&] { ::umount2(folder.path().c_str(), MNT_DETACH); };
+  const absl::Cleanup detach = [&] {
+    if (mount_point_.empty()) ::umount2(folder.c_str(), MNT_DETACH);
+  };
   thread_ = std::thread([this] { Serve(); });
-  root_.reset(::open(folder.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  const std::string path = folder.File(std::string(kFileName));
+  root_.reset(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const std::string path = absl::StrCat(folder, "/", kFileName);
   direct_.reset(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
   buffered_.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!direct_.valid() || !buffered_.valid()) return PosixError(errno, "open its file");
@@ -94,6 +98,7 @@ absl::Status FaultyDisk::Mount() {
 std::string FaultyDisk::root() const { return absl::StrCat("/proc/self/fd/", root_.get()); }
 
 FaultyDisk::~FaultyDisk() {
+  if (!mount_point_.empty()) ::umount2(mount_point_.c_str(), MNT_DETACH);
   root_.reset();
   direct_.reset();
   buffered_.reset();

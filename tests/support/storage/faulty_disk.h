@@ -38,7 +38,9 @@ class FaultyDisk {
   using Reads = std::function<Answer(const Read&)>;
 
   // UNAVAILABLE with the reason where there is no FUSE for us. `reads` runs on the disk's thread.
-  static absl::StatusOr<std::unique_ptr<FaultyDisk>> Create(std::string content, Reads reads);
+  // Where `mount_point` is given, a directory, the disk is mounted there until it is destroyed.
+  static absl::StatusOr<std::unique_ptr<FaultyDisk>> Create(std::string content, Reads reads,
+                                                            std::string mount_point = "");
   FaultyDisk(const FaultyDisk&) = delete;
   FaultyDisk& operator=(const FaultyDisk&) = delete;
   // Its files must be closed, and no read may be in flight.
@@ -55,8 +57,10 @@ class FaultyDisk {
  private:
   struct Request;
 
-  FaultyDisk(std::string content, Reads answer)
-      : content_(std::move(content)), answer_(std::move(answer)) {}
+  FaultyDisk(std::string content, Reads answer, std::string mount_point)
+      : content_(std::move(content)),
+        answer_(std::move(answer)),
+        mount_point_(std::move(mount_point)) {}
   absl::Status Mount();
   void Serve() ABSL_LOCKS_EXCLUDED(mu_);
   void Handle(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
@@ -66,6 +70,7 @@ class FaultyDisk {
 
   const std::string content_;
   const Reads answer_;
+  const std::string mount_point_;
   UniqueFd fuse_;
   UniqueFd stop_;
   UniqueFd release_;

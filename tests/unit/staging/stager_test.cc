@@ -1,5 +1,7 @@
 #include "daemon/staging/stager.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <utility>
 
@@ -91,16 +93,18 @@ struct Staged {
   std::string bytes;
   StageOutcome outcome;
 };
-absl::StatusOr<Staged> Stage(Stager& stager, Device& device, std::shared_ptr<File> file) {
-  const uint64_t bytes = file->identity().size_bytes - kDataOffset;
+absl::StatusOr<Staged> StageAll(Stager& stager, Device& device,
+                                const std::vector<std::shared_ptr<File>>& files) {
   Manifest manifest;
-  AddShard(manifest, kDataOffset, {{Dtype::kF32, 4 * kMiB}, {Dtype::kU8, bytes - 4 * kMiB}});
+  for (const auto& file : files) {
+    const uint64_t bytes = file->identity().size_bytes - kDataOffset;
+    AddShard(manifest, kDataOffset, {{Dtype::kF32, 4 * kMiB}, {Dtype::kU8, bytes - 4 * kMiB}});
+  }
   const bool is_host = device.info().kind == DeviceKind::kHost;
   ASSIGN_OR_RETURN(
       const Layout layout,
       PlanLayout(manifest, is_host ? LayoutTarget::kHostMemory : LayoutTarget::kDeviceMemory));
   ASSIGN_OR_RETURN(const auto allocation, device.Allocate(layout.allocation_bytes));
-  const std::vector<std::shared_ptr<File>> files = {std::move(file)};
   const std::atomic<bool> cancelled = false;
   StageInput input;
   input.manifest = &manifest;
@@ -111,10 +115,18 @@ absl::StatusOr<Staged> Stage(Stager& stager, Device& device, std::shared_ptr<Fil
   Staged staged;
   ASSIGN_OR_RETURN(staged.outcome, stager.Run(input));
   RETURN_IF_ERROR(allocation->Seal());
-  staged.bytes.resize(bytes);
-  auto* const to = reinterpret_cast<std::byte*>(staged.bytes.data());
-  RETURN_IF_ERROR(allocation->CopyOut(layout.tensor_offsets[0], absl::MakeSpan(to, bytes)));
+  for (size_t i = 0; i < files.size(); ++i) {
+    const uint64_t bytes = files[i]->identity().size_bytes - kDataOffset;
+    std::string part(bytes, '\0');
+    auto* const to = reinterpret_cast<std::byte*>(part.data());
+    RETURN_IF_ERROR(allocation->CopyOut(layout.tensor_offsets[2 * i], absl::MakeSpan(to, bytes)));
+    staged.bytes += part;
+  }
   return staged;
+}
+
+absl::StatusOr<Staged> Stage(Stager& stager, Device& device, std::shared_ptr<File> file) {
+  return StageAll(stager, device, {std::move(file)});
 }
 
 // The whole path with the kernel's files: blocks of the smallest size that the product has.
@@ -136,12 +148,45 @@ TEST(StagerTest, ReadsRealFiles) {
   EXPECT_THAT(gpu.violations(), IsEmpty());
 }
 
+FaultyDisk::Answer AnswerShort(const FaultyDisk::Read& read) {
+  return {.bytes_max = std::min(read.bytes, 300'000U)};
+}
+
+// A checkpoint's first file says nothing of the others: each is read as its own volume wants it.
+TEST(StagerTest, EachFileIsReadAsItsVolumeWantsIt) {
+  TempDir dir;
+  const std::string content = ShardContent();
+  ASSERT_OK(WriteRawFile(dir.File("shard-0.safetensors"), content));
+  std::filesystem::create_directory(dir.File("mount"));
+  const auto disk = FaultyDisk::Create(content, AnswerShort, dir.File("mount"));
+  if (!disk.ok()) GTEST_SKIP() << disk.status();
+  std::filesystem::create_symlink("mount/file", dir.File("shard-1.safetensors"));
+  ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume(dir.path()));
+  EXPECT_NE(volume->file_system(), FileSystemKind::kFuse);
+  MemoryDevice gpu;
+  const auto host = CreateHostDevice({});
+  ASSERT_OK_AND_ASSIGN(const auto stager,
+                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
+  const std::string data = content.substr(kDataOffset);
+  for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
+    ASSERT_OK_AND_ASSIGN(const auto local, volume->Open("shard-0.safetensors"));
+    ASSERT_OK_AND_ASSIGN(const auto fuse, volume->Open("shard-1.safetensors"));
+    EXPECT_EQ(fuse->file_system(), FileSystemKind::kFuse);
+    for (const auto& files : {std::vector{local, fuse}, std::vector{fuse, local}}) {
+      ASSERT_OK_AND_ASSIGN(const Staged staged, StageAll(*stager, *device, files));
+      EXPECT_TRUE(staged.bytes == data + data) << device->info().id;
+      EXPECT_EQ(staged.outcome.engine, stager->engine());
+      if (stager->engine() == ReadEngine::kUring) {
+        EXPECT_THAT(staged.outcome.fallbacks, Contains(HasSubstr("for 1 of 2 files")));
+      }
+    }
+  }
+}
+
 // What an object store's mount may do at any time: a ring would put bytes of another place there.
 TEST(StagerTest, ReadsFuseByThreadsThatKnowWhereTheyAre) {
   const std::string content = ShardContent();
-  const auto disk = FaultyDisk::Create(content, [](const FaultyDisk::Read& read) {
-    return FaultyDisk::Answer{.bytes_max = read.bytes > 300'000 ? 300'000 : read.bytes};
-  });
+  const auto disk = FaultyDisk::Create(content, AnswerShort);
   if (!disk.ok()) GTEST_SKIP() << disk.status();
   ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume((*disk)->root()));
   EXPECT_EQ(volume->file_system(), FileSystemKind::kFuse);
