@@ -4,23 +4,12 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/format_units.h"
+#include "common/printable_text.h"
 
 namespace weightd::cli {
 
-std::string Printable(absl::string_view text) {
-  std::string safe;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      absl::StrAppendFormat(&safe, "\\x%02x", byte);
-    } else {
-      safe.push_back(c);
-    }
-  }
-  return safe;
-}
+std::string Printable(absl::string_view text) { return PrintableText(text); }
 
 size_t DisplayWidth(absl::string_view text) {
   size_t width = 0;

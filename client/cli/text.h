@@ -15,7 +15,7 @@
 
 namespace weightd::cli {
 
-// `text` with control characters as \xNN, so that a name cannot command a terminal. UTF-8 stays.
+// `text` as PrintableText() has it, so that a name cannot command a terminal.
 std::string Printable(absl::string_view text);
 
 // Columns that UTF-8 text takes, one per code point.

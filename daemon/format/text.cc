@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/printable_text.h"
 
 namespace weightd {
 namespace {
@@ -13,28 +14,6 @@ namespace {
 constexpr size_t kQuotedBytesMax = 128;
 constexpr uint64_t kHighBits = 0x8080808080808080;
 constexpr uint64_t kSpaces = 0x2020202020202020;
-
-bool IsContinuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
-
-// Bytes of the well-formed character at the start of `text`, which is not empty; 0 without one.
-size_t CharacterBytes(absl::string_view text) {
-  const auto at = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };
-  const uint8_t lead = static_cast<uint8_t>(text[0]);
-  const uint8_t second = static_cast<uint8_t>(at(1));
-  if (lead < 0x80) return 1;
-  if (lead < 0xC2 || lead > 0xF4 || !IsContinuation(second)) return 0;
-  if (lead < 0xE0) return 2;
-  if (!IsContinuation(static_cast<uint8_t>(at(2)))) return 0;
-  if (lead < 0xF0) {
-    const bool overlong = lead == 0xE0 && second < 0xA0;
-    const bool surrogate = lead == 0xED && second > 0x9F;
-    return overlong || surrogate ? 0 : 3;
-  }
-  if (!IsContinuation(static_cast<uint8_t>(at(3)))) return 0;
-  const bool overlong = lead == 0xF0 && second < 0x90;
-  const bool too_high = lead == 0xF4 && second > 0x8F;
-  return overlong || too_high ? 0 : 4;
-}
 
 }  // namespace
 
@@ -50,7 +29,7 @@ size_t FindInvalidUtf8(absl::string_view text) {
         continue;
       }
     }
-    const size_t bytes = CharacterBytes(text.substr(i));
+    const size_t bytes = Utf8CharacterBytes(text.substr(i));
     if (bytes == 0) return i;
     i += bytes;
   }

@@ -3,38 +3,24 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
+#include "common/printable_text.h"
 
 namespace weightd {
 namespace {
 
-// Quoted where a reader of key=value lines would stumble.
+// Quoted where a reader of key=value lines would stumble, or a terminal obey.
 std::string TextValue(const std::string& value) {
-  const bool plain = std::none_of(value.begin(), value.end(), [](char c) {
-    return c == ' ' || c == '"' || c == '=' || absl::ascii_iscntrl(static_cast<unsigned char>(c));
-  });
-  if (plain && !value.empty()) return value;
   const std::string quoted = absl::StrReplaceAll(
       value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}, {"\r", "\\r"}, {"\t", "\\t"}});
-  // Others move the cursor of a terminal, or worse.
-  std::string safe = "\"";
-  for (const char c : quoted) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (absl::ascii_iscntrl(byte)) {
-      absl::StrAppendFormat(&safe, "\\x%02x", byte);
-    } else {
-      safe.push_back(c);
-    }
-  }
-  return safe + "\"";
+  std::string safe = PrintableText(quoted);
+  const bool plain = safe == value && value.find_first_of(" =") == std::string::npos;
+  return plain && !value.empty() ? value : absl::StrCat("\"", safe, "\"");
 }
 
 absl::string_view LevelName(LogLevel level) {

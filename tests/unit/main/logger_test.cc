@@ -20,6 +20,15 @@ TEST(LoggerTest, TextLineQuotesAnEmptyValue) {
   EXPECT_EQ(FormatTextLine("x", {{"a", std::string("\x1b[2J\x7f")}}), "x a=\"\\x1b[2J\\x7f\"");
 }
 
+// Neither shows it as something else than it is, nor reads it as two lines.
+TEST(LoggerTest, TextLineShowsWhatHidesOrTurnsText) {
+  EXPECT_EQ(FormatTextLine("x", {{"a", std::string("a\u202Etxt\u2028b\xc2\x9b\xff")}}),
+            "x a=\"a\\u{202e}txt\\u{2028}b\\u{9b}\\xff\"");
+  // What looks like an escape in the text itself is told from one.
+  EXPECT_EQ(FormatTextLine("x", {{"a", std::string("\\u{202e}")}}), "x a=\"\\\\u{202e}\"");
+  EXPECT_EQ(FormatTextLine("x", {{"a", std::string("Größe")}}), "x a=Größe");
+}
+
 TEST(LoggerTest, JsonLineKeepsNumbersAndSurvivesBadUtf8) {
   const std::string line =
       FormatJsonLine(absl::FromUnixMillis(1500), "info", "evicted",
