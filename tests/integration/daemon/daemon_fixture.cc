@@ -184,13 +184,4 @@ std::vector<std::string> FileNames(const std::string& directory) {
   return names;
 }
 
-std::vector<std::string> SharedMemoryNames() {
-  std::vector<std::string> names = FileNames("/dev/shm");
-  // Other tests run beside this one, and the fake driver counts there.
-  std::erase_if(names, [](const std::string& name) {
-    return !absl::StrContains(name, "weightd") || absl::StartsWith(name, "weightd-fake-cuda-");
-  });
-  return names;
-}
-
 }  // namespace weightd::testing

@@ -100,8 +100,6 @@ inline constexpr uint32_t kOurGroup = 0;
 
 inline const std::vector<std::string> kPread = {"--storage.engine", "PREAD"};
 
-// What is ours in /dev/shm, where memory that outlives its process would be.
-std::vector<std::string> SharedMemoryNames();
 // The files of a directory, sorted.
 std::vector<std::string> FileNames(const std::string& directory);
 

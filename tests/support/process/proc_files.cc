@@ -1,10 +1,12 @@
 #include "tests/support/process/proc_files.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -36,6 +38,22 @@ absl::StatusOr<std::vector<std::string>> ListDescriptors(pid_t pid) {
   }
   if (error) return absl::NotFoundError(absl::StrCat("list ", folder, ": ", error.message()));
   return targets;
+}
+
+absl::StatusOr<std::vector<std::string>> ListFilesBelow(pid_t pid, const std::string& folder) {
+  absl::StatusOr<std::vector<std::string>> files = ListDescriptors(pid);
+  if (!files.ok()) return files;
+  std::ifstream maps(absl::StrCat("/proc/", pid, "/maps"));
+  for (std::string line; std::getline(maps, line);) {
+    const size_t path = line.find('/');  // of what has one; it comes last
+    if (path != std::string::npos) files->push_back(line.substr(path));
+  }
+  std::erase_if(*files, [prefix = folder + "/"](const std::string& file) {
+    return !absl::StartsWith(file, prefix);
+  });
+  std::sort(files->begin(), files->end());
+  files->erase(std::unique(files->begin(), files->end()), files->end());
+  return files;
 }
 
 }  // namespace weightd::testing
