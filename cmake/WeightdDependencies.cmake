@@ -16,11 +16,12 @@ pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(WEIGHTD_ZLIB REQUIRED IMPORTED_TARGET zlib)  # ZLIB is what gRPC looks for
 
-# The CUDA Toolkit is used where it is found: only cuda.h, the driver's own library is looked up
-# at run time. Without it the same tree builds and the daemon says what is missing.
+# Of CUDA only cuda.h is used, the driver's own library is looked up at run time: that of a CUDA
+# Toolkit, else that of NVIDIA's wheel where a script of ours got it. Without it the same tree builds,
+# uses no GPU, and the daemon says so; WEIGHTD_CUDA_INCLUDE_DIR=OFF says that this is meant.
 find_path(WEIGHTD_CUDA_INCLUDE_DIR cuda.h
   HINTS ENV CUDA_HOME ENV CUDA_PATH
-  PATHS /usr/local/cuda /usr/lib/cuda
+  PATHS /usr/local/cuda /usr/lib/cuda ${PROJECT_SOURCE_DIR}/build/cuda/nvidia/cuda_runtime
   PATH_SUFFIXES include)
 add_library(weightd_cuda_headers INTERFACE)
 if(WEIGHTD_CUDA_INCLUDE_DIR)
@@ -29,6 +30,12 @@ if(WEIGHTD_CUDA_INCLUDE_DIR)
   message(STATUS "CUDA driver API: ${WEIGHTD_CUDA_INCLUDE_DIR}/cuda.h")
 else()
   target_compile_definitions(weightd_cuda_headers INTERFACE WEIGHTD_HAVE_CUDA=0)
-  message(STATUS "CUDA driver API: cuda.h not found, building for host memory only "
-                 "(set WEIGHTD_CUDA_INCLUDE_DIR to the folder that holds it)")
+  if(WEIGHTD_CUDA_INCLUDE_DIR MATCHES "NOTFOUND")
+    message(WARNING "There is no cuda.h here: what is built keeps models in host memory only and USES NO "
+      "GPU. To have it use GPUs: `bash -c '. deploy/lib.sh && cuda_header'` gets cuda.h from PyPI, or "
+      "-DWEIGHTD_CUDA_INCLUDE_DIR=DIR (CUDA_HOME) names the folder that holds it; configure again then. "
+      "-DWEIGHTD_CUDA_INCLUDE_DIR=OFF says that no GPU is wanted.")
+  else()
+    message(STATUS "CUDA driver API: left out (WEIGHTD_CUDA_INCLUDE_DIR is OFF), for host memory only")
+  endif()
 endif()

@@ -100,9 +100,59 @@ need_space() {
 
 # pip's name for NVIDIA's wheel with cuda.h, which Debian does not have.
 cuda_wheel=nvidia-cuda-runtime-cu12==12.9.79
-# Where it puts the header, below pip's --target.
-cuda_wheel_include=nvidia/cuda_runtime/include
-export cuda_wheel cuda_wheel_include
+# Where pip puts the wheel; CMake looks there too. WEIGHTD_CUDA_WHEEL_DIR names another place.
+cuda_wheel_dir="${WEIGHTD_CUDA_WHEEL_DIR:-$weightd_root/build/cuda}"
+# Where a CUDA Toolkit has cuda.h.
+cuda_toolkit_includes=("${CUDA_HOME:+$CUDA_HOME/include}" "${CUDA_PATH:+$CUDA_PATH/include}"
+  /usr/local/cuda/include /usr/lib/cuda/include /usr/local/include /usr/include)
+
+# get_cuda_wheel: NVIDIA's wheel from PyPI, by a pip of its own below $cuda_wheel_dir. Whole or not at all.
+get_cuda_wheel() {
+  local dir="$cuda_wheel_dir" new
+  mkdir -p "$dir" && new="$(mktemp -d "$dir/.new.XXXXXX")" || return
+  if python3 -m venv "$new/venv" &&
+    "$new/venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-input --timeout 20 --retries 2 \
+      --target "$new/wheel" "$cuda_wheel" &&
+    [[ -f $new/wheel/nvidia/cuda_runtime/include/cuda.h ]]; then
+    rm -rf -- "$dir/nvidia" && mv -- "$new/wheel/nvidia" "$dir/nvidia"
+  else
+    rm -rf -- "$new"
+    return 1
+  fi
+  rm -rf -- "$new"
+}
+
+# cuda_header: sets cuda_include to what CMake takes as WEIGHTD_CUDA_INCLUDE_DIR: the folder with cuda.h,
+# the machine's where a CUDA Toolkit is, else that of NVIDIA's wheel, which it gets from PyPI; or OFF, a
+# build for host memory only, where WEIGHTD_CUDA_INCLUDE_DIR=OFF asks for that. Where there is no cuda.h
+# to be had it is OFF as well: then it says so on stderr and returns 1.
+cuda_header() {
+  local folder given="${WEIGHTD_CUDA_INCLUDE_DIR:-}"
+  if [[ $given == OFF ]]; then
+    cuda_include=OFF
+    echo "WEIGHTD_CUDA_INCLUDE_DIR is OFF: this build uses host memory only, no GPU"
+    return 0
+  fi
+  [[ -z $given || -f $given/cuda.h ]] || die "WEIGHTD_CUDA_INCLUDE_DIR: there is no $given/cuda.h"
+  for folder in "$given" "${cuda_toolkit_includes[@]}"; do
+    [[ -n $folder && -f $folder/cuda.h ]] || continue
+    cuda_include="$(realpath -- "$folder")"
+    return 0
+  done
+  cuda_include="$cuda_wheel_dir/nvidia/cuda_runtime/include"
+  [[ ! -f $cuda_include/cuda.h ]] || return 0
+  (install_packages image) || true # if they were needed, the next says so
+  echo "no CUDA Toolkit here: its cuda.h comes from PyPI ($cuda_wheel)"
+  quietly cuda get_cuda_wheel && return 0
+  cuda_include=OFF
+  cat >&2 <<END
+WARNING: no cuda.h: no CUDA Toolkit is here, and PyPI did not give $cuda_wheel.
+  What is built now keeps models in host memory only and USES NO GPU. To have it use GPUs, install a CUDA
+  Toolkit (or name the folder of its cuda.h: WEIGHTD_CUDA_INCLUDE_DIR), or let pip reach PyPI or a mirror
+  (PIP_INDEX_URL), and run this again. WEIGHTD_CUDA_INCLUDE_DIR=OFF says that no GPU is wanted.
+END
+  return 1
+}
 
 # container_tool: podman, or docker, whichever is here; WEIGHTD_CONTAINER_TOOL names another.
 container_tool() {

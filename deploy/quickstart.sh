@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a checkpoint that one process stages to host memory and another
-# attaches to. GPUs are left alone.
+# attaches to. GPUs are left alone here; what is built can use them.
 #
 #   deploy/quickstart.sh [CHECKPOINT]
 #
 # CHECKPOINT is a .safetensors file or a directory of them (a Hugging Face cache's models--org--name
 # too); without one, a sharded checkpoint of 512 MiB is made. Everything else is temporary: the
 # daemon and the made checkpoint are gone when the script ends, however it ends.
+# Where no CUDA Toolkit is, its cuda.h comes from PyPI; WEIGHTD_CUDA_INCLUDE_DIR=OFF builds for host
+# memory only.
 set -euo pipefail
 export LC_ALL=C
 # shellcheck source=deploy/lib.sh
@@ -21,7 +23,7 @@ sockets="" # the socket directory, and the daemon's log
 daemon_pid=""
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit "$1"
 }
 
@@ -112,7 +114,8 @@ mkdir -p "$weightd_root/build" 2>/dev/null || true
 [[ -w $weightd_root/build ]] ||
   die "$weightd_root/build: not writable by $(id -un)"
 need_space "$weightd_root/build" $((1024 + made_mib))
-configure release
+cuda_header || true # it has said what is missing
+configure release "-DWEIGHTD_CUDA_INCLUDE_DIR=$cuda_include"
 build release weightd weightctl weightd_make_checkpoint
 
 step "checkpoint"

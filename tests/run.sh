@@ -71,26 +71,7 @@ python_venv() {
   cmake_arguments+=("-D$2=$PWD/$folder/bin/python")
 }
 
-# cuda.h, without which the CUDA implementation and its fake driver are not built: the machine's, or
-# the one in NVIDIA's wheel on PyPI.
-cuda_header() {
-  local folder
-  for folder in "${WEIGHTD_CUDA_INCLUDE_DIR:-}" "${CUDA_HOME:-}/include" "${CUDA_PATH:-}/include" \
-    /usr/local/cuda/include /usr/lib/cuda/include /usr/include "build/cuda/$cuda_wheel_include"; do
-    if [[ -f $folder/cuda.h ]]; then
-      cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$(realpath "$folder")")
-      return 0
-    fi
-  done
-  if [[ -x build/venv/bin/pip ]] && quietly cuda build/venv/bin/pip install -q --disable-pip-version-check \
-    --no-deps --target build/cuda "$cuda_wheel"; then
-    cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$PWD/build/cuda/$cuda_wheel_include")
-  else
-    skip "tests of the CUDA implementation and the fake driver: no cuda.h here, and PyPI does not give $cuda_wheel"
-  fi
-}
-
-# What the quickstart builds on a machine without CUDA, with dev's flags: most of it is what dev
+# What is built where no cuda.h is wanted or to be had, with dev's flags: most of it is what dev
 # compiled, and ccache has it.
 build_without_cuda() {
   quietly configure-nocuda cmake --preset dev -B build/nocuda -DWEIGHTD_CUDA_INCLUDE_DIR=OFF &&
@@ -129,7 +110,8 @@ mkdir -p build
 python_venv venv WEIGHTD_PYTHON python/requirements.txt
 python_venv venv-torch WEIGHTD_TORCH_PYTHON python/requirements-torch.txt --system-site-packages
 python_venv venv-kubernetes WEIGHTD_KUBERNETES_PYTHON kubernetes/requirements.txt
-cuda_header
+cuda_header || skip "tests of the CUDA implementation and the fake driver: there is no cuda.h"
+cmake_arguments+=("-DWEIGHTD_CUDA_INCLUDE_DIR=$cuda_include")
 
 # What reads no volume, or decides itself whether io_uring is there, says nothing new without it.
 without_reads='^(Container|Kubernetes|Observability|Tidy)\.|SimulationTest'
