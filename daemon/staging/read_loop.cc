@@ -32,6 +32,7 @@ bool ReadLoop::SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Wai
     case Transfer::Submitted::kCopies:
       return true;
     case Transfer::Submitted::kNoPages:
+    case Transfer::Submitted::kNoFile:
       waits.pages = true;
       return false;
     case Transfer::Submitted::kNotYet:

@@ -15,6 +15,8 @@ namespace {
 
 // In place of a slot: the block is read straight into the destination.
 constexpr int32_t kInPlace = -1;
+// Files that are opened ahead of their reads.
+constexpr uint32_t kFilesAhead = 4;
 
 }  // namespace
 
@@ -55,6 +57,26 @@ void Transfer::GiveSlot(int32_t slot) {
   if (slot == kInPlace) return;
   --slots_held_;
   pool_.GiveSlot(static_cast<uint32_t>(slot));
+}
+
+absl::StatusOr<bool> Transfer::FileReady(uint32_t shard_index) {
+  const auto end = static_cast<uint32_t>(
+      std::min<size_t>(input_.files.size(), size_t{shard_index} + 1 + kFilesAhead));
+  // In their order: a file that waits for descriptors must not wait for those after it.
+  for (uint32_t i = shard_index; i < end; ++i) {
+    OpenFile& file = open_files_[i];
+    if (file.use == nullptr) file.use = input_.files[i]->Use();
+    const absl::StatusOr<bool> ready = file.use->Ready();
+    if (i == shard_index && (!ready.ok() || !*ready)) return ready;
+    if (!ready.ok() || !*ready) break;
+  }
+  return true;
+}
+
+void Transfer::LetFilesGo() {
+  const uint32_t first = next_.has_value() ? next_->shard_index : UINT32_MAX;
+  std::erase_if(open_files_,
+                [&](const auto& entry) { return entry.second.reads == 0 && entry.first < first; });
 }
 
 ModeChoice Transfer::ChoiceFor(const Block& block) {
@@ -102,6 +124,14 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
     return Submitted::kNothingLeft;
   }
   if (!*ready) return Submitted::kNoPages;
+  if (block.kind != Block::Kind::kZeros) {
+    const absl::StatusOr<bool> open = FileReady(block.shard_index);
+    if (!open.ok()) {
+      Fail(open.status());
+      return Submitted::kNothingLeft;
+    }
+    if (!*open) return Submitted::kNoFile;
+  }
   const std::optional<int32_t> slot = TakeSlotFor(block);
   if (!slot.has_value()) return Submitted::kNoSlot;
   if (start_time_ == absl::InfinitePast()) start_time_ = now;
@@ -123,6 +153,7 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   flight.choice = choice;
   flight.sequence = next_sequence_++;
   ++reads_in_flight_;
+  ++open_files_[block.shard_index].reads;
   next_ = plan_.Next();
   return Submitted::kYes;
 }
@@ -131,6 +162,8 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   const auto entry = in_flight_.find(done.tag);
   InFlight& flight = entry->second;
   --reads_in_flight_;
+  --open_files_[flight.block.shard_index].reads;
+  LetFilesGo();
   last_read_time_ = now;
   outcome_.read_retries += done.retries;
   if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;

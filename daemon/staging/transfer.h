@@ -2,6 +2,7 @@
 #define WEIGHTD_DAEMON_STAGING_TRANSFER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,7 @@ class Transfer {
     kNothingLeft,  // all blocks were submitted, or it failed
     kNoSlot,       // a copy must end first
     kNoPages,      // the destination's pages are not made yet
+    kNoFile,       // its file is not open yet
     kNotYet,       // its bandwidth is used up: see free_at()
   };
 
@@ -95,6 +97,10 @@ class Transfer {
     bool must_copy = false;  // once it is digested
   };
 
+  // Whether the file of the next block is open; those of the blocks after it are wished for, too.
+  absl::StatusOr<bool> FileReady(uint32_t shard_index);
+  // Lets the files go that nothing is read from any more.
+  void LetFilesGo();
   ModeChoice ChoiceFor(const Block& block);
   absl::StatusOr<bool> DestinationReady(const Block& block) const;
   ReadRequest RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
@@ -134,6 +140,12 @@ class Transfer {
   // The window that the last block lay in: blocks come in the order of the file.
   std::optional<std::pair<uint32_t, uint64_t>> window_;  // shard, number
   ModeChoice window_choice_;
+  // By shard: files that are read, and those that will be next.
+  struct OpenFile {
+    std::unique_ptr<FileUse> use;
+    uint32_t reads = 0;  // in flight
+  };
+  std::map<uint32_t, OpenFile> open_files_;
   absl::flat_hash_map<uint64_t, InFlight> in_flight_;  // by tag, reading or copying
   uint32_t reads_in_flight_ = 0;
   uint32_t slots_held_ = 0;

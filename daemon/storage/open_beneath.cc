@@ -47,6 +47,12 @@ absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_vi
           "open ", path,
           ": no openat2; it needs Linux 5.6 and a seccomp filter that allows it (systemd: not with "
           "RestrictSUIDSGID=), see deploy/seccomp/"));
+    case EMFILE:
+      return ErrorWithReason(
+          absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+          absl::StrCat("open ", path, " below ", root.path,
+                       ": the process has all descriptors that RLIMIT_NOFILE gives it; ",
+                       HowToRaiseDescriptorLimit()));
     default:
       return PosixError(error, absl::StrCat("open ", path, " below ", root.path));
   }

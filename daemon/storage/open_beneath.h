@@ -4,20 +4,23 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/unique_fd.h"
+#include "daemon/storage/descriptor_budget.h"
 #include "daemon/storage/volume.h"
 
 namespace weightd {
 
 // The directory that a volume shows. Immutable, so thread-safe.
 struct VolumeRoot {
-  std::string path;  // as the operator wrote it
-  UniqueFd fd;       // O_PATH
+  std::string path;                                         // as the operator wrote it
+  UniqueFd fd;                                              // O_PATH
+  std::shared_ptr<DescriptorBudget> descriptors = nullptr;  // of its files; null: as many as can be
 };
 
 // openat2(2) below `root` with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS: the kernel follows every

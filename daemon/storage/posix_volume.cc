@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,15 +10,19 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "daemon/storage/descriptor_budget.h"
 #include "daemon/storage/file_identity.h"
 #include "daemon/storage/file_system.h"
 #include "daemon/storage/open_beneath.h"
 #include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
+#include "daemon/storage/steady_time.h"
 #include "daemon/storage/volume.h"
 
 namespace weightd {
@@ -26,58 +31,118 @@ namespace {
 constexpr size_t kDirectoryEntriesMax = 262'144;
 constexpr int kReplacedRetriesMax = 3;
 constexpr uint32_t kReadAtRetriesMax = 8;
+// How long whoever opens waits for others to close.
+constexpr absl::Duration kDescriptorWaitMax = absl::Seconds(10);
+
+// The descriptors of an open file. Immutable.
+struct Descriptors {
+  DescriptorBudget::Lease lease;  // first: it goes back when they are closed
+  UniqueFd buffered;
+  UniqueFd direct;  // none where direct reads are not possible
+};
+
+// What a file and its uses share. Thread-safe.
+struct OpenState {
+  OpenState(std::shared_ptr<const VolumeRoot> volume_root, std::string file_path,
+            const FileIdentity& file_identity, uint32_t alignment)
+      : root(std::move(volume_root)),
+        path(std::move(file_path)),
+        identity(file_identity),
+        direct_alignment(alignment) {}
+
+  std::shared_ptr<const Descriptors> Get() ABSL_LOCKS_EXCLUDED(mu) {
+    absl::MutexLock lock(&mu);
+    return open;
+  }
+
+  const std::shared_ptr<const VolumeRoot> root;
+  const std::string path;
+  const FileIdentity identity;
+  const uint32_t direct_alignment;
+
+  absl::Mutex mu;
+  std::shared_ptr<const Descriptors> open ABSL_GUARDED_BY(mu);
+  uint32_t uses ABSL_GUARDED_BY(mu) = 0;
+};
+
+absl::StatusOr<Descriptors> Reopen(const OpenState& state, bool with_direct);
+
+class PosixFileUse final : public FileUse {
+ public:
+  explicit PosixFileUse(std::shared_ptr<OpenState> state) : state_(std::move(state)) {}
+  ~PosixFileUse() override {
+    std::shared_ptr<const Descriptors> closed;  // after the lock
+    absl::MutexLock lock(&state_->mu);
+    if (ready_ && --state_->uses == 0) closed = std::exchange(state_->open, nullptr);
+  }
+  absl::StatusOr<bool> Ready() override;
+
+ private:
+  // Whether the file was open, and is used from here on.
+  bool Join() {
+    absl::MutexLock lock(&state_->mu);
+    if (state_->open == nullptr) return false;
+    ++state_->uses;
+    return ready_ = true;
+  }
+
+  const std::shared_ptr<OpenState> state_;
+  absl::Time first_asked_ = absl::InfiniteFuture();
+  bool ready_ = false;
+};
 
 class PosixFile final : public File {
  public:
-  PosixFile(std::shared_ptr<const VolumeRoot> root, std::string path, FileIdentity identity,
-            UniqueFd buffered, UniqueFd direct, uint32_t direct_alignment)
-      : root_(std::move(root)),
-        path_(std::move(path)),
-        identity_(identity),
-        buffered_(std::move(buffered)),
-        direct_(std::move(direct)),
-        direct_alignment_(direct_alignment),
-        file_system_(FileSystemNumber(buffered_.get())) {}
+  PosixFile(std::shared_ptr<OpenState> state, std::string real_name, uint64_t file_system)
+      : state_(std::move(state)), real_name_(std::move(real_name)), file_system_(file_system) {}
 
-  const std::string& path() const override { return path_; }
-  std::string real_name() const override;
-  const FileIdentity& identity() const override { return identity_; }
-  uint32_t direct_alignment() const override { return direct_alignment_; }
+  const std::string& path() const override { return state_->path; }
+  std::string real_name() const override { return real_name_; }
+  const FileIdentity& identity() const override { return state_->identity; }
+  uint32_t direct_alignment() const override { return state_->direct_alignment; }
   int descriptor(ReadMode mode) const override {
-    return mode == ReadMode::kDirect ? direct_.get() : buffered_.get();
+    const std::shared_ptr<const Descriptors> open = state_->Get();
+    if (open == nullptr) return -1;
+    return mode == ReadMode::kDirect ? open->direct.get() : open->buffered.get();
   }
+  std::unique_ptr<FileUse> Use() const override { return std::make_unique<PosixFileUse>(state_); }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
   FileSystemKind file_system() const override { return KindOfFileSystem(file_system_); }
   CacheLook LookInCache(uint64_t offset, uint64_t length) const override {
-    return LookInPageCache(buffered_.get(), file_system_, offset, length);
+    const std::shared_ptr<const Descriptors> open = state_->Get();
+    if (open == nullptr) return {};
+    return LookInPageCache(open->buffered.get(), file_system_, offset, length);
   }
   absl::Status CheckUnchanged() const override;
 
  private:
-  const std::shared_ptr<const VolumeRoot> root_;
-  const std::string path_;
-  const FileIdentity identity_;
-  const UniqueFd buffered_;
-  const UniqueFd direct_;  // none where direct_alignment_ is 0
-  const uint32_t direct_alignment_;
+  const std::shared_ptr<OpenState> state_;
+  const std::string real_name_;
   const uint64_t file_system_;
 };
 
-std::string PosixFile::real_name() const {
+// The name of an open file in its directory; the kernel adds " (deleted)" to one that is gone.
+std::string RealNameOf(int fd) {
   std::error_code error;
-  const auto target =
-      std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", buffered_.get()), error);
-  // The kernel adds " (deleted)" to a name that is gone.
+  const auto target = std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", fd), error);
   return error ? "" : target.filename().string();
 }
 
 absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const {
   if (buffer.empty()) return absl::OkStatus();
-  const uint64_t size_bytes = identity_.size_bytes;
+  const uint64_t size_bytes = state_->identity.size_bytes;
   if (offset > size_bytes || buffer.size() > size_bytes - offset) {
-    return ReadPastEndError(path_, offset, buffer.size(), size_bytes);
+    return ReadPastEndError(path(), offset, buffer.size(), size_bytes);
   }
-  const PreadFunction pread = SystemPread();
+  std::shared_ptr<const Descriptors> open = state_->Get();
+  if (open == nullptr) {
+    ASSIGN_OR_RETURN(Descriptors reopened, Reopen(*state_, /*with_direct=*/false));
+    open = std::make_shared<const Descriptors>(std::move(reopened));
+  }
+  // Of `open`, which no use can close meanwhile.
+  const PreadFunction pread = [fd = open->buffered.get()](int, void* to, size_t length, off_t at) {
+    return ::pread(fd, to, length, at);
+  };
   ReadProgress progress({.file = this,
                          .offset = offset,
                          .length = buffer.size(),
@@ -98,18 +163,18 @@ bool MeansGone(const absl::Status& status) {
 }
 
 absl::Status PosixFile::CheckUnchanged() const {
-  const auto fd = OpenBeneath(*root_, path_, O_PATH);
+  const auto fd = OpenBeneath(*state_->root, path(), O_PATH);
   if (!fd.ok()) {
-    if (MeansGone(fd.status())) return ChangedError(path_, fd.status().message());
+    if (MeansGone(fd.status())) return ChangedError(path(), fd.status().message());
     return fd.status();
   }
-  const auto facts = StatDescriptor(fd->get(), path_);
+  const auto facts = StatDescriptor(fd->get(), path());
   if (!facts.ok()) {
     // ESTALE is how a network volume says that the file was replaced.
-    if (absl::IsDataLoss(facts.status())) return ChangedError(path_, facts.status().message());
+    if (absl::IsDataLoss(facts.status())) return ChangedError(path(), facts.status().message());
     return facts.status();
   }
-  return CompareIdentity(path_, identity_, facts->identity);
+  return CompareIdentity(path(), identity(), facts->identity);
 }
 
 absl::Status NotRegular(absl::string_view path) {
@@ -141,6 +206,63 @@ absl::StatusOr<OpenDescriptor> OpenRegular(const VolumeRoot& root, absl::string_
   return opened;
 }
 
+uint32_t DescriptorsWanted(uint32_t direct_alignment) { return direct_alignment > 0 ? 2 : 1; }
+
+// Opens a file again, which must be the one that it was. The lease is the caller's to add.
+absl::StatusOr<Descriptors> OpenAgain(const OpenState& state, bool with_direct) {
+  Descriptors open;
+  const auto open_one = [&](uint64_t flags, UniqueFd& to) {
+    absl::StatusOr<OpenDescriptor> opened = OpenRegular(*state.root, state.path, flags);
+    if (!opened.ok() && MeansGone(opened.status())) {
+      return ChangedError(state.path, opened.status().message());
+    }
+    RETURN_IF_ERROR(opened.status());
+    to = std::move(opened->fd);
+    return CompareIdentity(state.path, state.identity, opened->facts.identity);
+  };
+  RETURN_IF_ERROR(open_one(0, open.buffered));
+  if (with_direct && state.direct_alignment > 0) RETURN_IF_ERROR(open_one(O_DIRECT, open.direct));
+  return open;
+}
+
+absl::StatusOr<DescriptorBudget::Lease> TakeDescriptors(const VolumeRoot& root, uint32_t count,
+                                                        absl::string_view path) {
+  if (root.descriptors == nullptr) return DescriptorBudget::Lease();
+  return root.descriptors->Take(count, kDescriptorWaitMax, absl::StrCat("open ", path));
+}
+
+absl::StatusOr<Descriptors> Reopen(const OpenState& state, bool with_direct) {
+  const uint32_t count = with_direct ? DescriptorsWanted(state.direct_alignment) : 1;
+  ASSIGN_OR_RETURN(DescriptorBudget::Lease lease, TakeDescriptors(*state.root, count, state.path));
+  ASSIGN_OR_RETURN(Descriptors open, OpenAgain(state, with_direct));
+  open.lease = std::move(lease);
+  return open;
+}
+
+// Does not wait for descriptors: the thread that opens may be one that others need for closing.
+absl::StatusOr<bool> PosixFileUse::Ready() {
+  if (ready_ || Join()) return true;
+  DescriptorBudget* const budget = state_->root->descriptors.get();
+  DescriptorBudget::Lease lease;
+  if (budget != nullptr) {
+    const uint32_t count = DescriptorsWanted(state_->direct_alignment);
+    std::optional<DescriptorBudget::Lease> taken = budget->TryTake(count);
+    first_asked_ = std::min(first_asked_, SteadyNow());
+    if (!taken.has_value()) {
+      if (SteadyNow() - first_asked_ < kDescriptorWaitMax) return false;
+      return budget->RefusalFor(count, absl::StrCat("open ", state_->path));
+    }
+    lease = *std::move(taken);
+  }
+  ASSIGN_OR_RETURN(Descriptors open, OpenAgain(*state_, /*with_direct=*/true));
+  open.lease = std::move(lease);
+  auto opened = std::make_shared<const Descriptors>(std::move(open));
+  absl::MutexLock lock(&state_->mu);
+  if (state_->open == nullptr) state_->open.swap(opened);  // else another use was faster
+  ++state_->uses;
+  return ready_ = true;
+}
+
 class PosixVolume final : public Volume {
  public:
   explicit PosixVolume(std::shared_ptr<const VolumeRoot> root) : root_(std::move(root)) {}
@@ -150,6 +272,7 @@ class PosixVolume final : public Volume {
     return KindOfFileSystem(FileSystemNumber(root_->fd.get()));
   }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 
  private:
@@ -195,7 +318,9 @@ absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view direct
           absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
           absl::StrCat("list ", directory, ": more than ", kDirectoryEntriesMax, " entries"));
     }
-    entries.push_back({.name = std::string(name), .kind = *kind});
+    entries.push_back({.name = std::string(name),
+                       .kind = *kind,
+                       .is_link = entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN});
   }
   if (errno != 0) return PosixError(errno, absl::StrCat("list ", directory));
   std::sort(entries.begin(), entries.end(),
@@ -203,7 +328,16 @@ absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view direct
   return entries;
 }
 
+absl::StatusOr<PathFacts> PosixVolume::Stat(absl::string_view path) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenBeneath(*root_, path, O_PATH));
+  ASSIGN_OR_RETURN(const FileFacts facts, StatDescriptor(fd.get(), path));
+  if (!S_ISREG(facts.mode) && !S_ISDIR(facts.mode)) return NotRegular(path);
+  return PathFacts{.kind = S_ISDIR(facts.mode) ? DirEntry::Kind::kDirectory : DirEntry::Kind::kFile,
+                   .identity = facts.identity};
+}
+
 absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) {
+  ASSIGN_OR_RETURN(DescriptorBudget::Lease lease, TakeDescriptors(*root_, 2, path));
   for (int i = 0; i < kReplacedRetriesMax; ++i) {
     ASSIGN_OR_RETURN(OpenDescriptor buffered, OpenRegular(*root_, path, 0));
     auto direct = OpenRegular(*root_, path, O_DIRECT);
@@ -218,9 +352,17 @@ absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) 
       direct_alignment = direct->facts.direct_alignment;
     }
     if (direct_alignment == 0) direct->fd.reset();
-    return std::make_shared<PosixFile>(root_, std::string(path), buffered.facts.identity,
-                                       std::move(buffered.fd), std::move(direct->fd),
-                                       direct_alignment);
+    auto state = std::make_shared<OpenState>(root_, std::string(path), buffered.facts.identity,
+                                             direct_alignment);
+    const int fd = buffered.fd.get();
+    auto file = std::make_shared<PosixFile>(state, RealNameOf(fd), FileSystemNumber(fd));
+    Descriptors open;
+    open.lease = std::move(lease);
+    open.buffered = std::move(buffered.fd);
+    open.direct = std::move(direct->fd);
+    absl::MutexLock lock(&state->mu);
+    state->open = std::make_shared<const Descriptors>(std::move(open));
+    return file;
   }
   return ErrorWithReason(absl::StatusCode::kAborted, Reason::kCheckpointChanged,
                          absl::StrCat("open ", path, ": it is being replaced or written"));
@@ -228,9 +370,11 @@ absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root) {
+absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root,
+                                                   std::shared_ptr<DescriptorBudget> descriptors) {
   auto opened = std::make_shared<VolumeRoot>();
   opened->path = root;
+  opened->descriptors = std::move(descriptors);
   opened->fd = UniqueFd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!opened->fd.valid()) return PosixError(errno, absl::StrCat("open volume ", root));
   return std::make_unique<PosixVolume>(std::move(opened));

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@
 // Volume and File are thread-safe. A File outlives the Volume that opened it.
 
 namespace weightd {
+
+class DescriptorBudget;
 
 // How a read goes: past the page cache, or through it.
 enum class ReadMode { kDirect, kBuffered };
@@ -38,7 +41,24 @@ struct CacheLook {
   bool known = false;   // somebody looked; else it is assumed (page_cache.h)
 };
 
-// A file opened for reading. Its identity is that at opening.
+// Keeps a file open for reads through its descriptors. Thread-compatible.
+class FileUse {
+ public:
+  // Lets the descriptors go with the last use of the file.
+  virtual ~FileUse() = default;
+
+  // Whether File::descriptor() gives them. To be asked again after false: the file is being opened,
+  // or waits for descriptors. Errors are final: those of Volume::Open, ABORTED/CHECKPOINT_CHANGED
+  // where the path names another file now, RESOURCE_EXHAUSTED/LIMIT_EXCEEDED where no descriptor
+  // came free in time, DEADLINE_EXCEEDED/VOLUME_STUCK. Never waits, unless the file is that of a
+  // volume without threads (guarded_volume.h).
+  virtual absl::StatusOr<bool> Ready() = 0;
+};
+
+// A file that was opened for reading. Its identity is that at opening.
+//
+// It has descriptors from its opening until the first use of it ends, and then while it is used: of
+// a checkpoint of thousands of files only those have some that are read now.
 class File {
  public:
   virtual ~File() = default;
@@ -56,16 +76,21 @@ class File {
 
   virtual FileSystemKind file_system() const = 0;
 
-  // Descriptor for `mode`, owned by the file; -1 for a file that is not the kernel's (a double).
+  // Descriptor for `mode`, owned by the file; -1 for a file that is not the kernel's (a double),
+  // and while it is not open.
   virtual int descriptor(ReadMode mode) const = 0;
+
+  // Wishes that the file be open: whoever gives it to a read queue holds one until the last read of
+  // it has come back. Never waits.
+  virtual std::unique_ptr<FileUse> Use() const;
 
   // Reads exactly `buffer.size()` bytes at `offset`, buffered and waiting: for headers and indexes.
   // DATA_LOSS/READ_FAILED for a range that passes the size at opening, DATA_LOSS/CHECKPOINT_CHANGED
   // when the file has become shorter since, else READ_FAILED with errno's code; the text has file
-  // and offset.
+  // and offset. Where the file is not open, the errors of FileUse::Ready() too.
   virtual absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const = 0;
 
-  // What the page cache holds of a range, now.
+  // What the page cache holds of a range, now. Of a file that is not open nothing is known.
   virtual CacheLook LookInCache(uint64_t offset, uint64_t length) const = 0;
 
   // OK while the path still names this very file and its identity is that at opening. Else
@@ -77,6 +102,13 @@ struct DirEntry {
   enum class Kind { kFile, kDirectory };
   std::string name;
   Kind kind = Kind::kFile;  // of what a symlink leads to
+  bool is_link = false;
+};
+
+// What a path names, symlinks followed.
+struct PathFacts {
+  DirEntry::Kind kind = DirEntry::Kind::kFile;
+  FileIdentity identity;
 };
 
 // One root. Paths are relative to it, without a leading slash; "" is the root itself.
@@ -91,19 +123,34 @@ class Volume {
 
   // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
   // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory;
-  // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond 262144 entries.
+  // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond 262144 entries that are not left out.
   virtual absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) = 0;
+
+  // Looks at a file or directory without opening it. Errors are those of Open() for a path that
+  // cannot be followed and for what is neither.
+  virtual absl::StatusOr<PathFacts> Stat(absl::string_view path) = 0;
+
+  // Runs `work` where calls of this volume and its files wait for no thread: on one of the threads
+  // of its root (guarded_volume.h), where it has some. For work of many calls. `what` is for
+  // messages. `work` may go on after an error, so it owns all that it touches.
+  virtual absl::Status RunNear(std::string what, std::function<absl::Status(Volume&)> work) {
+    static_cast<void>(what);
+    return work(*this);
+  }
 
   // Opens a regular file. Symlinks are followed while they stay below the root (a Hugging Face
   // cache is made of them); one that leaves it, an absolute path or ".." past the root is
   // PERMISSION_DENIED/PATH_OUTSIDE_ROOT. NOT_FOUND without such a file; INVALID_ARGUMENT for what
   // is not a regular file (a FIFO would block); ABORTED/CHECKPOINT_CHANGED while somebody replaces
-  // or writes it.
+  // or writes it; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED without a descriptor for it.
   virtual absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) = 0;
 };
 
-// A directory of this machine. NOT_FOUND or PERMISSION_DENIED when it cannot be opened.
-absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root);
+// A directory of this machine. NOT_FOUND or PERMISSION_DENIED when it cannot be opened. The
+// descriptors of its files come out of `descriptors`; without one they are only the system's to
+// refuse.
+absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(
+    const std::string& root, std::shared_ptr<DescriptorBudget> descriptors = nullptr);
 
 }  // namespace weightd
 

@@ -30,6 +30,7 @@ class ForcedModeFile final : public File {
   uint32_t direct_alignment() const override { return file_->direct_alignment(); }
   FileSystemKind file_system() const override { return file_->file_system(); }
   int descriptor(ReadMode mode) const override { return file_->descriptor(mode); }
+  std::unique_ptr<FileUse> Use() const override { return file_->Use(); }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override {
     return file_->ReadAt(offset, buffer);
   }

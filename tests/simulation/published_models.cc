@@ -24,6 +24,12 @@ absl::StatusOr<std::vector<DirEntry>> SimulatedVolume::List(absl::string_view di
   return inner_.List(directory);
 }
 
+absl::StatusOr<PathFacts> SimulatedVolume::Stat(absl::string_view path) {
+  Actors::Yield();
+  RETURN_IF_ERROR(faults_.Hit(Call::kOpen));
+  return inner_.Stat(path);
+}
+
 absl::StatusOr<std::shared_ptr<File>> SimulatedVolume::Open(absl::string_view path) {
   Actors::Yield();
   RETURN_IF_ERROR(faults_.Hit(Call::kOpen));

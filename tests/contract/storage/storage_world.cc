@@ -11,6 +11,7 @@
 
 #include "common/align.h"
 #include "common/unique_fd.h"
+#include "daemon/storage/guarded_volume.h"
 #include "daemon/storage/pread_read_queue.h"
 #include "daemon/storage/uring_read_queue.h"
 #include "tests/support/common/temp_dir.h"
@@ -24,7 +25,7 @@ void Require(bool ok, const std::string& what) {
   if (!ok) throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
-class PosixWorld final : public StorageWorld {
+class PosixWorld : public StorageWorld {
  public:
   PosixWorld() {
     std::filesystem::create_directory(dir_.File("root"));
@@ -35,6 +36,7 @@ class PosixWorld final : public StorageWorld {
   }
 
   Volume& volume() override { return *volume_; }
+  std::shared_ptr<Volume> raw() const { return volume_; }
   void AddFile(const std::string& path, const std::string& bytes) override {
     MakeParents(path);
     WriteWhole(At(path) + ".new", bytes);
@@ -80,7 +82,21 @@ class PosixWorld final : public StorageWorld {
   }
 
   TempDir dir_;
-  std::unique_ptr<Volume> volume_;
+  std::shared_ptr<Volume> volume_;
+};
+
+// A directory of this machine, looked at by the threads of its root.
+class GuardedWorld final : public PosixWorld {
+ public:
+  GuardedWorld() {
+    auto threads = VolumeThreads::Create("root", {});
+    if (!threads.ok()) throw std::runtime_error(threads.status().ToString());
+    guarded_ = std::make_shared<GuardedVolume>(raw(), FileSystemKind::kLocal, *std::move(threads));
+  }
+  Volume& volume() override { return *guarded_; }
+
+ private:
+  std::shared_ptr<GuardedVolume> guarded_;
 };
 
 class MemoryWorld final : public StorageWorld {
@@ -128,6 +144,7 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> MakeShortMemory(const ReadQueueOption
 }  // namespace
 
 std::unique_ptr<StorageWorld> MakePosixWorld() { return std::make_unique<PosixWorld>(); }
+std::unique_ptr<StorageWorld> MakeGuardedWorld() { return std::make_unique<GuardedWorld>(); }
 std::unique_ptr<StorageWorld> MakeMemoryWorld() { return std::make_unique<MemoryWorld>(); }
 
 std::vector<EngineCase> AllEngines() {

@@ -29,6 +29,7 @@ class StorageWorld {
 };
 
 std::unique_ptr<StorageWorld> MakePosixWorld();
+std::unique_ptr<StorageWorld> MakeGuardedWorld();
 std::unique_ptr<StorageWorld> MakeMemoryWorld();
 
 // An implementation of ReadQueue with the world that it reads.

@@ -1,4 +1,5 @@
-// What every Volume does, run on a directory of this machine and on the one in memory.
+// What every Volume does, run on a directory of this machine, alone and by the threads of its root,
+// and on the one in memory.
 
 #include <string>
 #include <vector>
@@ -58,6 +59,28 @@ TEST_P(VolumeContractTest, ListsSortedFilesAndDirectoriesOnly) {
   EXPECT_THAT(volume().List("d"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("d")));
   EXPECT_THAT(volume().List("a.safetensors"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("a")));
+}
+
+TEST_P(VolumeContractTest, LooksAtFilesAndDirectories) {
+  world_->AddFile("d/a", "abc");
+  world_->AddSymlink("link", "d");
+  world_->AddFifo("fifo");
+  world_->AddSymlink("up", "../secret");
+  ASSERT_OK_AND_ASSIGN(const PathFacts file, volume().Stat("link/a"));
+  EXPECT_EQ(file.kind, DirEntry::Kind::kFile);
+  ASSERT_OK_AND_ASSIGN(const auto opened, volume().Open("d/a"));
+  EXPECT_EQ(file.identity, opened->identity());
+  ASSERT_OK_AND_ASSIGN(const PathFacts directory, volume().Stat("d"));
+  EXPECT_EQ(directory.kind, DirEntry::Kind::kDirectory);
+  ASSERT_OK_AND_ASSIGN(const PathFacts linked, volume().Stat("link"));
+  EXPECT_EQ(linked.identity.inode, directory.identity.inode);
+  ASSERT_OK_AND_ASSIGN(const PathFacts root, volume().Stat(""));
+  EXPECT_NE(root.identity.inode, directory.identity.inode);
+  EXPECT_THAT(volume().Stat("nothing"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nothing")));
+  EXPECT_THAT(volume().Stat("fifo"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("fifo")));
+  EXPECT_THAT(volume().Stat("up"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("up")));
 }
 
 // The shape of a Hugging Face cache: snapshots/<revision>/<file> -> ../../blobs/<hash>.
@@ -202,6 +225,7 @@ TEST_P(VolumeContractTest, CheckUnchangedFollowsTheSymlinkAgain) {
 
 INSTANTIATE_TEST_SUITE_P(AllVolumes, VolumeContractTest,
                          ::testing::Values(VolumeCase{"Posix", &MakePosixWorld},
+                                           VolumeCase{"Guarded", &MakeGuardedWorld},
                                            VolumeCase{"Memory", &MakeMemoryWorld}),
                          [](const auto& param_info) { return param_info.param.name; });
 

@@ -133,6 +133,7 @@ MemoryVolume::MemoryVolume(uint32_t direct_alignment, std::string root)
   absl::MutexLock lock(&tree_->mu);
   tree_->nodes[""] = std::make_shared<MemoryNode>();
   tree_->nodes[""]->kind = MemoryNode::Kind::kDirectory;
+  tree_->nodes[""]->identity = {.device = 1, .inode = 1};
 }
 
 absl::StatusOr<std::vector<DirEntry>> MemoryVolume::List(absl::string_view directory) {
@@ -143,19 +144,38 @@ absl::StatusOr<std::vector<DirEntry>> MemoryVolume::List(absl::string_view direc
   }
   const std::string prefix = found.first.empty() ? "" : absl::StrCat(found.first, "/");
   std::vector<DirEntry> entries;
-  for (const auto& [path, unused] : tree_->nodes) {
+  for (const auto& [path, node] : tree_->nodes) {
     if (path.size() <= prefix.size() || path.compare(0, prefix.size(), prefix) != 0) continue;
     const std::string name = path.substr(prefix.size());
     if (name.find('/') != std::string::npos) continue;
     const auto entry = ResolveInMemory(*tree_, path);
     if (!entry.ok()) continue;
+    const bool is_link = node->kind == MemoryNode::Kind::kSymlink;
     if (entry->second->kind == MemoryNode::Kind::kFile) {
-      entries.push_back({.name = name, .kind = DirEntry::Kind::kFile});
+      entries.push_back({.name = name, .kind = DirEntry::Kind::kFile, .is_link = is_link});
     } else if (entry->second->kind == MemoryNode::Kind::kDirectory) {
-      entries.push_back({.name = name, .kind = DirEntry::Kind::kDirectory});
+      entries.push_back({.name = name, .kind = DirEntry::Kind::kDirectory, .is_link = is_link});
     }
   }
   return entries;
+}
+
+absl::StatusOr<PathFacts> MemoryVolume::Stat(absl::string_view path) {
+  if (path.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError("stat: the path contains a NUL byte");
+  }
+  absl::MutexLock lock(&tree_->mu);
+  ASSIGN_OR_RETURN(const auto found, ResolveInMemory(*tree_, path));
+  if (found.second->kind == MemoryNode::Kind::kFifo) {
+    return absl::InvalidArgumentError(absl::StrCat("stat ", path, ": not a regular file"));
+  }
+  if (found.second->kind == MemoryNode::Kind::kFile && !path.empty() && path.back() == '/') {
+    return PosixError(ENOTDIR, absl::StrCat("stat ", path));
+  }
+  return PathFacts{.kind = found.second->kind == MemoryNode::Kind::kDirectory
+                               ? DirEntry::Kind::kDirectory
+                               : DirEntry::Kind::kFile,
+                   .identity = found.second->identity};
 }
 
 absl::StatusOr<std::shared_ptr<File>> MemoryVolume::Open(absl::string_view path) {
@@ -184,6 +204,7 @@ void MemoryVolume::Insert(const std::string& path, MemoryNode node) {
     if (parent != nullptr) continue;
     parent = std::make_shared<MemoryNode>();
     parent->kind = MemoryNode::Kind::kDirectory;
+    parent->identity = {.device = 1, .inode = tree_->next_inode++};
   }
   node.identity.device = 1;
   node.identity.inode = tree_->next_inode++;

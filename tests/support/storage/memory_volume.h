@@ -85,6 +85,7 @@ class MemoryVolume final : public Volume {
   const std::string& root() const override { return root_; }
   FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
   absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 
   // What another process does to the directory. The path is taken as it is, no symlink is followed;

@@ -22,6 +22,7 @@ class FaultyVolume final : public Volume {
     if (directory == faulty_) return PosixError(EIO, "list");
     return volume_->List(directory);
   }
+  absl::StatusOr<PathFacts> Stat(absl::string_view path) override { return volume_->Stat(path); }
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override {
     return volume_->Open(path);
   }

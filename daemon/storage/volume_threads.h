@@ -1,0 +1,127 @@
+#ifndef WEIGHTD_DAEMON_STORAGE_VOLUME_THREADS_H_
+#define WEIGHTD_DAEMON_STORAGE_VOLUME_THREADS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace weightd {
+
+struct VolumeThreadsOptions {
+  uint32_t threads = 8;                              // 1..64
+  uint32_t queue_max = 256;                          // calls that wait for one of them, 1..65536
+  absl::Duration stall_timeout = absl::Seconds(60);  // of one call
+  absl::Status Validate() const;
+};
+
+// How a root's threads are, now.
+struct VolumeThreadsState {
+  uint32_t running = 0;  // calls that threads make
+  uint32_t queued = 0;
+  // Those that take longer than `stall_timeout`: the volume does not answer them.
+  uint32_t stuck = 0;
+  absl::Duration stuck_for;  // the longest of them
+  std::string stuck_what;    // what that one does: "list models--a--b"
+};
+
+// The threads of one root, on which everything that its volume may keep waiting is done: each call
+// of Volume and File, scans. A volume that hangs so takes these threads and no others.
+//
+// Who waits keeps the deadline, not who works: Call() returns in time whatever its work does. What
+// it abandons may go on for ever, so work owns all that it touches; its thread is used again once
+// the work has come back. Threads are made as they are needed, end when nothing is to do for a
+// while, and are never joined.
+//
+// Thread-safe.
+class VolumeThreads {
+ public:
+  // `root` is for messages. INVALID_ARGUMENT for options out of their range.
+  static absl::StatusOr<std::shared_ptr<VolumeThreads>> Create(std::string root,
+                                                               const VolumeThreadsOptions& options);
+  VolumeThreads(const VolumeThreads&) = delete;
+  VolumeThreads& operator=(const VolumeThreads&) = delete;
+  // Shutdown().
+  ~VolumeThreads();
+
+  // Runs `task` on one of the threads. `what` is for messages: a verb and a path. After an error it
+  // never runs: UNAVAILABLE/VOLUME_BUSY when `queue_max` wait, UNAVAILABLE/VOLUME_STUCK when every
+  // thread is stuck, UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a thread.
+  absl::Status Submit(std::string what, std::function<void()> task);
+
+  // Runs `work` and waits for what it returns, up to `timeout`, or stall_timeout, after the last
+  // sign that it gets on. An error of its
+  // own: those of Submit(), DEADLINE_EXCEEDED/VOLUME_STUCK when it takes longer, and
+  // UNAVAILABLE/VOLUME_BUSY when it did not begin in that time, with root, `what` and time.
+  // On a thread of the same root it runs at once.
+  template <typename T>
+  absl::StatusOr<T> Call(std::string what, std::function<absl::StatusOr<T>()> work,
+                         std::optional<absl::Duration> timeout = std::nullopt);
+
+  // Runs `task`, which gives something back (closes a file), at any time later; without a bound but
+  // that of what there is to give back, and after Shutdown() too. Never fails.
+  void Dispose(std::function<void()> task);
+
+  // Tells what the calling thread, if it is one of a root's, does now, and that it got on: work of
+  // many calls is not stuck, and its waiter goes on waiting, while each of them is answered.
+  static void Beat(absl::string_view what);
+  // Whether the calling thread is one of these, or works for one.
+  bool IsOwnThread() const;
+
+  // What the calling thread works for, so that a helper of it can do the same.
+  class Place;
+  static Place CurrentPlace();
+
+  // Every Call() that waits returns UNAVAILABLE/DRAINING at once, and so do all later ones; what
+  // did not begin never does. Stuck threads are let be.
+  void Shutdown();
+
+  VolumeThreadsState state() const;
+  const std::string& root() const;
+  absl::Duration stall_timeout() const;
+
+ private:
+  struct Shared;
+  struct Ticket;
+
+  explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+  // Runs `work` and waits until it has ended: OK then. After an error `work` may still run.
+  absl::Status RunAndWait(std::string what, std::function<void()> work, absl::Duration timeout);
+
+  const std::shared_ptr<Shared> shared_;
+};
+
+// Of a helper thread, which ends before the work that started it does: its calls count as that
+// work's. Nothing where that work is on no thread of a root.
+class VolumeThreads::Place {
+ public:
+  // From here on the calling thread works there, for the rest of its life.
+  void Enter() const;
+
+ private:
+  friend class VolumeThreads;
+  void* shared_ = nullptr;
+  void* running_ = nullptr;
+};
+
+template <typename T>
+absl::StatusOr<T> VolumeThreads::Call(std::string what, std::function<absl::StatusOr<T>()> work,
+                                      std::optional<absl::Duration> timeout) {
+  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
+  const absl::Status ran = RunAndWait(
+      std::move(what), [result, work = std::move(work)] { result->emplace(work()); },
+      timeout.value_or(stall_timeout()));
+  if (!ran.ok()) return ran;
+  return std::move(**result);
+}
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STORAGE_VOLUME_THREADS_H_

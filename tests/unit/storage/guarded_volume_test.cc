@@ -1,0 +1,163 @@
+#include "daemon/storage/guarded_volume.h"
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "common/errors.h"
+#include "daemon/storage/descriptor_budget.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/common/temp_dir.h"
+#include "tests/support/storage/hanging_volume.h"
+#include "tests/support/storage/memory_volume.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class GuardedVolumeTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    memory_->AddFile("a", std::string(16, 'a'));
+    auto threads =
+        VolumeThreads::Create("/memory", {.threads = 2, .stall_timeout = absl::Milliseconds(50)});
+    ASSERT_OK(threads);
+    volume_ = std::make_shared<GuardedVolume>(std::make_shared<HangingVolume>(memory_, gate_),
+                                              FileSystemKind::kLocal, *std::move(threads));
+  }
+
+  std::shared_ptr<MemoryVolume> memory_ = std::make_shared<MemoryVolume>();
+  std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+  std::shared_ptr<GuardedVolume> volume_;
+};
+
+TEST_F(GuardedVolumeTest, EveryCallOfAVolumeThatHangsEndsInTime) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
+  gate_->Hang();
+  EXPECT_THAT(volume_->List("d"), ReasonIs(Reason::kVolumeStuck, HasSubstr("list d")));
+  EXPECT_THAT(volume_->Stat("a"), ReasonIs(Reason::kVolumeStuck, HasSubstr("stat a")));
+  // Both threads are stuck now: refused at once.
+  EXPECT_THAT(volume_->Open("a"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("list d")));
+  std::array<std::byte, 8> buffer{};
+  EXPECT_THAT(file->ReadAt(0, absl::MakeSpan(buffer)), ReasonIs(Reason::kVolumeStuck, _));
+  EXPECT_THAT(file->CheckUnchanged(), ReasonIs(Reason::kVolumeStuck, _));
+  EXPECT_EQ(file->identity().size_bytes, 16u);
+}
+
+TEST_F(GuardedVolumeTest, ALateReadDoesNotTouchTheCallersMemory) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
+  gate_->Hang();
+  std::array<std::byte, 8> buffer{};
+  EXPECT_THAT(file->ReadAt(0, absl::MakeSpan(buffer)), ReasonIs(Reason::kVolumeStuck, _));
+  const uint64_t passed = gate_->passed();
+  gate_->Release();
+  while (gate_->passed() == passed) {
+  }
+  EXPECT_OK(volume_->Stat("a"));
+  EXPECT_EQ(buffer[0], std::byte{0});
+}
+
+TEST_F(GuardedVolumeTest, AUseOfAFileThatCannotBeOpenedIsToldInTime) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
+  gate_->Hang();
+  const std::unique_ptr<FileUse> use = file->Use();
+  absl::StatusOr<bool> ready = use->Ready();
+  ASSERT_OK(ready);
+  EXPECT_FALSE(*ready);
+  while (ready.ok() && !*ready) ready = use->Ready();
+  EXPECT_THAT(ready, ReasonIs(Reason::kVolumeStuck, HasSubstr("open a")));
+}
+
+// On real files: descriptors come and go with the uses.
+class FileUseTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"a", "b"}) std::ofstream(dir_.File(name)) << std::string(16, 'x');
+    auto volume = OpenVolume(dir_.path(), budget_);
+    ASSERT_OK(volume);
+    volume_ = *std::move(volume);
+  }
+  static std::string ReadAll(const File& file) {
+    std::string text(file.identity().size_bytes, '\0');
+    EXPECT_OK(
+        file.ReadAt(0, absl::MakeSpan(reinterpret_cast<std::byte*>(text.data()), text.size())));
+    return text;
+  }
+
+  TempDir dir_;
+  std::shared_ptr<DescriptorBudget> budget_ = std::make_shared<DescriptorBudget>(2, 1024);
+  std::unique_ptr<Volume> volume_;
+};
+
+TEST_F(FileUseTest, AFileIsOpenUntilItsFirstUseEndsAndThenWhileItIsUsed) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
+  EXPECT_GE(file->descriptor(ReadMode::kBuffered), 0);
+  std::unique_ptr<FileUse> use = file->Use();
+  EXPECT_TRUE(use->Ready().value());
+  use.reset();
+  EXPECT_EQ(file->descriptor(ReadMode::kBuffered), -1);
+  EXPECT_EQ(budget_->in_use(), 0u);
+  EXPECT_FALSE(file->LookInCache(0, 16).known);
+  EXPECT_EQ(ReadAll(*file), std::string(16, 'x'));
+  EXPECT_EQ(budget_->in_use(), 0u);
+  use = file->Use();
+  const std::unique_ptr<FileUse> second = file->Use();
+  EXPECT_TRUE(use->Ready().value());
+  EXPECT_TRUE(second->Ready().value());
+  use.reset();
+  EXPECT_GE(file->descriptor(ReadMode::kBuffered), 0);
+}
+
+TEST_F(FileUseTest, WhatWasReplacedWhileItWasClosedIsNotOpened) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
+  EXPECT_TRUE(file->Use()->Ready().value());
+  std::filesystem::rename(dir_.File("b"), dir_.File("a"));
+  EXPECT_THAT(file->Use()->Ready(), ReasonIs(Reason::kCheckpointChanged, HasSubstr("inode")));
+  std::filesystem::remove(dir_.File("a"));
+  EXPECT_THAT(file->Use()->Ready(), ReasonIs(Reason::kCheckpointChanged, _));
+  EXPECT_EQ(budget_->in_use(), 0u);
+}
+
+TEST_F(FileUseTest, AUseWaitsForDescriptorsThatOthersHave) {
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> first, volume_->Open("a"));
+  EXPECT_TRUE(first->Use()->Ready().value());
+  ASSERT_OK_AND_ASSIGN(std::shared_ptr<File> second, volume_->Open("b"));
+  EXPECT_GT(budget_->in_use(), 0u);
+  if (second->direct_alignment() == 0) GTEST_SKIP() << "one descriptor is enough here";
+  const std::unique_ptr<FileUse> use = first->Use();
+  EXPECT_FALSE(use->Ready().value());
+  second.reset();
+  EXPECT_TRUE(use->Ready().value());
+}
+
+TEST(DescriptorBudgetTest, NamesTheLimitAndHowToRaiseIt) {
+  const auto budget = std::make_shared<DescriptorBudget>(3, 1024);
+  std::optional<DescriptorBudget::Lease> lease = budget->TryTake(3);
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_FALSE(budget->TryTake(1).has_value());
+  EXPECT_THAT(budget->Take(1, absl::ZeroDuration(), "open a"),
+              AllOf(StatusIs(absl::StatusCode::kResourceExhausted,
+                             AllOf(HasSubstr("open a"), HasSubstr("1024"), HasSubstr("LimitNOFILE"),
+                                   HasSubstr("ulimit -n"))),
+                    ReasonIs(Reason::kLimitExceeded, _)));
+  lease.reset();
+  EXPECT_TRUE(budget->TryTake(3).has_value());
+  EXPECT_EQ(budget->in_use(), 0u);
+}
+
+TEST(DescriptorBudgetTest, TakesAShareOfWhatTheProcessMayHave) {
+  const auto budget = DescriptorBudget::ForThisProcess();
+  EXPECT_GE(budget->max(), 8u);
+  EXPECT_LE(budget->max(), 4096u);
+}
+
+}  // namespace
+}  // namespace weightd::testing

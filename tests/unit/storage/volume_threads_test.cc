@@ -1,0 +1,166 @@
+#include "daemon/storage/volume_threads.h"
+
+#include <memory>
+#include <string>
+
+#include "absl/synchronization/notification.h"
+#include "common/errors.h"
+#include "common/thread.h"
+#include "daemon/storage/steady_time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/storage/hanging_volume.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kStall = absl::Milliseconds(50);
+
+class VolumeThreadsTest : public ::testing::Test {
+ protected:
+  void Make(uint32_t threads, uint32_t queue_max = 16, absl::Duration stall = kStall) {
+    auto made = VolumeThreads::Create(
+        "/models", {.threads = threads, .queue_max = queue_max, .stall_timeout = stall});
+    ASSERT_OK(made);
+    threads_ = *std::move(made);
+  }
+  absl::StatusOr<int> CallHanging(const std::string& what) {
+    return threads_->Call<int>(what, [gate = gate_]() -> absl::StatusOr<int> {
+      gate->Pass();
+      return 7;
+    });
+  }
+
+  std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+  std::shared_ptr<VolumeThreads> threads_;
+};
+
+TEST_F(VolumeThreadsTest, GivesWhatTheWorkReturns) {
+  Make(1);
+  EXPECT_EQ(CallHanging("stat a").value_or(0), 7);
+  EXPECT_THAT(threads_->Call<int>("stat b",
+                                  []() -> absl::StatusOr<int> { return absl::NotFoundError("b"); }),
+              StatusIs(absl::StatusCode::kNotFound, "b"));
+  EXPECT_EQ(threads_->state().running, 0u);
+}
+
+TEST_F(VolumeThreadsTest, AbandonsACallThatIsNotAnswered) {
+  Make(2);
+  gate_->Hang();
+  EXPECT_THAT(CallHanging("stat a/b"),
+              AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded,
+                             AllOf(HasSubstr("/models"), HasSubstr("stat a/b"), HasSubstr("50ms"))),
+                    ReasonIs(Reason::kVolumeStuck, ::testing::_)));
+  const VolumeThreadsState state = threads_->state();
+  EXPECT_EQ(state.stuck, 1u);
+  EXPECT_EQ(state.stuck_what, "stat a/b");
+  EXPECT_GE(state.stuck_for, kStall);
+  // The other thread goes on.
+  EXPECT_OK(threads_->Call<int>("stat b", []() -> absl::StatusOr<int> { return 1; }));
+}
+
+TEST_F(VolumeThreadsTest, RefusesAtOnceWhenEveryThreadIsStuckAndWorksAgainAfterwards) {
+  Make(1);
+  gate_->Hang();
+  EXPECT_THAT(CallHanging("stat a"), ReasonIs(Reason::kVolumeStuck, ::testing::_));
+  EXPECT_THAT(CallHanging("stat b"), StatusIs(absl::StatusCode::kUnavailable,
+                                              AllOf(HasSubstr("/models"), HasSubstr("stat a"))));
+  EXPECT_THAT(threads_->Submit("stat c", [] {}), ReasonIs(Reason::kVolumeStuck, ::testing::_));
+  gate_->Release();
+  absl::StatusOr<int> answer = CallHanging("stat d");
+  while (!answer.ok()) answer = CallHanging("stat d");  // until the thread is back
+  EXPECT_EQ(threads_->state().stuck, 0u);
+}
+
+TEST_F(VolumeThreadsTest, TheQueueIsBounded) {
+  Make(1, /*queue_max=*/2, absl::Minutes(5));
+  gate_->Hang();
+  const auto task = [gate = gate_] { gate->Pass(); };
+  ASSERT_OK(threads_->Submit("read a", task));
+  gate_->AwaitHeld(1);
+  ASSERT_OK(threads_->Submit("read b", task));
+  ASSERT_OK(threads_->Submit("read c", task));
+  EXPECT_EQ(threads_->state().queued, 2u);
+  EXPECT_THAT(threads_->Submit("read d", task),
+              AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("volume_queue_max")),
+                    ReasonIs(Reason::kVolumeBusy, ::testing::_)));
+}
+
+TEST_F(VolumeThreadsTest, ACallThatCannotBeginIsTakenOutOfTheQueue) {
+  Make(1, 16, absl::Minutes(5));
+  gate_->Hang();
+  ASSERT_OK(threads_->Submit("read a", [gate = gate_] { gate->Pass(); }));
+  gate_->AwaitHeld(1);
+  EXPECT_THAT(threads_->Call<int>(
+                  "read b", []() -> absl::StatusOr<int> { return 1; }, absl::Milliseconds(1)),
+              ReasonIs(Reason::kVolumeBusy, HasSubstr("read b")));
+  EXPECT_EQ(threads_->state().queued, 0u);
+}
+
+TEST_F(VolumeThreadsTest, WorkThatGetsOnIsNotStuck) {
+  Make(1);
+  absl::Notification beaten;
+  absl::Notification looked;
+  ASSERT_OK(threads_->Submit("scan", [&] {
+    // Long after the call began.
+    const absl::Time began = SteadyNow();
+    while (SteadyNow() - began < kStall) {
+    }
+    VolumeThreads::Beat("list a");
+    beaten.Notify();
+    looked.WaitForNotification();
+  }));
+  beaten.WaitForNotification();
+  const uint32_t stuck = threads_->state().stuck;
+  looked.Notify();
+  EXPECT_EQ(stuck, 0u);
+  EXPECT_OK(threads_->Call<int>("stat a", []() -> absl::StatusOr<int> { return 1; }));
+}
+
+TEST_F(VolumeThreadsTest, ACallOnAThreadOfTheRootIsMadeThere) {
+  Make(1);
+  EXPECT_OK(threads_->Call<int>("outer", [&]() -> absl::StatusOr<int> {
+    return threads_->Call<int>("inner", []() -> absl::StatusOr<int> { return 3; });
+  }));
+}
+
+TEST_F(VolumeThreadsTest, ShutdownWakesWhoWaitsAndLetsStuckThreadsBe) {
+  Make(1, 16, absl::Minutes(5));
+  gate_->Hang();
+  absl::StatusOr<int> answer = 0;
+  ASSERT_OK_AND_ASSIGN(Thread waiter,
+                       Thread::Start("waiter", [&] { answer = CallHanging("stat a"); }));
+  gate_->AwaitHeld(1);
+  threads_->Shutdown();
+  waiter.Join();
+  EXPECT_THAT(answer, ReasonIs(Reason::kDraining, ::testing::_));
+  EXPECT_THAT(CallHanging("stat b"), ReasonIs(Reason::kDraining, ::testing::_));
+  threads_.reset();  // does not wait for it either
+}
+
+TEST_F(VolumeThreadsTest, DisposalsRunWhileEveryThreadHangs) {
+  Make(1, 1, absl::Minutes(5));
+  gate_->Hang();
+  ASSERT_OK(threads_->Submit("read a", [gate = gate_] { gate->Pass(); }));
+  gate_->AwaitHeld(1);
+  absl::Notification closed;
+  threads_->Dispose([&] { closed.Notify(); });
+  closed.WaitForNotification();
+}
+
+TEST_F(VolumeThreadsTest, OptionsHaveBounds) {
+  EXPECT_THAT(VolumeThreads::Create("/", {.threads = 0}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 64")));
+  EXPECT_THAT(VolumeThreads::Create("/", {.threads = 65}),
+              ReasonIs(Reason::kInvalidRequest, ::testing::_));
+  EXPECT_OK(VolumeThreads::Create("/", {.threads = 64, .queue_max = 65'536}));
+  EXPECT_THAT(VolumeThreads::Create("/", {.queue_max = 65'537}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 65536")));
+}
+
+}  // namespace
+}  // namespace weightd::testing
