@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -46,8 +47,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--check-config", check_config, kCheckConfigHelp);
   bool man = false;
   app.add_flag("--man", man)->group("");  // for the build
-  ConfigFlags flags;
-  flags.AddTo(app);
+  // Shared: a reload that hangs is given up, and may outlive everything else.
+  const auto flags = std::make_shared<ConfigFlags>();
+  flags->AddTo(app);
   try {
     app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
@@ -57,7 +59,7 @@ int Main(int argc, char** argv) {
     std::printf("%s", WeightdManPage().c_str());
     return kExitOk;
   }
-  const auto load = [&] { return LoadConfiguration(config_path, flags); };
+  const auto load = [config_path, flags] { return LoadConfiguration(config_path, *flags); };
   const absl::StatusOr<Configuration> configuration = load();
   if (!configuration.ok()) return Fail(kExitUsage, configuration.status());
   if (check_config) {

@@ -5,12 +5,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/bounded_call.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/config/settings.h"
 
 namespace weightd {
 namespace {
+
+// The main thread waits for it, and sees no SIGTERM meanwhile.
+constexpr absl::Duration kLoadTimeout = absl::Seconds(3);
 
 std::vector<std::string> NewOf(const std::vector<std::string>& before,
                                const std::vector<std::string>& after) {
@@ -24,7 +28,8 @@ std::vector<std::string> NewOf(const std::vector<std::string>& before,
 }  // namespace
 
 absl::StatusOr<Reloader::Reloaded> Reloader::Reload() {
-  absl::StatusOr<Configuration> loaded = load_();
+  absl::StatusOr<Configuration> loaded =
+      CallWithin<Configuration>(kLoadTimeout, "read the configuration", load_);
   if (!loaded.ok()) return Annotate(loaded.status(), "nothing was changed");
   ChangedSettings changed = CompareSettings(running_.config, loaded->config);
   if (!changed.fixed.empty()) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/bounded_call.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/unique_fd.h"
@@ -111,14 +112,21 @@ absl::StatusOr<std::shared_ptr<const KeySource>> KeySource::Create(
   return source;
 }
 
+absl::StatusOr<std::shared_ptr<const KeySource::Secret>> KeySource::ReadInTime(
+    const std::string& path) const {
+  return CallWithin<std::shared_ptr<const Secret>>(options_.file_timeout,
+                                                   absl::StrCat("read key file ", path),
+                                                   [path] { return ReadFile(path); });
+}
+
 absl::StatusOr<std::shared_ptr<const KeySource::Secret>> KeySource::Key() const {
   if (options_.key_file.empty()) return key_variable_;
-  return ReadFile(options_.key_file);
+  return ReadInTime(options_.key_file);
 }
 
 absl::StatusOr<std::shared_ptr<const KeySource::Secret>> KeySource::Password() const {
   if (options_.password_file.empty()) return password_variable_;
-  return ReadFile(options_.password_file);
+  return ReadInTime(options_.password_file);
 }
 
 absl::StatusOr<std::shared_ptr<const TensorsSecretKey>> KeySource::KeyOf(

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/tensor_decryptor.h"
 
@@ -20,6 +21,8 @@ struct KeySourceOptions {
   // The password's bytes, without a line break at their end.
   std::string password_file;
   std::string password_environment;
+  // How long a file may take to be read: it may lie on a volume that hangs.
+  absl::Duration file_timeout = absl::Seconds(10);
 };
 
 // Gives keys when they are needed. Files are read then, so that a key can be changed; variables
@@ -33,7 +36,8 @@ class KeySource {
 
   // Like the manifest's shards, null for one that is not encrypted. A password's key takes the time
   // and memory that its file asks for. FAILED_PRECONDITION/KEY_MISSING without a key for a file;
-  // INVALID_ARGUMENT/INVALID_REQUEST for one that is no key.
+  // INVALID_ARGUMENT/INVALID_REQUEST for one that is no key; DEADLINE_EXCEEDED for a file that
+  // does not answer within `file_timeout`.
   absl::StatusOr<std::vector<std::shared_ptr<const TensorsSecretKey>>> KeysFor(
       const Manifest& manifest) const;
 
@@ -44,6 +48,7 @@ class KeySource {
   explicit KeySource(const KeySourceOptions& options) : options_(options) {}
   static absl::StatusOr<std::shared_ptr<const Secret>> TakeVariable(const std::string& name);
   static absl::StatusOr<std::shared_ptr<const Secret>> ReadFile(const std::string& path);
+  absl::StatusOr<std::shared_ptr<const Secret>> ReadInTime(const std::string& path) const;
   absl::StatusOr<std::shared_ptr<const Secret>> Key() const;
   absl::StatusOr<std::shared_ptr<const Secret>> Password() const;
   absl::StatusOr<std::shared_ptr<const TensorsSecretKey>> KeyOf(const ShardEntry& shard) const;

@@ -1,6 +1,7 @@
 // SIGHUP: what may change at run time changes, and what may not is refused by name.
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -116,6 +117,18 @@ TEST_F(ReloadTest, FileWithAnErrorChangesNothing) {
   const size_t before = Count("reload_refused");
   daemon_->Signal(SIGHUP);
   EXPECT_TRUE(WaitUntil([&] { return Count("reload_refused") > before; }));
+  Stage("model");
+  StopCleanly();
+}
+
+// A FIFO stands for a file on a volume that hangs: opening it does not return.
+TEST_F(ReloadTest, FileThatDoesNotAnswerIsGivenUpAndSigtermStillEndsIt) {
+  StartWith("");
+  std::filesystem::remove(path_);
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  daemon_->Signal(SIGHUP);
+  ASSERT_TRUE(WaitUntil([&] { return Count("reload_refused") > 0; })) << daemon_->log();
+  EXPECT_THAT(daemon_->log(), HasSubstr("read the configuration: no answer within 3s"));
   Stage("model");
   StopCleanly();
 }
