@@ -4,14 +4,30 @@
 
 #include <exception>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 namespace weightd {
 namespace {
 
-// One that scrapes, and one for who asks meanwhile.
-constexpr size_t kThreads = 2;
+// A connection has a thread until its request is answered or its time is over: connections that say
+// nothing, or do not read, must not keep the scraper out. Most threads only ever sleep.
+constexpr size_t kThreads = 64;
+constexpr absl::Duration kRequestTimeout = absl::Seconds(1);
+
+// Settings of civetweb, the library's HTTP server, each a name and a value.
+std::vector<std::string> ServerSettings(const std::string& address) {
+  return {"listening_ports",
+          address,
+          "num_threads",
+          absl::StrCat(kThreads),
+          "request_timeout_ms",
+          absl::StrCat(absl::ToInt64Milliseconds(kRequestTimeout)),
+          "linger_timeout_ms",
+          "0"};
+}
 
 }  // namespace
 
@@ -19,7 +35,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
     const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
   std::unique_ptr<prometheus::Exposer> exposer;
   try {
-    exposer = std::make_unique<prometheus::Exposer>(address, kThreads);
+    exposer = std::make_unique<prometheus::Exposer>(ServerSettings(address));
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("metrics: cannot listen on ", address,
                                                " (metrics.address): ", error.what(),

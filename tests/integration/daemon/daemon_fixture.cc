@@ -128,12 +128,18 @@ uint64_t DaemonTest::GenerationOf(const std::string& model) const {
 
 size_t DaemonTest::LeaseCount() const { return ctl_.Json({"leases"})["leases"].size(); }
 
-std::string DaemonTest::Metrics() const {
+int DaemonTest::MetricsPort() const {
   const std::vector<std::string> log = absl::StrSplit(daemon_->log(), "metrics_port=");
   int port = 0;
   if (log.size() < 2 || !absl::SimpleAtoi(log[1].substr(0, log[1].find_first_of(" \n")), &port)) {
-    return "";
+    return 0;
   }
+  return port;
+}
+
+std::string DaemonTest::Metrics() const {
+  const int port = MetricsPort();
+  if (port == 0) return "";
   const absl::StatusOr<std::string> text = HttpGet(port, "/metrics");
   EXPECT_OK(text);
   return text.value_or("");

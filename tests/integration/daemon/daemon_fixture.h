@@ -57,6 +57,8 @@ class DaemonTest : public ::testing::Test {
   std::vector<nlohmann::json> Generations(const std::string& model) const;
   uint64_t GenerationOf(const std::string& model) const;
   size_t LeaseCount() const;
+  // Where a daemon with a metrics.address listens; 0 for none.
+  int MetricsPort() const;
   // What Prometheus scrapes of a daemon with a metrics.address on 127.0.0.1; empty for none.
   std::string Metrics() const;
   // The value of one series, `name{label="value"}`; -1 where there is none.

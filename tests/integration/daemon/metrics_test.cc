@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/http_get.h"
 #include "tests/support/process/programs.h"
 #include "tests/support/process/wait_until.h"
 
@@ -164,6 +165,25 @@ TEST_F(MetricsTest, MemoryThatClientsKeepAfterAnEviction) {
   EXPECT_TRUE(WaitUntil([&] {
     return MetricOf("weightd_evictions_total{device=\"host\",reason=\"SUPERSEDED\"}") == 1;
   }));
+}
+
+// More than a server with a thread for each of a few connections has. Half of them have begun a
+// request. What they keep out answers only when they go, after this test's time.
+TEST_F(MetricsTest, ConnectionsThatSayNothingDoNotKeepTheScraperOut) {
+  StartWithMetrics();
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 48; ++i) {
+    absl::StatusOr<UniqueFd> connection = ConnectToPort(MetricsPort());
+    ASSERT_OK(connection);
+    const std::string begin = "GET /metrics HTTP/1.1\r\n";
+    if (i % 2 == 0) {
+      ASSERT_EQ(::write(connection->get(), begin.data(), begin.size()),
+                static_cast<ssize_t>(begin.size()));
+    }
+    silent.push_back(*std::move(connection));
+  }
+  EXPECT_GT(MetricOf("weightd_memory_budget_bytes{device=\"host\",tier=\"host\"}"), 0);
+  StopCleanly();
 }
 
 TEST_F(MetricsTest, NobodyListensUnlessAsked) {

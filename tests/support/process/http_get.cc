@@ -12,12 +12,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 #include "common/unique_fd.h"
 
 namespace weightd::testing {
 
-absl::StatusOr<std::string> HttpGet(int port, const std::string& path) {
-  const UniqueFd connection(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+absl::StatusOr<UniqueFd> ConnectToPort(int port) {
+  UniqueFd connection(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
@@ -26,6 +27,11 @@ absl::StatusOr<std::string> HttpGet(int port, const std::string& path) {
       0) {
     return PosixError(errno, absl::StrCat("connect to port ", port));
   }
+  return connection;
+}
+
+absl::StatusOr<std::string> HttpGet(int port, const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd connection, ConnectToPort(port));
   const std::string request =
       absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   if (::send(connection.get(), request.data(), request.size(), MSG_NOSIGNAL) !=

@@ -4,8 +4,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/unique_fd.h"
 
 namespace weightd::testing {
+
+// A connection to 127.0.0.1:PORT.
+absl::StatusOr<UniqueFd> ConnectToPort(int port);
 
 // The body of http://127.0.0.1:PORT/PATH; an error unless the answer is 200. `path` begins with a
 // slash. Thread-safe.
