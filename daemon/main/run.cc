@@ -153,7 +153,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   event.detail = absl::StrCat("leases=", daemon.leases->count());
   daemon.events->Publish(std::move(event));
   daemon.leases->NotifyDraining(deadline);
-  daemon.residency->Shutdown();
+  (void)daemon.residency->Shutdown();
   // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
   // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
   daemon.leases->WaitUntilEmpty(deadline);

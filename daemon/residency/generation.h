@@ -42,7 +42,7 @@ using JobId = StrongId<struct JobTag>;
 //   kResident  kEvicting  nobody holds it, and room is needed, an operator asked, or a newer one
 //                         took its place
 //   kEvicting  kGone      its memory is given back
-//   kFailed    kGone      likewise
+//   kFailed    kGone      likewise; not before the reads that a volume does not answer come back
 //
 // Published memory is never written again: there is no way back to kStaging.
 enum class ResidencyState { kStaging, kResident, kRevoking, kDemoting, kEvicting, kFailed, kGone };
@@ -137,6 +137,7 @@ struct CopyInfo {
   bool superseded = false;     // a newer generation took its place; it goes with its last holder
   GenerationId superseded_by;  // that one, the newest
   bool damaged = false;        // its bytes are not what was staged: nobody gets it any more
+  bool stuck = false;          // in kFailed: reads of a volume that hangs may still write to it
   bool host_copy = false;      // kept for the GPUs: nobody asked for it on the host
   uint32_t lease_count = 0;
   uint32_t hold_count = 0;  // of the daemon itself: it is copied, or about to be leased

@@ -157,4 +157,18 @@ void JobQueue::TellPlaces() const {
   }
 }
 
+std::vector<std::string> JobQueue::DescribeRunning() const {
+  std::vector<std::string> lines;
+  for (const std::shared_ptr<StageJob>& job : running_) {
+    const StageSnapshot snapshot = job->snapshot();
+    const bool is_planning = snapshot.phase <= StagePhase::kPlanning;
+    lines.push_back(absl::StrCat(
+        "stage ", job->model(), ", job ", job->id().value(), ": ",
+        is_planning ? "looking at its volume" : "after ",
+        is_planning ? ""
+                    : absl::StrCat(snapshot.bytes_done, " of ", snapshot.bytes_total, " bytes")));
+  }
+  return lines;
+}
+
 }  // namespace weightd

@@ -48,6 +48,8 @@ class JobQueue {
   // Not final: those for `model` on `device`, or on any if empty.
   std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model,
                                                  const std::string& device) const;
+  // A line for each that runs: its model and what it does.
+  std::vector<std::string> DescribeRunning() const;
   uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
   uint32_t queued() const { return static_cast<uint32_t>(queue_.size()); }
   bool empty() const { return queue_.empty(); }

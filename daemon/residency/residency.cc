@@ -84,21 +84,32 @@ absl::Status Residency::Start() {
   evictor_.set_stager(stager_.get());
   if (options_.on_wait) return absl::OkStatus();
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_);
-  reaper_ = std::thread([this] { ReapUntilStopped(); });
+  ASSIGN_OR_RETURN(reaper_, Thread::Start("reaper", [this] { ReapUntilStopped(); }));
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
-    workers_.emplace_back([this] { Work(); });
+    {
+      absl::MutexLock lock(&mu_);
+      ++working_;
+    }
+    absl::StatusOr<Thread> worker = Thread::Start("stage", [this] { Work(); });
+    if (!worker.ok()) {
+      absl::MutexLock lock(&mu_);
+      --working_;
+      return worker.status();
+    }
+    workers_.push_back(*std::move(worker));
   }
   return absl::OkStatus();
 }
 
 Residency::~Residency() {
   scrubber_.reset();
-  Shutdown();
+  (void)Shutdown();
+  for (Thread& worker : workers_) worker.Join();
   {
     absl::MutexLock lock(&mu_);
     reaper_stops_ = true;
   }
-  if (reaper_.joinable()) reaper_.join();
+  reaper_.Join();
   Reap();
   evictor_.Free(table_.EvictAll());
 }
@@ -302,17 +313,26 @@ Residency::JobCounts Residency::job_counts() const {
   return {.running = queue_.running(), .queued = queue_.queued()};
 }
 
-void Residency::Shutdown() {
+std::vector<std::string> Residency::Shutdown(absl::Time deadline) {
+  std::vector<std::string> hung;
   {
     absl::MutexLock lock(&mu_);
     shutdown_ = true;
     queue_.CancelAll();
+    const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return working_ == 0; };
+    if (!mu_.AwaitWithDeadline(absl::Condition(&ended), deadline)) hung = queue_.DescribeRunning();
   }
-  for (std::thread& worker : workers_) {
-    if (worker.joinable()) worker.join();
+  for (const StuckStage& stage : stager_ == nullptr ? std::vector<StuckStage>() : stuck()) {
+    hung.push_back(absl::StrCat(stage.model, " of ", stage.root, ": ", stage.reads, " reads, of ",
+                                stage.file, " at ", stage.offset, ", have not come back since ",
+                                absl::FormatDuration(absl::Trunc(stage.age, absl::Seconds(1)))));
+  }
+  if (hung.empty()) {
+    for (Thread& worker : workers_) worker.Join();
   }
   while (options_.on_wait && RunJob()) {
   }
+  return hung;
 }
 
 }  // namespace weightd

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -14,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/thread.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/device.h"
 #include "daemon/residency/event_log.h"
@@ -104,7 +104,7 @@ class Residency {
       std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
-  // Shutdown(), then frees everything; no lease and no hold may be left.
+  // Shutdown(), then frees everything; no lease and no hold may be left. Waits for what hangs.
   ~Residency();
 
   // For the stages that begin from now on.
@@ -177,8 +177,13 @@ class Residency {
   };
   JobCounts job_counts() const;
 
-  // Refuses new jobs, cancels those that wait or run, and returns when all have ended.
-  void Shutdown();
+  // Refuses new jobs, cancels those that wait or run, and returns when all have ended, or at
+  // `deadline`. What hangs then is told, a line each: model, file and offset where they are known.
+  // Unless nothing does, the process has to end without destroying this: that would wait for it.
+  std::vector<std::string> Shutdown(absl::Time deadline = absl::InfiniteFuture());
+
+  // Stages that were abandoned since their volume hangs, and whose reads have not come back.
+  std::vector<StuckStage> stuck() const { return stager_->stuck(); }
 
   // With `on_wait` only. Runs the next job to its end; false when none may run now.
   bool RunJob();
@@ -221,16 +226,17 @@ class Residency {
 
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+  uint32_t working_ ABSL_GUARDED_BY(mu_) = 0;  // workers that have not ended
   bool reaper_stops_ ABSL_GUARDED_BY(mu_) = false;
   StageDefaults defaults_ ABSL_GUARDED_BY(mu_);
   JobQueue queue_ ABSL_GUARDED_BY(mu_);
   std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
 
   std::unique_ptr<Stager> stager_;  // fixed once Create() returns; outlives the workers
-  std::vector<std::thread> workers_;
+  std::vector<Thread> workers_;
   Verifier verifier_;
   std::unique_ptr<Scrubber> scrubber_;
-  std::thread reaper_;  // gives memory back for those who must not block: the ends of leases
+  Thread reaper_;  // gives memory back for those who must not block: the ends of leases
 };
 
 }  // namespace weightd

@@ -87,6 +87,7 @@ DeviceUsage ResidencyTable::UsageOf(const DeviceBudget& budget) const {
     if (info.device != budget.device) continue;
     usage.used_bytes += info.allocated_bytes;
     if (info.state == ResidencyState::kStaging) usage.staging_bytes += info.allocated_bytes;
+    if (info.stuck) usage.stuck_bytes += info.allocated_bytes;
     if (info.lease_count > 0) {
       usage.leased_bytes += info.allocated_bytes;
       const bool is_to_go =

@@ -54,8 +54,9 @@ class ResidencyTable {
   // gives back with Unhold(). `pin` pins them.
   PublishResult Publish(std::vector<StagedCopy> copies, bool pin, absl::Time last_use);
 
-  // kStaging -> kFailed. The caller frees what it allocated and calls Freed().
-  void Fail(CopyId id);
+  // kStaging -> kFailed. The caller frees what it allocated and calls Freed(). `stuck`: not before
+  // a volume that hangs answers, so that nobody waits for it.
+  void Fail(CopyId id, bool stuck = false);
   // kDemoting -> kEvicting: the host tier has a copy now, or will not.
   void DemotionEnded(CopyId id);
   // The memory of a doomed or failed copy is back with the driver or the system.

@@ -12,10 +12,12 @@ void Residency::Work() {
   while (std::shared_ptr<StageJob> job = NextJob()) {
     Run(job);
   }
+  absl::MutexLock lock(&mu_);
+  --working_;
 }
 
 void Residency::Run(const std::shared_ptr<StageJob>& job) {
-  StageRun(context_, *job).Run(*stager_);
+  StageRun(context_, job).Run(*stager_);
   absl::MutexLock lock(&mu_);
   queue_.Ended(job);
 }
@@ -54,7 +56,9 @@ bool Residency::Reap() {
   }
   const bool any = !doomed.empty();
   evictor_.Free(std::move(doomed));
-  return any;
+  if (!options_.on_wait || stager_->stuck().empty()) return any;
+  stager_->LookAtStuck();
+  return true;
 }
 
 void Residency::ReapUntilStopped() {

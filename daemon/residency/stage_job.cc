@@ -24,6 +24,7 @@ std::string StageJob::devices_text() const { return absl::StrJoin(task_.devices,
 bool StageJob::Join(const StageCaller& caller) {
   absl::MutexLock lock(&mu_);
   if (snapshot_.final() || cancelled_.load()) return false;
+  if (caller.restage && refuses_restage_) return false;
   ++interested_;
   detached_ = detached_ || caller.detached;
   wishes_.pin = wishes_.pin || caller.pin;
@@ -42,6 +43,12 @@ void StageJob::Leave() {
 StageWishes StageJob::wishes() const {
   absl::MutexLock lock(&mu_);
   return wishes_;
+}
+
+bool StageJob::RefuseRestage() {
+  absl::MutexLock lock(&mu_);
+  if (!wishes_.restage) refuses_restage_ = true;
+  return refuses_restage_;
 }
 
 JobPriority StageJob::priority() const {

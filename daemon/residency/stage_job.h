@@ -98,8 +98,8 @@ class StageJob {
   // "host" or "GPU-1, GPU-2".
   std::string devices_text() const;
 
-  // Adds an interested caller; false when the job is final or cancelled, so that there is nothing
-  // to join.
+  // Adds an interested caller; false when the job is final or cancelled, or will not do what the
+  // caller wishes, so that there is nothing to join.
   bool Join(const StageCaller& caller);
   // A caller is not interested any more: the last one that leaves cancels the job, unless somebody
   // detached it or wants it pinned.
@@ -107,6 +107,9 @@ class StageJob {
   void Cancel() { cancelled_.store(true); }
   const std::atomic<bool>& cancelled() const { return cancelled_; }
   StageWishes wishes() const;
+  // From here on nobody joins who wishes it read anew: the job will not read. False, and nothing
+  // changes, when somebody wishes that already.
+  bool RefuseRestage();
   // The highest of its callers'.
   JobPriority priority() const;
 
@@ -139,6 +142,7 @@ class StageJob {
   uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
   bool detached_ ABSL_GUARDED_BY(mu_) = false;
   StageWishes wishes_ ABSL_GUARDED_BY(mu_);
+  bool refuses_restage_ ABSL_GUARDED_BY(mu_) = false;
   JobPriority priority_ ABSL_GUARDED_BY(mu_) = JobPriority::kRefresh;
   absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
   absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();

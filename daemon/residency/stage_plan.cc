@@ -16,7 +16,8 @@ void SetSource(HeldCopy held, const StageContext& context, StagePlan& plan) {
 absl::Status OpenFiles(const StageContext& context, const StageTask& task, StagePlan& plan) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    context.catalog.Find(task.ref.model, task.ref.revision));
-  ASSIGN_OR_RETURN(plan.opened, context.catalog.Open(checkpoint));
+  ASSIGN_OR_RETURN(OpenedCheckpoint opened, context.catalog.Open(checkpoint));
+  plan.opened = std::make_shared<OpenedCheckpoint>(std::move(opened));
   for (const auto& file : plan.opened->files) plan.identities.push_back(file->identity());
   plan.revision = plan.opened->checkpoint.revision;
   plan.current = task.ref.revision.empty();
@@ -25,7 +26,7 @@ absl::Status OpenFiles(const StageContext& context, const StageTask& task, Stage
 
 }  // namespace
 
-absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, const StageJob& job) {
+absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, StageJob& job) {
   const StageTask& task = job.task();
   StagePlan plan;
   plan.made_time = context.clock.Now();
@@ -43,9 +44,12 @@ absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, const Stage
   RETURN_IF_ERROR(OpenFiles(context, task, plan));
   if (!job.wishes().restage) {
     HeldCopy held = context.table.HoldIdentical(task.ref.model, plan.identities);
-    if (held.content != nullptr) {
+    // Whoever joins after this and wishes it read gets another job.
+    if (held.content != nullptr && job.RefuseRestage()) {
       plan.opened.reset();
       SetSource(std::move(held), context, plan);
+    } else if (held.content != nullptr) {
+      const CopyHold not_needed(std::move(held), context.unhold);
     }
   }
   const absl::Time now = context.clock.Now();

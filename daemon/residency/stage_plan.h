@@ -2,7 +2,6 @@
 #define WEIGHTD_DAEMON_RESIDENCY_STAGE_PLAN_H_
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +20,7 @@ namespace weightd {
 struct StagePlan {
   // One of the two: a resident copy, or the open files.
   std::unique_ptr<CopyHold> source;
-  std::optional<OpenedCheckpoint> opened;
+  std::shared_ptr<OpenedCheckpoint> opened;
 
   // The volume was looked at, and has these files now.
   bool current = false;
@@ -38,7 +37,7 @@ struct StagePlan {
 
 // Finds what the job's source says. Reads the volume for kVolume, and for kAny where nothing is
 // resident. MODEL_NOT_RESIDENT, or the catalog's errors.
-absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, const StageJob& job);
+absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, StageJob& job);
 
 }  // namespace weightd
 

@@ -29,6 +29,16 @@ Event JobEvent(EventType type, const StageJob& job) {
   return event;
 }
 
+absl::Status AnnotateStuck(const absl::Status& status) {
+  absl::Status annotated(
+      status.code(),
+      absl::StrCat(status.message(), "; its memory stays booked until the reads come back"));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    annotated.SetPayload(url, payload);
+  });
+  return annotated;
+}
+
 StageRecord JobRecord(const StageJob& job, absl::Time end_time) {
   StageRecord record;
   record.model = job.model();
@@ -40,16 +50,34 @@ StageRecord JobRecord(const StageJob& job, absl::Time end_time) {
 
 }  // namespace
 
-StageRun::StageRun(const StageContext& context, StageJob& job) : context_(context), job_(job) {
-  report_.job = job.id();
+// In the order in which it must not go: the books come last.
+struct StageRun::Kept {
+  ~Kept() {
+    allocations.clear();
+    opened.reset();
+    if (table == nullptr) return;
+    for (const CopyId copy : copies) table->Freed(copy);
+  }
+
+  std::shared_ptr<StageJob> job;
+  std::shared_ptr<OpenedCheckpoint> opened;
+  std::shared_ptr<const Layout> layout;
+  std::vector<std::shared_ptr<Allocation>> allocations;
+  // Of an abandoned stage: where `copies` are booked until this ends.
+  ResidencyTable* table = nullptr;
+  std::vector<CopyId> copies;
+};
+
+StageRun::StageRun(const StageContext& context, std::shared_ptr<StageJob> job)
+    : context_(context), shared_job_(std::move(job)), job_(*shared_job_) {
+  report_.job = job_.id();
 }
 
 void StageRun::Run(Stager& stager) {
   const absl::Status status = Stage(stager);
   plan_ = StagePlan();
   present_.clear();
-  // A volume that hangs told the job already.
-  if (!status.ok() && !job_.snapshot().final()) Fail(context_, job_, status);
+  if (!status.ok()) Fail(context_, job_, status);
 }
 
 void StageRun::Fail(const StageContext& context, StageJob& job, const absl::Status& status) {
@@ -112,7 +140,7 @@ bool StageRun::AnswerFromResident() {
   StageWishes met;
   do {
     met = job_.wishes();
-    if (met.restage && plan_.opened.has_value()) return false;
+    if (met.restage && plan_.opened != nullptr) return false;
     TakePresent(met);
     if (present_.size() < job_.task().devices.size()) return false;
     met.restage = job_.wishes().restage;
@@ -133,6 +161,8 @@ Device* StageRun::HostDevice() const {
 }
 
 absl::Status StageRun::ChooseTargets() {
+  // What is there already stays, unless somebody wishes it read anew.
+  if (!present_.empty() && plan_.opened != nullptr && !job_.RefuseRestage()) present_.clear();
   for (const auto& device : context_.devices) {
     const std::string& id = device->info().id;
     const auto& wanted = job_.task().devices;
@@ -227,9 +257,15 @@ absl::Status StageRun::Allocate() {
 void StageRun::Abandon() {
   for (Target& target : targets_) {
     target.allocation.reset();
-    context_.table.Fail(target.copy);
-    context_.table.Freed(target.copy);
+    context_.table.Fail(target.copy, /*stuck=*/abandoned_);
+    if (!abandoned_) {
+      context_.table.Freed(target.copy);
+      continue;
+    }
+    kept_->table = &context_.table;
+    kept_->copies.push_back(target.copy);
   }
+  kept_.reset();
 }
 
 std::vector<StageTarget> StageRun::StageTargets() const {
@@ -267,7 +303,14 @@ absl::Status StageRun::CopyResident(Stager& stager) {
 }
 
 absl::Status StageRun::ReadFiles(Stager& stager) {
+  kept_ = std::make_shared<Kept>();
+  kept_->job = shared_job_;
+  kept_->opened = plan_.opened;
+  kept_->layout = layout_;
   StageInput input;
+  input.model = job_.model();
+  input.root = plan_.opened->checkpoint.volume->root();
+  input.keep = kept_;
   input.manifest = &plan_.opened->manifest;
   input.files = plan_.opened->files;
   input.layout = layout_.get();
@@ -277,13 +320,21 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   input.digest.mode = verify_;
   input.digest.keys = std::move(keys_);
   input.digest.file_sums = std::move(file_sums_);
-  input.on_progress = [this](uint64_t bytes) { job_.SetBytesDone(bytes, context_.clock.Now()); };
-  input.on_stuck = [this](const absl::Status& status) { Fail(context_, job_, status); };
+  for (const Target& target : targets_) kept_->allocations.push_back(target.allocation);
+  // The run may be over before the last of it.
+  input.on_progress = [job = shared_job_, &clock = context_.clock](uint64_t bytes) {
+    job->SetBytesDone(bytes, clock.Now());
+  };
   uint64_t total = 0;
   for (const ShardEntry& shard : plan_.opened->manifest.shards) total += shard.data_bytes;
   for (const ZeroRange& zeros : layout_->zeros) total += zeros.bytes;
   job_.SetTotal(total);
-  ASSIGN_OR_RETURN(StageOutcome outcome, stager.Run(input));
+  absl::StatusOr<StageOutcome> ran = stager.Run(input, &abandoned_);
+  if (abandoned_) return AnnotateStuck(ran.status());
+  input.keep.reset();
+  kept_.reset();
+  RETURN_IF_ERROR(ran.status());
+  StageOutcome outcome = *std::move(ran);
   const absl::Time verify_start = context_.clock.Now();
   job_.EnterPhase(StagePhase::kPublishing, verify_start);
   RETURN_IF_ERROR(plan_.opened->CheckUnchanged());

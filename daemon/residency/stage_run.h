@@ -21,9 +21,12 @@ namespace weightd {
 //
 // What is resident already on one of the job's devices stays as it is; all others get their copy or
 // none does. Used once, by one thread.
+//
+// Where the volume hangs, the stage fails and its memory stays booked until the reads that write to
+// it have come back.
 class StageRun {
  public:
-  StageRun(const StageContext& context, StageJob& job);
+  StageRun(const StageContext& context, std::shared_ptr<StageJob> job);
 
   // Runs the job to its end; the outcome is in the job, in the books and in an event.
   void Run(Stager& stager);
@@ -41,6 +44,9 @@ class StageRun {
     CopyId copy = {};
     std::shared_ptr<Allocation> allocation = {};
   };
+
+  // What reads that do not come back use. The last who lets go of it gives the memory back.
+  struct Kept;
 
   absl::Status Stage(Stager& stager);
   bool AnswerFromResident();
@@ -67,6 +73,7 @@ class StageRun {
   Device* HostDevice() const;
 
   const StageContext& context_;
+  const std::shared_ptr<StageJob> shared_job_;
   StageJob& job_;
   StagePlan plan_;
   std::shared_ptr<const Manifest> manifest_;
@@ -76,6 +83,8 @@ class StageRun {
   VerifyMode verify_ = VerifyMode::kNone;
   std::vector<FileSum> file_sums_;
   std::vector<Target> targets_;
+  std::shared_ptr<Kept> kept_;  // while files are read
+  bool abandoned_ = false;      // by the stager, who holds `kept_` too
   GenerationId generation_;
   std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new
   StageReport report_;

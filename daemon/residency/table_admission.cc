@@ -18,17 +18,22 @@ absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceU
       absl::StrCat(model, " does not fit on ", usage.budget.device, ": needs ", FormatBytes(needed),
                    ", budget ", FormatBytes(usage.budget.bytes), ", leased ",
                    FormatBytes(usage.leased_bytes), ", pinned ", FormatBytes(usage.pinned_bytes),
-                   ", staging ", FormatBytes(usage.staging_bytes)),
+                   ", staging ", FormatBytes(usage.staging_bytes),
+                   usage.stuck_bytes == 0 ? ""
+                                          : absl::StrCat(", kept by reads of a volume that hangs ",
+                                                         FormatBytes(usage.stuck_bytes))),
       {{"device", usage.budget.device},
        {"neededBytes", absl::StrCat(needed)},
        {"budgetBytes", absl::StrCat(usage.budget.bytes)},
        {"leasedBytes", absl::StrCat(usage.leased_bytes)},
        {"pinnedBytes", absl::StrCat(usage.pinned_bytes)},
-       {"stagingBytes", absl::StrCat(usage.staging_bytes)}});
+       {"stagingBytes", absl::StrCat(usage.staging_bytes)},
+       {"stuckBytes", absl::StrCat(usage.stuck_bytes)}});
 }
 
 // Its memory is on its way back, and nobody can stop that.
 bool IsGoing(const CopyInfo& info) {
+  if (info.stuck) return false;
   return info.state == ResidencyState::kEvicting || info.state == ResidencyState::kDemoting ||
          info.state == ResidencyState::kFailed;
 }
@@ -226,9 +231,12 @@ PublishResult ResidencyTable::Publish(std::vector<StagedCopy> copies, bool pin,
   return result;
 }
 
-void ResidencyTable::Fail(CopyId id) {
+void ResidencyTable::Fail(CopyId id, bool stuck) {
   absl::MutexLock lock(&mu_);
-  Move(At(id), ResidencyState::kFailed);
+  Record& record = At(id);
+  Move(record, ResidencyState::kFailed);
+  record.info.stuck = stuck;
+  ++change_count_;  // who waits for it must decide anew
 }
 
 void ResidencyTable::DemotionEnded(CopyId id) {

@@ -25,6 +25,7 @@ struct DeviceUsage {
   uint64_t used_bytes = 0;  // everything below, and what nobody holds or pinned
   uint64_t resident_bytes = 0;
   uint64_t staging_bytes = 0;  // being staged
+  uint64_t stuck_bytes = 0;    // of failed stages whose reads do not come back
   uint64_t leased_bytes = 0;
   uint64_t pinned_bytes = 0;
   // Of copies that are to go, and that clients still hold: superseded, evicted by force, damaged.

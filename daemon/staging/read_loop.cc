@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/status_macros.h"
 #include "daemon/storage/steady_time.h"
 
 namespace weightd {
@@ -78,15 +79,19 @@ absl::Duration ReadLoop::WaitFor(const Waits& waits, absl::Duration timeout, abs
   return std::clamp(waits.free_at - now, absl::ZeroDuration(), timeout);
 }
 
+absl::Status ReadLoop::PollQueue(absl::Duration timeout) {
+  return queue_->Poll(timeout, [&](const ReadDone& done) {
+    const auto found = reading_.find(done.tag);
+    Transfer& transfer = *found->second;
+    if (!done.stuck) reading_.erase(found);
+    transfer.OnRead(done, SteadyNow());
+  });
+}
+
 absl::Status ReadLoop::Wait(absl::Duration timeout) {
-  if (queue_->in_flight() > 0) {
-    return queue_->Poll(timeout, [&](const ReadDone& done) {
-      const auto found = reading_.find(done.tag);
-      Transfer& transfer = *found->second;
-      reading_.erase(found);
-      transfer.OnRead(done, SteadyNow());
-    });
-  }
+  if (queue_->in_flight() > 0) return PollQueue(timeout);
+  // Nobody waits for what is stuck.
+  if (queue_->stuck() > 0) RETURN_IF_ERROR(PollQueue(absl::ZeroDuration()));
   for (Transfer* transfer : transfers_) {
     if (!transfer->is_working()) continue;
     transfer->Poll(timeout, options_.stall_timeout, SteadyNow());
@@ -96,10 +101,21 @@ absl::Status ReadLoop::Wait(absl::Duration timeout) {
   return absl::OkStatus();
 }
 
-void ReadLoop::TakeEnded(std::vector<Transfer*>& ended) {
-  std::erase_if(transfers_, [&](Transfer* transfer) {
+void ReadLoop::TakeEnded(absl::Time now, LoopEnds& ends) {
+  std::erase_if(abandoned_, [&](Transfer* transfer) {
     if (!transfer->ended()) return false;
-    ended.push_back(transfer);
+    ends.released.push_back(transfer);
+    return true;
+  });
+  std::erase_if(transfers_, [&](Transfer* transfer) {
+    if (transfer->ended()) {
+      ends.ended.push_back(transfer);
+      return true;
+    }
+    if (!transfer->ShouldBeAbandoned(now, options_.patience)) return false;
+    transfer->Abandon();
+    abandoned_.push_back(transfer);
+    ends.abandoned.push_back(transfer);
     return true;
   });
   if (transfers_.empty()) {
@@ -108,12 +124,14 @@ void ReadLoop::TakeEnded(std::vector<Transfer*>& ended) {
   }
 }
 
-absl::Status ReadLoop::Step(absl::Duration timeout, std::vector<Transfer*>& ended) {
+absl::Status ReadLoop::Step(absl::Duration timeout, LoopEnds& ends) {
   const absl::Time start = SteadyNow();
   for (Transfer* transfer : transfers_) transfer->CheckCancelled();
   const Waits waits = SubmitRound(start);
   if (absl::Status status = Wait(WaitFor(waits, timeout, start)); !status.ok()) {
-    for (Transfer* transfer : transfers_) transfer->Abandon(status);
+    for (auto* list : {&transfers_, &abandoned_}) {
+      for (Transfer* transfer : *list) transfer->LoseReads(status);
+    }
     reading_.clear();
     return status;
   }
@@ -124,14 +142,21 @@ absl::Status ReadLoop::Step(absl::Duration timeout, std::vector<Transfer*>& ende
     transfer->ReportProgress();
     bytes += transfer->TakeBytesRead();
   }
+  // Their copies and digests give buffers back.
+  for (Transfer* transfer : abandoned_) {
+    transfer->Poll(absl::ZeroDuration(), options_.stall_timeout, now);
+  }
   depth_.OnBytes(bytes, waits.depth, now);
-  TakeEnded(ended);
+  TakeEnded(now, ends);
   return absl::OkStatus();
 }
 
 std::vector<Transfer*> ReadLoop::Break() {
   queue_.reset();
-  return std::exchange(transfers_, {});
+  std::vector<Transfer*> all = std::exchange(transfers_, {});
+  all.insert(all.end(), abandoned_.begin(), abandoned_.end());
+  abandoned_.clear();
+  return all;
 }
 
 }  // namespace weightd

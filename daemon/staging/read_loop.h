@@ -17,11 +17,21 @@ namespace weightd {
 struct ReadLoopOptions {
   uint32_t depth_max = 16;                           // reads in flight, of all transfers together
   absl::Duration stall_timeout = absl::Seconds(60);  // of copies; the read queue has its own
+  // How long a failed transfer waits for its reads before it is abandoned.
+  absl::Duration patience = absl::Milliseconds(250);
   bool sleeps = true;  // where nothing else tells how long to wait; see StagerOptions::on_wait
 };
 
+// What became of transfers in one round. Each is its owner's again, but those that are abandoned.
+struct LoopEnds {
+  std::vector<Transfer*> ended;      // well or not: nothing of theirs is in flight
+  std::vector<Transfer*> abandoned;  // failed, and their reads do not come back
+  std::vector<Transfer*> released;   // were abandoned, and the last read has come back
+};
+
 // Runs transfers on one read queue, fairly: each of n has at most an n-th of the reads in flight
-// and of the staging buffers, and they take turns block by block.
+// and of the staging buffers, and they take turns block by block. One whose reads are stuck holds
+// up no other.
 //
 // Thread-compatible: the thread that steps owns the queue.
 class ReadLoop {
@@ -33,12 +43,13 @@ class ReadLoop {
   bool idle() const { return transfers_.empty(); }
 
   // One round: begins what shares allow, waits up to `timeout` for something to happen, and takes
-  // it. Transfers that have ended are added to `ended`. An error is the queue's, which broke: all
-  // transfers are abandoned and stay here until Break() was called.
-  absl::Status Step(absl::Duration timeout, std::vector<Transfer*>& ended);
+  // it. An error is the queue's, which broke: all transfers lose their reads and stay here until
+  // Break() was called.
+  absl::Status Step(absl::Duration timeout, LoopEnds& ends);
   // After an error: destroys the queue, which waits for the kernel, and gives all transfers.
   std::vector<Transfer*> Break();
   const std::vector<Transfer*>& transfers() const { return transfers_; }
+  const std::vector<Transfer*>& abandoned() const { return abandoned_; }
 
   const ReadQueue& queue() const { return *queue_; }
   uint32_t depth() const { return depth_.depth(); }
@@ -57,12 +68,14 @@ class ReadLoop {
   bool SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits);
   absl::Duration WaitFor(const Waits& waits, absl::Duration timeout, absl::Time now) const;
   absl::Status Wait(absl::Duration timeout);
-  void TakeEnded(std::vector<Transfer*>& ended);
+  absl::Status PollQueue(absl::Duration timeout);
+  void TakeEnded(absl::Time now, LoopEnds& ends);
 
   const ReadLoopOptions options_;
   std::unique_ptr<ReadQueue> queue_;
   DepthControl depth_;
   std::vector<Transfer*> transfers_;
+  std::vector<Transfer*> abandoned_;
   absl::flat_hash_map<uint64_t, Transfer*> reading_;  // by tag
   uint64_t next_tag_ = 1;
   size_t first_ = 0;  // whose turn it is

@@ -4,21 +4,28 @@
 
 #include <algorithm>
 #include <fstream>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/staging/copy_run.h"
 #include "daemon/storage/read_request.h"
+#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {
 
 // How long a round may wait: so late a new job, a cancel or the end is seen while nothing happens.
 constexpr absl::Duration kRoundWait = absl::Milliseconds(50);
+// How often it is looked whether what was abandoned has come back, while there is nothing else.
+constexpr absl::Duration kStuckInterval = absl::Milliseconds(100);
+// How often who waits looks whether the thread still makes its rounds.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
+// A round that takes so much longer than anything in it may, or than who cancels waits, hangs.
+constexpr absl::Duration kShortSilence = absl::Seconds(1);
 
 }  // namespace
 
@@ -31,13 +38,7 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Create(const ReaderOptions& opti
   reader->fallbacks_ = queue->fallbacks();
   reader->loop_ = std::make_unique<ReadLoop>(options.loop, std::move(queue));
   if (options.on_wait) return reader;
-  try {  // std::thread has no other way to say that the limit of threads is reached
-    reader->thread_ = std::thread([raw = reader.get()] { raw->Work(); });
-  } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("start a reader: ", error.code().message(),
-                     "; raise the limit of processes (pids.max, ulimit -u)"));
-  }
+  ASSIGN_OR_RETURN(reader->thread_, Thread::Start("reader", [raw = reader.get()] { raw->Work(); }));
   return reader;
 }
 
@@ -46,20 +47,29 @@ Reader::~Reader() {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
+  loop_.reset();  // before what its reads write to
 }
 
-absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input) {
+absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandoned) {
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<CopyQueue>> copies, MakeCopyQueues(input.targets));
-  auto transfer = std::make_unique<Transfer>(input, options_.block_bytes, pool_, std::move(copies));
-  const auto task = std::make_shared<Task>(input, std::move(transfer));
+  const auto task = std::make_shared<Task>(input);
+  task->transfer =
+      std::make_unique<Transfer>(task->input, options_.block_bytes, pool_, std::move(copies), this);
   {
     absl::MutexLock lock(&mu_);
     incoming_.push_back(task);
-    if (!options_.on_wait) mu_.Await(absl::Condition(&task->ended));
+    ++callers_;
   }
-  if (options_.on_wait) WorkUntilEnded(*task);
+  options_.on_wait ? WorkUntilEnded(*task) : AwaitEnd(task);
+  {
+    absl::MutexLock lock(&mu_);
+    --callers_;
+    *abandoned = task->abandoned;
+    if (task->abandoned) return task->status;
+  }
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
+  LetGo(*task);
   if (!outcome.ok()) return outcome;
   SetEngine(input.files, *outcome);
   outcome->fallbacks.insert(outcome->fallbacks.begin(), fallbacks_.begin(), fallbacks_.end());
@@ -79,6 +89,64 @@ void Reader::SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutco
       ": ", kFuseWithoutRing));
 }
 
+// Who waits keeps the deadline, not the thread that works: the kernel may hold that anywhere.
+void Reader::AwaitEnd(const TaskPtr& task) {
+  const absl::Time start = SteadyNow();
+  absl::MutexLock lock(&mu_);
+  const auto over = [&]()
+                        ABSL_SHARED_LOCKS_REQUIRED(mu_) { return task->ended || task->abandoned; };
+  while (!mu_.AwaitWithTimeout(absl::Condition(&over), kLookInterval)) {
+    const absl::Duration silence = SteadyNow() - std::max(start, round_time_);
+    const bool is_short = breaking_ || task->input.cancelled->load(std::memory_order_relaxed);
+    const absl::Duration patience =
+        is_short ? kShortSilence : options_.loop.stall_timeout + kShortSilence;
+    if (silence >= patience) return AbandonByCaller(task, silence);
+  }
+}
+
+void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
+  hangs_ = true;
+  task->abandoned = true;
+  task->abandoned_time = SteadyNow();
+  task->status = task->input.cancelled->load(std::memory_order_relaxed)
+                     ? ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                                       "stage: cancelled while reading")
+                     : ErrorWithReason(absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
+                                       absl::StrCat("read ", task->input.files.front()->path(),
+                                                    " or a file beside it: no answer within ",
+                                                    absl::FormatDuration(silence),
+                                                    ", the kernel holds the thread that reads"));
+  // The transfer is the thread's: only what never changes is read here.
+  task->stuck.model = task->input.model;
+  task->stuck.root = task->input.root;
+  task->stuck.file = task->input.files.front()->path();
+  for (const StageTarget& target : task->input.targets) {
+    task->stuck.bytes += target.destination->bytes();
+  }
+  stuck_.push_back(task);
+}
+
+std::vector<StuckStage> Reader::stuck() const {
+  const absl::Time now = SteadyNow();
+  absl::MutexLock lock(&mu_);
+  std::vector<StuckStage> all;
+  for (const TaskPtr& task : stuck_) {
+    all.push_back(task->stuck);
+    all.back().age = now - task->abandoned_time;
+  }
+  return all;
+}
+
+bool Reader::hangs() const {
+  absl::MutexLock lock(&mu_);
+  return hangs_;
+}
+
+bool Reader::idle() const {
+  absl::MutexLock lock(&mu_);
+  return callers_ == 0 && stuck_.empty() && incoming_.empty();
+}
+
 void Reader::Work() {
   RunOnNode(options_.numa_node);
   while (WorkOnce()) {
@@ -89,9 +157,14 @@ void Reader::Work() {
 bool Reader::WorkOnce() {
   if (!TakeIncoming()) return false;
   if (!HaveLoop()) return true;
-  std::vector<Transfer*> ended;
-  if (absl::Status status = loop_->Step(kRoundWait, ended); !status.ok()) BreakLoop(status);
-  End(ended);
+  // Where nobody waits there is no hurry: TakeIncoming() has waited.
+  const absl::Duration wait = running_.empty() ? absl::ZeroDuration() : kRoundWait;
+  LoopEnds ends;
+  if (!loop_->Step(wait, ends).ok()) {
+    BreakLoop();
+  } else {
+    End(ends);
+  }
   return true;
 }
 
@@ -100,7 +173,7 @@ void Reader::WorkUntilEnded(const Task& task) {
     bool mine = false;
     {
       absl::MutexLock lock(&mu_);
-      if (task.ended) return;
+      if (task.ended || task.abandoned) return;
       mine = !std::exchange(worked_on_, true);
     }
     if (mine) {
@@ -112,17 +185,39 @@ void Reader::WorkUntilEnded(const Task& task) {
   }
 }
 
-bool Reader::TakeIncoming() {
-  std::vector<std::shared_ptr<Task>> incoming;
+void Reader::LookAtStuck() {
   {
     absl::MutexLock lock(&mu_);
-    if (running_.empty()) mu_.Await(absl::Condition(this, &Reader::HasIncoming));
-    incoming.swap(incoming_);
-    if (incoming.empty() && running_.empty()) return false;
+    if (stuck_.empty() || std::exchange(worked_on_, true)) return;
   }
-  for (std::shared_ptr<Task>& task : incoming) {
+  WorkOnce();
+  absl::MutexLock lock(&mu_);
+  worked_on_ = false;
+}
+
+bool Reader::TakeIncoming() {
+  std::vector<TaskPtr> incoming;
+  {
+    absl::MutexLock lock(&mu_);
+    const absl::Condition has_incoming(this, &Reader::HasIncoming);
+    if (running_.empty() && abandoned_.empty()) {
+      mu_.Await(has_incoming);
+    } else if (running_.empty() && !options_.on_wait) {
+      mu_.AwaitWithTimeout(has_incoming, kStuckInterval);
+    }
+    round_time_ = SteadyNow();
+    hangs_ = false;
+    incoming.swap(incoming_);
+    if (incoming.empty() && running_.empty() && abandoned_.empty()) return false;
+  }
+  for (TaskPtr& task : incoming) {
     if (loop_ != nullptr) loop_->Add(task->transfer.get());
     running_.push_back(std::move(task));
+  }
+  // Left by their callers while the thread was away.
+  absl::MutexLock lock(&mu_);
+  for (const TaskPtr& task : running_) {
+    if (task->abandoned) task->transfer->Fail(task->status);
   }
   return true;
 }
@@ -130,36 +225,82 @@ bool Reader::TakeIncoming() {
 bool Reader::HaveLoop() {
   if (loop_ != nullptr) return true;
   absl::StatusOr<std::unique_ptr<ReadQueue>> queue = make_queue_();
-  std::vector<Transfer*> all;
-  for (const auto& task : running_) all.push_back(task->transfer.get());
+  LoopEnds all;
+  for (const TaskPtr& task : running_) all.ended.push_back(task->transfer.get());
   if (queue.ok()) {
     loop_ = std::make_unique<ReadLoop>(options_.loop, *std::move(queue));
-    for (Transfer* transfer : all) loop_->Add(transfer);
+    for (Transfer* transfer : all.ended) loop_->Add(transfer);
     return true;
   }
-  for (Transfer* transfer : all) transfer->Fail(queue.status());
+  for (Transfer* transfer : all.ended) transfer->Fail(queue.status());
   End(all);
   return false;
 }
 
-void Reader::BreakLoop(const absl::Status& status) {
-  // Reads that could not be ended still write to the destinations: destroying the queue waits for
-  // them. On a volume that hangs that takes for ever, so whoever waits is told first.
-  for (const auto& task : running_) {
-    if (task->input.on_stuck) task->input.on_stuck(status);
+// Reads that could not be ended still write to the destinations: destroying the queue waits for
+// them. Whoever waits for a job does not wait long for that (AwaitEnd).
+void Reader::BreakLoop() {
+  {
+    absl::MutexLock lock(&mu_);
+    breaking_ = true;
   }
-  const std::vector<Transfer*> all = loop_->Break();
+  loop_->Break();
   loop_.reset();
+  LoopEnds all;
+  for (const TaskPtr& task : running_) all.ended.push_back(task->transfer.get());
+  for (const TaskPtr& task : abandoned_) all.released.push_back(task->transfer.get());
+  {
+    absl::MutexLock lock(&mu_);
+    breaking_ = false;
+  }
   End(all);
 }
 
-void Reader::End(const std::vector<Transfer*>& ended) {
-  if (ended.empty()) return;
-  absl::MutexLock lock(&mu_);
-  std::erase_if(running_, [&](const std::shared_ptr<Task>& task) {
-    if (std::find(ended.begin(), ended.end(), task->transfer.get()) == ended.end()) return false;
-    task->ended = true;
+std::vector<Reader::TaskPtr> Reader::Take(const std::vector<Transfer*>& transfers,
+                                          std::vector<TaskPtr>& from) {
+  std::vector<TaskPtr> taken;
+  std::erase_if(from, [&](const TaskPtr& task) {
+    if (std::find(transfers.begin(), transfers.end(), task->transfer.get()) == transfers.end()) {
+      return false;
+    }
+    taken.push_back(task);
     return true;
+  });
+  return taken;
+}
+
+void Reader::LetGo(Task& task) {
+  task.transfer.reset();
+  task.input.keep.reset();
+}
+
+void Reader::End(const LoopEnds& ends) {
+  std::vector<TaskPtr> released = Take(ends.released, abandoned_);
+  const std::vector<TaskPtr> ended = Take(ends.ended, running_);
+  const std::vector<TaskPtr> abandoned = Take(ends.abandoned, running_);
+  {
+    absl::MutexLock lock(&mu_);
+    for (const TaskPtr& task : ended) {
+      if (task->abandoned) released.push_back(task);
+      task->ended = !task->abandoned;
+    }
+    for (const TaskPtr& task : abandoned) {
+      abandoned_.push_back(task);
+      if (std::exchange(task->abandoned, true)) continue;  // by its caller
+      task->status = task->transfer->status();
+      task->abandoned_time = SteadyNow();
+      stuck_.push_back(task);
+    }
+    for (const TaskPtr& task : abandoned_) task->stuck = task->transfer->stuck();
+  }
+  // Ends its copies, and gives back what it kept, before the books say so.
+  for (const TaskPtr& task : released) {
+    (void)task->transfer->Finish();
+    LetGo(*task);
+  }
+  absl::MutexLock lock(&mu_);
+  std::erase_if(stuck_, [&](const TaskPtr& task) {
+    return std::find(released.begin(), released.end(), task) != released.end();
   });
 }
 

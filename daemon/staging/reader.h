@@ -5,13 +5,14 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/thread.h"
 #include "daemon/staging/read_loop.h"
 #include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
@@ -31,6 +32,10 @@ struct ReaderOptions {
 
 // The thread that reads one volume for one device: it owns a read queue (a ring is bound to one
 // thread) and runs all jobs between the two on it. Thread-safe.
+//
+// A job whose reads do not come back is abandoned: whoever waits for it is told, and what the reads
+// write to is kept (StageInput::keep) until they do. A reader of which the thread itself does not
+// come back is left by those who wait for it: see hangs().
 class Reader {
  public:
   // Fails when the queue cannot be made. `pool` outlives it.
@@ -39,31 +44,52 @@ class Reader {
                                                         ReadQueueFactory make_queue);
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
-  // No Run may be going on.
+  // No Run may be going on. Waits for the reads of what was abandoned.
   ~Reader();
 
   // Reads everything; returns when the destination holds every byte, moves included, or with the
-  // first error, and then nothing writes to the destination any more. CANCELLED/CANCELLED soon
-  // after `input.cancelled` becomes true; DEADLINE_EXCEEDED when reads or copies make no progress
-  // for the stall timeout. Called by several threads at once, the jobs share what there is.
-  absl::StatusOr<StageOutcome> Run(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
+  // first error. Then nothing writes to the destination any more, unless `abandoned` is set: then
+  // reads may, for as long as `input.keep` is held. CANCELLED/CANCELLED soon after
+  // `input.cancelled` becomes true; DEADLINE_EXCEEDED/VOLUME_STUCK when a read does not come back
+  // for the stall timeout, DEADLINE_EXCEEDED when copies make no progress for it. Called by several
+  // threads at once, the jobs share what there is.
+  absl::StatusOr<StageOutcome> Run(const StageInput& input, bool* abandoned)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // What was abandoned and has not come back.
+  std::vector<StuckStage> stuck() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether its thread did not come back while somebody waited for it, and has not since.
+  bool hangs() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Nobody waits for it, and nothing of what was abandoned is left.
+  bool idle() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Without a thread: looks whether abandoned reads have come back.
+  void LookAtStuck() ABSL_LOCKS_EXCLUDED(mu_);
 
   ReadEngine engine() const { return engine_; }
   const std::vector<std::string>& fallbacks() const { return fallbacks_; }
 
  private:
   struct Task {
-    Task(const StageInput& task_input, std::unique_ptr<Transfer> task_transfer)
-        : input(task_input), transfer(std::move(task_transfer)) {}
-    const StageInput& input;
+    explicit Task(const StageInput& task_input) : input(task_input) {}
+    StageInput input;
     std::unique_ptr<Transfer> transfer;  // the reader's until `ended`
-    bool ended = false;                  // guarded by mu_
+    // Guarded by mu_.
+    bool ended = false;      // the transfer is the caller's
+    bool abandoned = false;  // the caller is told `status`, the transfer is the reader's
+    absl::Status status;
+    absl::Time abandoned_time;
+    StuckStage stuck;
   };
+  using TaskPtr = std::shared_ptr<Task>;
 
   Reader(const ReaderOptions& options, StagingPool& pool, ReadQueueFactory make_queue)
       : options_(options), pool_(pool), make_queue_(std::move(make_queue)) {}
   // Of what was read of `files`, and why it is not that of the queue.
   void SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutcome& outcome) const;
+  // Waits until `task` has ended or was abandoned; abandons it when the thread does not come back.
+  void AwaitEnd(const TaskPtr& task) ABSL_LOCKS_EXCLUDED(mu_);
+  void AbandonByCaller(const TaskPtr& task, absl::Duration silence)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Work();
   // One round of it; false at the end.
   bool WorkOnce();
@@ -76,8 +102,13 @@ class Reader {
   }
   // Fails all that wait when no queue can be had.
   bool HaveLoop();
-  void BreakLoop(const absl::Status& status);
-  void End(const std::vector<Transfer*>& ended) ABSL_LOCKS_EXCLUDED(mu_);
+  void BreakLoop();
+  void End(const LoopEnds& ends) ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes the tasks of `transfers` out of `from`.
+  static std::vector<TaskPtr> Take(const std::vector<Transfer*>& transfers,
+                                   std::vector<TaskPtr>& from);
+  // Whoever has the transfer: drops what the task keeps, though others may still know the task.
+  static void LetGo(Task& task);
   static void RunOnNode(int node);
 
   const ReaderOptions options_;
@@ -86,14 +117,21 @@ class Reader {
   ReadEngine engine_ = ReadEngine::kPread;  // fixed once Create() returns
   std::vector<std::string> fallbacks_;      // likewise
 
-  std::unique_ptr<ReadLoop> loop_;              // the thread's; none after a queue broke
-  std::vector<std::shared_ptr<Task>> running_;  // the thread's
+  // The thread's.
+  std::unique_ptr<ReadLoop> loop_;  // none after a queue broke
+  std::vector<TaskPtr> running_;
+  std::vector<TaskPtr> abandoned_;
 
-  absl::Mutex mu_;  // never held across a read, a copy or a callback
-  std::vector<std::shared_ptr<Task>> incoming_ ABSL_GUARDED_BY(mu_);
+  mutable absl::Mutex mu_;  // never held across a read, a copy or a callback
+  std::vector<TaskPtr> incoming_ ABSL_GUARDED_BY(mu_);
+  std::vector<TaskPtr> stuck_ ABSL_GUARDED_BY(mu_);  // abandoned, by whomever
+  absl::Time round_time_ ABSL_GUARDED_BY(mu_);       // the thread's last round began; SteadyNow()
+  bool breaking_ ABSL_GUARDED_BY(mu_) = false;       // the thread waits for the end of a queue
+  bool hangs_ ABSL_GUARDED_BY(mu_) = false;
+  uint32_t callers_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool worked_on_ ABSL_GUARDED_BY(mu_) = false;  // by a caller
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace weightd

@@ -28,8 +28,11 @@ struct StageTarget {
   Allocation* destination = nullptr;
 };
 
-// Everything pointed to outlives the run.
+// Everything pointed to outlives the run, and `keep`.
 struct StageInput {
+  // Of messages, and of what is stuck.
+  std::string model;
+  std::string root;
   const Manifest* manifest = nullptr;
   absl::Span<const std::shared_ptr<File>> files;  // like manifest->shards
   const Layout* layout = nullptr;
@@ -42,11 +45,26 @@ struct StageInput {
   // How the bytes are looked at, and the keys of encrypted files.
   DigestOptions digest;
 
-  // Both are called on the thread of a reader, and must be quick.
-  // Bytes in place so far, on every target, after every few blocks.
+  // Called on the thread of a reader; must be quick. Bytes in place so far, on every target, after
+  // every few blocks.
   std::function<void(uint64_t bytes_done)> on_progress;
-  // The run has failed, and still waits for the kernel: on a volume that hangs, for ever.
-  std::function<void(const absl::Status& status)> on_stuck;
+
+  // Owns all that is pointed to. A run that is abandoned, since its reads do not come back, holds
+  // it until they do: its end, on the thread of a reader, means that nothing writes to the
+  // destinations any more.
+  std::shared_ptr<const void> keep;
+};
+
+// A run that was abandoned, as long as its reads have not come back.
+struct StuckStage {
+  std::string model;
+  std::string root;
+  // The first that did not come back; empty where it is not a read that hangs.
+  std::string file;
+  uint64_t offset = 0;
+  uint32_t reads = 0;
+  uint64_t bytes = 0;  // of its destinations
+  absl::Duration age;  // since it was abandoned
 };
 
 struct StageOutcome {

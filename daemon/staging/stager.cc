@@ -21,6 +21,10 @@ constexpr uint32_t kDepthMax = 1024;
 constexpr uint32_t kDigestSlots = 4;
 // To wake up for one block each costs a fifth more CPU time.
 constexpr uint32_t kPollBatch = 8;
+// Readers that are kept although nobody reads with them.
+constexpr size_t kReadersMax = 64;
+// Readers whose threads may hang at once, each with its queue.
+constexpr size_t kHangingMax = 32;
 
 absl::Status CheckCount(absl::string_view name, uint32_t count, uint32_t min) {
   if (count >= min && count <= kDepthMax) return absl::OkStatus();
@@ -57,10 +61,9 @@ absl::StatusOr<std::unique_ptr<Stager>> Stager::Create(const StagerOptions& opti
   std::unique_ptr<Stager> stager(new Stager(options, std::move(devices)));
   RETURN_IF_ERROR(stager->MakePools());
   const Key key = {.device = stager->devices_.front()};
-  ASSIGN_OR_RETURN(std::unique_ptr<Reader> reader, stager->MakeReader(key));
-  stager->first_reader_ = reader.get();
+  ASSIGN_OR_RETURN(stager->first_reader_, stager->MakeReader(key));
   absl::MutexLock lock(&stager->mu_);
-  stager->readers_[key] = std::move(reader);
+  stager->readers_[key] = stager->first_reader_;
   return stager;
 }
 
@@ -81,6 +84,8 @@ Stager::~Stager() {
   {
     absl::MutexLock lock(&mu_);
     readers_.clear();
+    hanging_.clear();
+    first_reader_.reset();
   }
   for (const auto& [device, pool] : pools_) {
     for (Device* user : devices_) user->UnregisterStaging(pool->memory());
@@ -103,31 +108,87 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
   ReaderOptions options;
   options.block_bytes = options_.block_bytes;
   options.numa_node = key.device->info().numa_node;
-  options.loop = {.depth_max = queue.depth,
-                  .stall_timeout = queue.stall_timeout,
-                  .sleeps = options_.on_wait == nullptr};
+  options.loop.depth_max = queue.depth;
+  options.loop.stall_timeout = queue.stall_timeout;
+  if (options_.on_wait) {
+    options.loop.sleeps = false;
+    options.loop.patience = absl::ZeroDuration();  // time stands still
+  }
   options.on_wait = options_.on_wait;
   const auto make_queue = options_.make_queue ? options_.make_queue : CreateReadQueue;
   return Reader::Create(options, pool, [queue, make_queue] { return make_queue(queue); });
 }
 
-absl::StatusOr<Reader*> Stager::ReaderFor(const StageInput& input) {
+absl::StatusOr<std::shared_ptr<Reader>> Stager::ReaderFor(const StageInput& input) {
   Key key = {.device = input.targets.front().device};
   for (const auto& file : input.files) {
     key.volumes.insert(file->identity().device);
     key.is_remote = key.is_remote || file->file_system() != FileSystemKind::kLocal;
   }
+  std::vector<std::shared_ptr<Reader>> unused;  // goes last, after the lock
   absl::MutexLock lock(&mu_);
-  if (const auto found = readers_.find(key); found != readers_.end()) return found->second.get();
+  unused = TakeUnused(key);
+  if (const auto found = readers_.find(key); found != readers_.end()) return found->second;
+  if (hanging_.size() >= kHangingMax) {
+    return ErrorWithReason(
+        absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+        absl::StrCat("read ", input.root, ": ", hanging_.size(),
+                     " threads that read volumes do not come back; look at the mounts"));
+  }
   // The reader that was made at the start belongs to the first local volume that is read.
-  const Key unused = {.device = key.device};
-  if (auto node = key.is_remote ? decltype(readers_)::node_type() : readers_.extract(unused);
+  const Key first = {.device = key.device};
+  if (auto node = key.is_remote ? decltype(readers_)::node_type() : readers_.extract(first);
       !node.empty()) {
     node.key() = key;
-    return readers_.insert(std::move(node)).position->second.get();
+    return readers_.insert(std::move(node)).position->second;
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Reader> reader, MakeReader(key));
-  return (readers_[key] = std::move(reader)).get();
+  ASSIGN_OR_RETURN(std::shared_ptr<Reader> reader, MakeReader(key));
+  return readers_[key] = std::move(reader);
+}
+
+// Numbers of volumes come and go with their mounts: of many readers, those that rest go too.
+std::vector<std::shared_ptr<Reader>> Stager::TakeUnused(const Key& wanted) {
+  std::vector<std::shared_ptr<Reader>> unused;
+  const auto rests = [](const std::shared_ptr<Reader>& reader) {
+    return reader.use_count() == 1 && reader->idle();
+  };
+  for (auto it = readers_.begin(); it != readers_.end();) {
+    if (it->second->hangs()) {
+      hanging_.push_back(std::move(it->second));
+    } else if (it->first != wanted && readers_.size() >= kReadersMax && rests(it->second)) {
+      unused.push_back(std::move(it->second));
+    } else {
+      ++it;
+      continue;
+    }
+    it = readers_.erase(it);
+  }
+  std::erase_if(hanging_, [&](std::shared_ptr<Reader>& reader) {
+    if (reader->hangs() || !rests(reader)) return false;
+    unused.push_back(std::move(reader));
+    return true;
+  });
+  return unused;
+}
+
+std::vector<std::shared_ptr<Reader>> Stager::AllReaders() const {
+  absl::MutexLock lock(&mu_);
+  std::vector<std::shared_ptr<Reader>> all = hanging_;
+  for (const auto& [key, reader] : readers_) all.push_back(reader);
+  return all;
+}
+
+std::vector<StuckStage> Stager::stuck() const {
+  std::vector<StuckStage> all;
+  for (const auto& reader : AllReaders()) {
+    std::vector<StuckStage> some = reader->stuck();
+    std::move(some.begin(), some.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
+void Stager::LookAtStuck() {
+  for (const auto& reader : AllReaders()) reader->LookAtStuck();
 }
 
 absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
@@ -152,12 +213,13 @@ absl::Status Stager::Pin(const Device& owner, std::shared_ptr<Allocation>& alloc
                   "host memory is not pinned, copies to GPUs go through staging buffers");
 }
 
-absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input) {
-  ASSIGN_OR_RETURN(Reader * reader, ReaderFor(input));
-  if (options_.on_wait == nullptr) return reader->Run(input);
+absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input, bool* abandoned) {
+  *abandoned = false;
+  ASSIGN_OR_RETURN(const std::shared_ptr<Reader> reader, ReaderFor(input));
+  if (options_.on_wait == nullptr) return reader->Run(input, abandoned);
   StageInput alone = input;
   alone.digest.without_thread = true;
-  return reader->Run(alone);
+  return reader->Run(alone, abandoned);
 }
 
 }  // namespace weightd

@@ -70,8 +70,15 @@ class Stager {
   Stager& operator=(const Stager&) = delete;
   ~Stager();
 
-  // See Reader::Run. The devices are of those given to Create().
-  absl::StatusOr<StageOutcome> Run(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
+  // See Reader::Run. The devices are of those given to Create(). UNAVAILABLE/VOLUME_STUCK when too
+  // many readers hang.
+  absl::StatusOr<StageOutcome> Run(const StageInput& input, bool* abandoned)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // What was abandoned and has not come back.
+  std::vector<StuckStage> stuck() const ABSL_LOCKS_EXCLUDED(mu_);
+  // With `on_wait`: looks whether it has.
+  void LookAtStuck() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Copies a sealed allocation to others, on this thread: see CopyRun.
   absl::StatusOr<CopyOutcome> Copy(const CopyInput& input);
@@ -99,16 +106,23 @@ class Stager {
   Stager(const StagerOptions& options, std::vector<Device*> devices)
       : options_(options), devices_(std::move(devices)) {}
   absl::Status MakePools();
-  absl::StatusOr<Reader*> ReaderFor(const StageInput& input) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<std::shared_ptr<Reader>> ReaderFor(const StageInput& input)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes out those that are no use any more, for the caller to destroy without the lock.
+  std::vector<std::shared_ptr<Reader>> TakeUnused(const Key& wanted)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<std::shared_ptr<Reader>> AllReaders() const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<std::unique_ptr<Reader>> MakeReader(const Key& key) const;
 
   const StagerOptions options_;
   const std::vector<Device*> devices_;
   std::map<Device*, std::unique_ptr<StagingPool>> pools_;  // fixed once Create() returns
-  Reader* first_reader_ = nullptr;                         // likewise
+  std::shared_ptr<Reader> first_reader_;                   // likewise
 
-  absl::Mutex mu_;
-  std::map<Key, std::unique_ptr<Reader>> readers_ ABSL_GUARDED_BY(mu_);  // they only grow in number
+  mutable absl::Mutex mu_;
+  std::map<Key, std::shared_ptr<Reader>> readers_ ABSL_GUARDED_BY(mu_);
+  // Of which the thread did not come back: another one took their place.
+  std::vector<std::shared_ptr<Reader>> hanging_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace weightd

@@ -21,6 +21,8 @@ namespace weightd {
 namespace {
 
 constexpr uint64_t kHugePageBytes = 2 * kMiB;
+// The part of the slots that one volume leaves to others.
+constexpr uint32_t kReserveDivisor = 6;
 
 absl::Span<std::byte> Map(uint64_t bytes, int flags) {
   void* address =
@@ -133,20 +135,63 @@ void StagingPool::RemoveUser() {
 
 uint32_t StagingPool::share() const {
   absl::MutexLock lock(&mu_);
-  return std::max(1U, slot_count_ / std::max(1U, user_count_));
+  const auto stuck = static_cast<uint32_t>(std::count_if(
+      taken_.begin(), taken_.end(), [](const Taken& taken) { return taken.is_stuck; }));
+  return std::max(1U, (slot_count_ - stuck) / std::max(1U, user_count_));
 }
 
-std::optional<uint32_t> StagingPool::TakeSlot() {
+uint32_t StagingPool::CountStuck(const void* volume, bool others) const {
+  return static_cast<uint32_t>(std::count_if(taken_.begin(), taken_.end(), [&](const Taken& taken) {
+    return taken.is_stuck && (taken.volume == volume) != others;
+  }));
+}
+
+uint32_t StagingPool::MostOf(const void* volume) const {
+  const uint32_t left = slot_count_ - CountStuck(volume, /*others=*/true);
+  if (volume == nullptr || left <= 1) return left;
+  return left - std::max(1U, left / kReserveDivisor);
+}
+
+std::optional<uint32_t> StagingPool::TakeSlot(const void* volume) {
   absl::MutexLock lock(&mu_);
   if (free_slots_.empty()) return std::nullopt;
+  const auto held = std::count_if(taken_.begin(), taken_.end(), [&](const Taken& taken) {
+    return taken.is_taken && taken.volume == volume;
+  });
+  if (static_cast<uint32_t>(held) >= MostOf(volume)) return std::nullopt;
   const uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
+  taken_[slot] = {.is_taken = true, .is_stuck = false, .volume = volume};
   return slot;
 }
 
 void StagingPool::GiveSlot(uint32_t slot) {
   absl::MutexLock lock(&mu_);
+  taken_[slot] = {};
   free_slots_.push_back(slot);
+}
+
+void StagingPool::MarkStuck(uint32_t slot) {
+  absl::MutexLock lock(&mu_);
+  taken_[slot].is_stuck = true;
+}
+
+uint32_t StagingPool::stuck_slots() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<uint32_t>(std::count_if(taken_.begin(), taken_.end(),
+                                             [](const Taken& taken) { return taken.is_stuck; }));
+}
+
+absl::Status StagingPool::CheckNotAllStuck(const void* volume) const {
+  absl::MutexLock lock(&mu_);
+  const uint32_t own = CountStuck(volume, /*others=*/false);
+  const uint32_t others = CountStuck(volume, /*others=*/true);
+  if (own + others == 0 || own < MostOf(volume)) return absl::OkStatus();
+  return ErrorWithReason(
+      absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+      absl::StrCat(own + others, " of ", slot_count_,
+                   " staging buffers are kept by reads that do not come back, and no other one may "
+                   "be had; look at the mounts, or give more with staging.slot_count"));
 }
 
 StagingPool::~StagingPool() { ::munmap(mapping_.data(), mapping_.size()); }

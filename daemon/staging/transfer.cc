@@ -21,9 +21,10 @@ constexpr uint32_t kFilesAhead = 4;
 }  // namespace
 
 Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-                   std::vector<std::unique_ptr<CopyQueue>> copies)
+                   std::vector<std::unique_ptr<CopyQueue>> copies, const void* volume)
     : input_(input),
       pool_(pool),
+      volume_(volume),
       copies_(std::move(copies)),
       plan_(*input.manifest, *input.layout, block_bytes),
       next_(plan_.Next()),
@@ -41,13 +42,13 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
 Transfer::~Transfer() {
   digester_.reset();  // it works on buffers
   for (const auto& [tag, flight] : in_flight_) GiveSlot(flight.slot);
-  pool_.RemoveUser();
+  if (!abandoned_) pool_.RemoveUser();
 }
 
 std::optional<int32_t> Transfer::TakeSlotFor(const Block& block) {
   if (block.congruent && input_.targets.size() == 1) return kInPlace;
   if (slots_held_ >= pool_.share()) return std::nullopt;
-  const std::optional<uint32_t> slot = pool_.TakeSlot();
+  const std::optional<uint32_t> slot = pool_.TakeSlot(volume_);
   if (!slot.has_value()) return std::nullopt;
   ++slots_held_;
   return static_cast<int32_t>(*slot);
@@ -133,7 +134,13 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
     if (!*open) return Submitted::kNoFile;
   }
   const std::optional<int32_t> slot = TakeSlotFor(block);
-  if (!slot.has_value()) return Submitted::kNoSlot;
+  if (!slot.has_value()) {
+    if (absl::Status status = pool_.CheckNotAllStuck(volume_); !status.ok()) {
+      Fail(std::move(status));
+      return Submitted::kNothingLeft;
+    }
+    return Submitted::kNoSlot;
+  }
   if (start_time_ == absl::InfinitePast()) start_time_ = now;
   if (block.kind == Block::Kind::kZeros) {
     StartZeros(block, *slot, tag, now);
@@ -152,6 +159,7 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   flight.slot = *slot;
   flight.choice = choice;
   flight.sequence = next_sequence_++;
+  flight.is_reading = true;
   ++reads_in_flight_;
   ++open_files_[block.shard_index].reads;
   next_ = plan_.Next();
@@ -161,6 +169,20 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
 void Transfer::OnRead(const ReadDone& done, absl::Time now) {
   const auto entry = in_flight_.find(done.tag);
   InFlight& flight = entry->second;
+  if (done.stuck) {
+    --reads_in_flight_;
+    ++reads_stuck_;
+    if (flight.slot >= 0) pool_.MarkStuck(static_cast<uint32_t>(flight.slot));
+    if (!first_stuck_.has_value()) {
+      first_stuck_ = {flight.block.shard_index, flight.block.file_offset};
+    }
+    return Fail(done.status);
+  }
+  flight.is_reading = false;
+  if (done.returned) {
+    --reads_stuck_;
+    return EndIfDone(done.tag);
+  }
   --reads_in_flight_;
   --open_files_[flight.block.shard_index].reads;
   LetFilesGo();
@@ -341,6 +363,7 @@ void Transfer::CountInPlace(const InFlight& flight) {
 void Transfer::Fail(absl::Status status) {
   if (!status_.ok()) return;
   status_ = std::move(status);
+  failed_time_ = SteadyNow();
   next_.reset();
 }
 
@@ -350,19 +373,48 @@ void Transfer::CheckCancelled() {
                        "stage: cancelled while reading"));
 }
 
-void Transfer::Abandon(const absl::Status& status) {
+void Transfer::LoseReads(const absl::Status& status) {
   Fail(status);
   reads_in_flight_ = 0;
+  reads_stuck_ = 0;
+}
+
+bool Transfer::ShouldBeAbandoned(absl::Time now, absl::Duration patience) const {
+  if (status_.ok() || reads_in_flight_ + reads_stuck_ == 0) return false;
+  return reads_stuck_ > 0 || now - failed_time_ >= patience;
+}
+
+void Transfer::Abandon() {
+  if (std::exchange(abandoned_, true)) return;
+  pool_.RemoveUser();
+}
+
+StuckStage Transfer::stuck() const {
+  StuckStage stuck;
+  stuck.model = input_.model;
+  stuck.root = input_.root;
+  stuck.reads = reads_in_flight_ + reads_stuck_;
+  for (const StageTarget& target : input_.targets) stuck.bytes += target.destination->bytes();
+  std::optional<std::pair<uint32_t, uint64_t>> place = first_stuck_;
+  for (const auto& [tag, flight] : in_flight_) {
+    if (place.has_value()) break;
+    if (flight.is_reading) place = {flight.block.shard_index, flight.block.file_offset};
+  }
+  if (place.has_value()) {
+    stuck.file = input_.files[place->first]->path();
+    stuck.offset = place->second;
+  }
+  return stuck;
 }
 
 void Transfer::ReportProgress() {
-  if (bytes_done_ == bytes_reported_) return;
+  if (bytes_done_ == bytes_reported_ || abandoned_) return;
   bytes_reported_ = bytes_done_;
   if (input_.on_progress) input_.on_progress(bytes_done_);
 }
 
 bool Transfer::ended() const {
-  if (reads_in_flight_ > 0) return false;
+  if (reads_in_flight_ + reads_stuck_ > 0) return false;
   // What a failed transfer still copies is waited for in Finish().
   return !status_.ok() || (!next_.has_value() && !is_working());
 }

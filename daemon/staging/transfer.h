@@ -30,7 +30,8 @@
 // What is scattered into host memory is copied by whoever digests it.
 //
 // It moves when ReadLoop says so. After an error or a cancel nothing new begins, and it has ended
-// when nothing is in flight.
+// when nothing is in flight. One whose reads do not come back then is to be abandoned: whoever
+// waits is told, and what the reads write to is kept until they do.
 //
 // Thread-compatible, used once. Files, pool and destinations outlive it. Times are SteadyNow()'s.
 
@@ -49,9 +50,9 @@ class Transfer {
     kNotYet,       // its bandwidth is used up: see free_at()
   };
 
-  // `copies` are of the targets' devices, like them.
+  // `copies` are of the targets' devices, like them. `volume` is whose slots of the pool it takes.
   Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-           std::vector<std::unique_ptr<CopyQueue>> copies);
+           std::vector<std::unique_ptr<CopyQueue>> copies, const void* volume = nullptr);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer();
@@ -65,7 +66,11 @@ class Transfer {
   // Nothing new begins. The first status counts.
   void Fail(absl::Status status);
   // Likewise, and what is in flight in the read queue is lost: the queue broke, and is destroyed.
-  void Abandon(const absl::Status& status);
+  void LoseReads(const absl::Status& status);
+  // It has failed and its reads do not come back: at once when one is stuck, else after `patience`.
+  bool ShouldBeAbandoned(absl::Time now, absl::Duration patience) const;
+  // Nobody waits for it any more: it tells no progress, and has no share of the pool.
+  void Abandon();
   // Fails it if it was cancelled.
   void CheckCancelled();
 
@@ -74,7 +79,10 @@ class Transfer {
   // Passes on how many bytes are in place, if that changed.
   void ReportProgress();
 
+  // Without those that are stuck.
   uint32_t reads_in_flight() const { return reads_in_flight_; }
+  // What it waits for, of reads alone; `age` is left alone.
+  StuckStage stuck() const;
   uint32_t copies_in_flight() const;
   // Copies and digests.
   bool is_working() const;
@@ -93,6 +101,7 @@ class Transfer {
     ModeChoice choice;
     uint64_t sequence = 0;   // of the blocks that are read
     size_t copies_left = 0;  // pieces that are not where they belong yet, on all targets
+    bool is_reading = false;
     bool is_digesting = false;
     bool must_copy = false;  // once it is digested
   };
@@ -131,6 +140,7 @@ class Transfer {
 
   const StageInput input_;
   StagingPool& pool_;
+  const void* const volume_;
   const std::vector<std::unique_ptr<CopyQueue>> copies_;
   BlockPlan plan_;
   std::optional<Block> next_;
@@ -148,6 +158,10 @@ class Transfer {
   std::map<uint32_t, OpenFile> open_files_;
   absl::flat_hash_map<uint64_t, InFlight> in_flight_;  // by tag, reading or copying
   uint32_t reads_in_flight_ = 0;
+  uint32_t reads_stuck_ = 0;
+  std::optional<std::pair<uint32_t, uint64_t>> first_stuck_;  // shard, offset
+  absl::Time failed_time_ = absl::InfiniteFuture();
+  bool abandoned_ = false;
   uint32_t slots_held_ = 0;
   uint64_t bytes_read_ = 0;
   uint64_t bytes_done_ = 0;

@@ -21,9 +21,12 @@
 // Thread-compatible: the thread that first submits owns the queue (a ring is bound to one thread).
 // While reads are in flight only the owner destroys it, or another thread once the owner has ended.
 // A finished read is always whole or an error: short reads are continued inside. Files and buffers
-// must outlive their reads; destroying the queue first cancels and waits for what is in flight. A
-// volume that never answers makes that wait long: memory that the kernel may still write to is
-// never given back.
+// must outlive their reads.
+//
+// A read that takes longer than stall_timeout is told as stuck, and the queue goes on without it:
+// its buffer stays the kernel's until the read has returned, which is told too, if it ever happens.
+// Destroying the queue cancels and waits for what is in flight or stuck: for ever, on a volume that
+// never answers. Whoever cannot wait keeps the queue.
 
 namespace weightd {
 
@@ -48,10 +51,15 @@ struct ReadDone {
   uint64_t tag = 0;
   // READ_FAILED with file, offset and errno (DATA_LOSS for EIO and ESTALE);
   // DATA_LOSS/CHECKPOINT_CHANGED when the file ends before `length` bytes.
-  absl::Status status;
+  absl::Status status = absl::OkStatus();
   // The direct read was refused (EINVAL) and went through the page cache instead.
   bool buffered_instead = false;
   uint32_t retries = 0;  // after EAGAIN or EINTR
+  // It takes longer than stall_timeout: DEADLINE_EXCEEDED/VOLUME_STUCK with file, offset and time.
+  // Its buffer and its slot are still the kernel's.
+  bool stuck = false;
+  // What was told as stuck has ended, well or not: its buffer is the caller's again.
+  bool returned = false;
 };
 
 enum class ReadEngine { kAuto, kUring, kPread };
@@ -76,7 +84,8 @@ struct ReadQueueOptions {
   uint32_t poll_batch = 1;
   IoPriority io_priority = IoPriority::kNormal;
   // Affects behaviour.
-  absl::Duration stall_timeout = absl::Seconds(60);  // one call that takes longer breaks the queue
+  absl::Duration stall_timeout = absl::Seconds(60);  // a call that takes longer is stuck
+  uint32_t stuck_max = 64;                           // then nothing more is read, 1..1024
   uint32_t retries_max = 8;                          // EAGAIN and EINTR per read, 0..64
   // Staging buffers, registered with the ring, at most 16384. On 2 MiB boundaries, since one kernel
   // failed fixed reads in others. They must outlive the queue.
@@ -90,20 +99,22 @@ class ReadQueue {
   virtual ~ReadQueue() = default;
 
   // Takes a read, which starts at the next Poll() or before it. RESOURCE_EXHAUSTED when `depth`
-  // reads are in flight; INVALID_ARGUMENT for a request that breaks the rules above (nothing is
-  // taken).
+  // reads are in flight; UNAVAILABLE/VOLUME_STUCK when `stuck_max` are stuck; INVALID_ARGUMENT for
+  // a request that breaks the rules above (nothing is taken).
   virtual absl::Status Submit(const ReadRequest& request) = 0;
 
-  // Calls `done` for each finished read, waiting up to `timeout` for the first (poll_batch: the
-  // first few) when reads are in flight. OK also when none finished. `done` may call Submit, not
-  // Poll. An error means that the queue itself broke (DEADLINE_EXCEEDED after stall_timeout, with
-  // file and offset): every read in flight is lost, its buffer is not the caller's until the queue
-  // is destroyed, and all later calls answer the same.
+  // Calls `done` for each read that finished, is stuck or returned, waiting up to `timeout` for the
+  // first (poll_batch: the first few) when reads are in flight or stuck. OK also when there was
+  // none. `done` may call Submit, not Poll. An error means that the queue itself broke: every read
+  // in flight is lost, its buffer is not the caller's until the queue is destroyed, and all later
+  // calls answer the same.
   virtual absl::Status Poll(absl::Duration timeout,
                             absl::FunctionRef<void(const ReadDone&)> done) = 0;
 
-  // Submitted and not yet handed back.
+  // Submitted and not yet handed back, without those that are stuck.
   virtual uint32_t in_flight() const = 0;
+  // Told as stuck and not as returned.
+  virtual uint32_t stuck() const = 0;
 
   // A descriptor of the queue that poll(2) shows readable when Poll() has something to hand back;
   // -1 where there is none. A read that is retried after a pause may wake late.

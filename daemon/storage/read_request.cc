@@ -20,6 +20,7 @@ constexpr uint16_t kIoLastLevel = 7;
 constexpr size_t kSlotsMax = 1 << 14;
 constexpr uint32_t kDepthMax = 1024;
 constexpr uint32_t kPreadThreadsMax = 64;
+constexpr uint32_t kStuckMax = 1024;
 constexpr uint32_t kRetriesMax = 64;
 
 absl::Status Invalid(const ReadRequest& request, absl::string_view what) {
@@ -86,6 +87,7 @@ absl::Status ReadQueueOptions::Validate() const {
   RETURN_IF_ERROR(InRange("depth", depth, 1, kDepthMax));
   RETURN_IF_ERROR(InRange("pread_threads", pread_threads, 1, kPreadThreadsMax));
   RETURN_IF_ERROR(InRange("poll_batch", poll_batch, 1, kDepthMax));
+  RETURN_IF_ERROR(InRange("stuck_max", stuck_max, 1, kStuckMax));
   RETURN_IF_ERROR(InRange("retries_max", retries_max, 0, kRetriesMax));
   RETURN_IF_ERROR(InRange("number of slots", slots.size(), 0, kSlotsMax));
   if (stall_timeout <= absl::ZeroDuration()) {
@@ -139,10 +141,32 @@ absl::Status QueueFullError(uint32_t depth) {
       absl::StrCat("read queue: ", depth, " reads in flight, no more fit"));
 }
 
-absl::Status StallError(const ReadRequest& request, uint64_t offset, absl::Duration stall_timeout) {
-  return ErrorWithReason(absl::StatusCode::kDeadlineExceeded, Reason::kReadFailed,
-                         absl::StrCat("read ", request.file->path(), " at ", offset,
-                                      ": no answer within ", absl::FormatDuration(stall_timeout)));
+ReadDone StuckRead(const ReadRequest& request, uint64_t offset, absl::Duration stall_timeout) {
+  return {.tag = request.tag,
+          .status = ErrorWithReason(
+              absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
+              absl::StrCat("read ", request.file->path(), " at ", offset, ": no answer within ",
+                           absl::FormatDuration(stall_timeout))),
+          .stuck = true};
+}
+
+absl::Status CheckNotTooManyStuck(const ReadRequest& request, uint32_t stuck,
+                                  const ReadQueueOptions& options) {
+  if (stuck < options.stuck_max) return absl::OkStatus();
+  return ErrorWithReason(
+      absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+      absl::StrCat("read ", request.file->path(), " at ", request.offset, ": ", stuck,
+                   " reads of this volume do not come back, and no more are begun until they do; "
+                   "look at the mount"));
+}
+
+void CountDone(const ReadDone& read, uint32_t& in_flight, uint32_t& stuck) {
+  if (read.returned) {
+    --stuck;
+    return;
+  }
+  --in_flight;
+  if (read.stuck) ++stuck;
 }
 
 }  // namespace weightd

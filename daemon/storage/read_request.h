@@ -30,8 +30,13 @@ uint16_t IoPriorityValue(IoPriority priority);
 // What Submit says at `depth` reads in flight: RESOURCE_EXHAUSTED.
 absl::Status QueueFullError(uint32_t depth);
 
-// What Poll says when a call has not come back within `stall_timeout`: DEADLINE_EXCEEDED.
-absl::Status StallError(const ReadRequest& request, uint64_t offset, absl::Duration stall_timeout);
+// What Poll tells of a call at `offset` that has not come back within `stall_timeout`.
+ReadDone StuckRead(const ReadRequest& request, uint64_t offset, absl::Duration stall_timeout);
+// What Submit says when `stuck` reads are: UNAVAILABLE/VOLUME_STUCK from `options.stuck_max` on.
+absl::Status CheckNotTooManyStuck(const ReadRequest& request, uint32_t stuck,
+                                  const ReadQueueOptions& options);
+// Counts what Poll is about to hand back.
+void CountDone(const ReadDone& read, uint32_t& in_flight, uint32_t& stuck);
 
 }  // namespace weightd
 

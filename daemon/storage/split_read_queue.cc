@@ -37,6 +37,12 @@ uint32_t SplitReadQueue::in_flight() const {
   return count;
 }
 
+uint32_t SplitReadQueue::stuck() const {
+  uint32_t count = 0;
+  for (const auto& queue : queues_) count += queue->stuck();
+  return count;
+}
+
 absl::StatusOr<ReadQueue*> SplitReadQueue::QueueFor(const ReadRequest& request) {
   if (request.file == nullptr || EngineFor(engine(), *request.file) == engine()) {
     return queues_[request.mode == ReadMode::kDirect ? kDirect : kBuffered].get();
@@ -60,7 +66,7 @@ absl::Status SplitReadQueue::Poll(absl::Duration timeout,
   RETURN_IF_ERROR(broken_);
   std::vector<ReadQueue*> busy;
   for (const auto& queue : queues_) {
-    if (queue->in_flight() > 0) busy.push_back(queue.get());
+    if (queue->in_flight() + queue->stuck() > 0) busy.push_back(queue.get());
   }
   if (busy.empty()) busy.push_back(queues_.front().get());
   broken_ = busy.size() == 1 ? busy.front()->Poll(timeout, done) : PollAll(timeout, done);

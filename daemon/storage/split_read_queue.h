@@ -34,6 +34,7 @@ class SplitReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override;
+  uint32_t stuck() const override;
   // That of direct reads.
   ReadEngine engine() const override { return queues_.front()->engine(); }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }

@@ -40,7 +40,8 @@ __kernel_timespec ToKernelTimespec(absl::Duration duration) {
 absl::StatusOr<std::unique_ptr<ReadQueue>> UringReadQueue::Create(const ReadQueueOptions& options) {
   RETURN_IF_ERROR(options.Validate());
   std::vector<std::string> fallbacks;
-  ASSIGN_OR_RETURN(Uring uring, Uring::Create(options.depth, options.slots, &fallbacks));
+  ASSIGN_OR_RETURN(Uring uring,
+                   Uring::Create(options.depth + options.stuck_max, options.slots, &fallbacks));
   return std::unique_ptr<ReadQueue>(
       new UringReadQueue(options, std::move(uring), std::move(fallbacks)));
 }
@@ -52,11 +53,10 @@ UringReadQueue::UringReadQueue(const ReadQueueOptions& options, Uring uring,
       uring_(std::move(uring)),
       files_(uring_),
       pread_(SystemPread()),
-      entries_(options.depth) {
-  for (uint32_t i = options.depth; i > 0; --i) free_.push_back(i - 1);
+      entries_(options.depth + options.stuck_max) {
+  for (size_t i = entries_.size(); i > 0; --i) free_.push_back(static_cast<uint32_t>(i - 1));
+  for (auto* list : {&finished_, &delivered_}) list->reserve(options.depth);
   deferred_.reserve(options.depth);
-  finished_.reserve(options.depth);
-  delivered_.reserve(options.depth);
   completions_.reserve(options.depth);
 }
 
@@ -73,6 +73,7 @@ absl::Status UringReadQueue::Submit(const ReadRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat(
         "read ", request.file->path(), " with io_uring: ", kFuseWithoutRing, "; use pread"));
   }
+  RETURN_IF_ERROR(CheckNotTooManyStuck(request, stuck_count_, options_));
   RETURN_IF_ERROR(uring_.Enable());
   const uint32_t index = free_.back();
   free_.pop_back();
@@ -87,19 +88,18 @@ absl::Status UringReadQueue::Poll(absl::Duration timeout,
   RETURN_IF_ERROR(broken_);
   absl::Time now = SteadyNow();
   const absl::Time deadline = now + timeout;
-  while (finished_.empty() && in_flight_count_ > 0) {
+  while (finished_.empty() && in_flight_count_ + stuck_count_ > 0) {
     StartDeferred(now);
     Enter(now, NextDue(deadline));
     RETURN_IF_ERROR(broken_);
     Reap();
     if (!finished_.empty()) break;
     now = SteadyNow();
-    broken_ = CheckStall(now);
-    RETURN_IF_ERROR(broken_);
+    TellStuck(now);
     if (now >= deadline) break;
   }
   Deliver(done);
-  if (in_flight_count_ == 0) files_.ReleaseIdle();
+  if (in_flight_count_ == 0) files_.ReleaseIdle();  // of those without reads
   return absl::OkStatus();
 }
 
@@ -151,7 +151,8 @@ void UringReadQueue::StartDeferred(absl::Time now) {
 absl::Time UringReadQueue::NextDue(absl::Time deadline) const {
   absl::Time next = deadline;
   for (const Entry& entry : entries_) {
-    if (entry.in_kernel) next = std::min(next, entry.started + options_.stall_timeout);
+    if (!entry.in_kernel || entry.stuck) continue;
+    next = std::min(next, entry.started + options_.stall_timeout);
   }
   for (const uint32_t index : deferred_) {
     next = std::min(next, entries_[index].started + entries_[index].progress.part().pause);
@@ -166,7 +167,8 @@ void UringReadQueue::Enter(absl::Time now, absl::Time until) {
   } else {
     __kernel_timespec timeout = ToKernelTimespec(std::min(until - now, kWaitMax));
     io_uring_cqe* ignored = nullptr;
-    const uint32_t count = std::clamp(in_kernel_count_ / 2, 1U, options_.poll_batch);
+    const uint32_t count =
+        std::clamp((in_kernel_count_ - stuck_in_kernel_count_) / 2, 1U, options_.poll_batch);
     result = io_uring_submit_and_wait_timeout(uring_.ring(), &ignored, count, &timeout, nullptr);
   }
   if (result >= 0) return;
@@ -187,6 +189,7 @@ void UringReadQueue::Reap() {
   }
   io_uring_cq_advance(uring_.ring(), static_cast<unsigned>(completions_.size()));
   for (const Completion& completion : completions_) {
+    if (completion.data == kCancelData) continue;
     TakeResult(static_cast<uint32_t>(completion.data), completion.result);
   }
 }
@@ -196,6 +199,13 @@ void UringReadQueue::TakeResult(uint32_t index, int32_t result) {
   assert(entry.in_kernel);
   entry.in_kernel = false;
   --in_kernel_count_;
+  if (std::exchange(entry.stuck, false)) {
+    --stuck_in_kernel_count_;
+    ReleaseFile(entry);
+    finished_.push_back({.tag = entry.progress.request().tag, .returned = true});
+    free_.push_back(index);
+    return;
+  }
   entry.progress.OnResult(result);
   while (entry.progress.part().kind == ReadPart::Kind::kPread) RunPart(entry.progress, pread_);
   if (entry.progress.finished()) {
@@ -215,20 +225,34 @@ void UringReadQueue::ReleaseFile(Entry& entry) {
   files_.Release(std::exchange(entry.file_index, -1));
 }
 
-absl::Status UringReadQueue::CheckStall(absl::Time now) const {
-  for (const Entry& entry : entries_) {
-    if (entry.in_kernel && now - entry.started >= options_.stall_timeout) {
-      return StallError(entry.progress.request(), entry.progress.part().offset,
-                        options_.stall_timeout);
-    }
+void UringReadQueue::TellStuck(absl::Time now) {
+  for (uint32_t i = 0; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    if (!entry.in_kernel || entry.stuck || now - entry.started < options_.stall_timeout) continue;
+    entry.stuck = true;
+    ++stuck_in_kernel_count_;
+    finished_.push_back(
+        StuckRead(entry.progress.request(), entry.progress.part().offset, options_.stall_timeout));
+    PrepareCancel(i);
   }
-  return absl::OkStatus();
+}
+
+void UringReadQueue::PrepareCancel(uint32_t index) {
+  io_uring_sqe* sqe = io_uring_get_sqe(uring_.ring());
+  if (sqe == nullptr) {
+    // Full of cancellations that were not entered yet.
+    (void)io_uring_submit(uring_.ring());
+    sqe = io_uring_get_sqe(uring_.ring());
+  }
+  if (sqe == nullptr) return;  // it ends by itself, or never
+  io_uring_prep_cancel64(sqe, index, 0);
+  io_uring_sqe_set_data64(sqe, kCancelData);
 }
 
 void UringReadQueue::Deliver(absl::FunctionRef<void(const ReadDone&)> done) {
   delivered_.swap(finished_);
   for (const ReadDone& read : delivered_) {
-    --in_flight_count_;
+    CountDone(read, in_flight_count_, stuck_count_);
     done(read);
   }
   delivered_.clear();
@@ -238,11 +262,7 @@ void UringReadQueue::CancelAll() {
   // Reads that the kernel has not even taken, which is all of them when it forbids entering.
   uint32_t untaken_count = in_kernel_count_ > 0 ? io_uring_sq_ready(uring_.ring()) : 0;
   for (uint32_t i = 0; i < entries_.size(); ++i) {
-    if (!entries_[i].in_kernel) continue;
-    io_uring_sqe* sqe = io_uring_get_sqe(uring_.ring());
-    assert(sqe != nullptr);
-    io_uring_prep_cancel64(sqe, i, 0);
-    io_uring_sqe_set_data64(sqe, kCancelData);
+    if (entries_[i].in_kernel) PrepareCancel(i);
   }
   while (in_kernel_count_ > 0) {
     const int result = io_uring_submit_and_wait(uring_.ring(), 1);

@@ -24,7 +24,8 @@ namespace weightd {
 //                       ^                      |
 //                       +----- due <--- deferred_ (EAGAIN: after a pause)
 //
-// Each entry has at most one request in the kernel, so the rings cannot overflow.
+// One that is stuck stays in the kernel, where it is cancelled, which may not help. Each entry has
+// at most one request in the kernel, so the rings cannot overflow.
 class UringReadQueue final : public ReadQueue {
  public:
   static absl::StatusOr<std::unique_ptr<ReadQueue>> Create(const ReadQueueOptions& options);
@@ -33,6 +34,7 @@ class UringReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return in_flight_count_; }
+  uint32_t stuck() const override { return stuck_count_; }
   int wake_descriptor() const override { return uring_.descriptor(); }
   ReadEngine engine() const override { return ReadEngine::kUring; }
   const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
@@ -42,6 +44,7 @@ class UringReadQueue final : public ReadQueue {
     ReadProgress progress;
     int32_t file_index = -1;  // in the ring's table
     bool in_kernel = false;
+    bool stuck = false;  // in the kernel, and told so
     absl::Time started;  // the current part; of SteadyNow()
   };
 
@@ -63,7 +66,9 @@ class UringReadQueue final : public ReadQueue {
   void TakeResult(uint32_t index, int32_t result);
   void FinishEntry(uint32_t index);
   absl::Time NextDue(absl::Time deadline) const;
-  absl::Status CheckStall(absl::Time now) const;
+  void TellStuck(absl::Time now);
+  // Asks the kernel to end what entry `index` has there.
+  void PrepareCancel(uint32_t index);
   void Deliver(absl::FunctionRef<void(const ReadDone&)> done);
   void ReleaseFile(Entry& entry);
   void CancelAll();
@@ -80,7 +85,9 @@ class UringReadQueue final : public ReadQueue {
   std::vector<ReadDone> delivered_;  // empty outside Deliver()
   std::vector<Completion> completions_;
   uint32_t in_flight_count_ = 0;
-  uint32_t in_kernel_count_ = 0;
+  uint32_t stuck_count_ = 0;      // told
+  uint32_t in_kernel_count_ = 0;  // those that are stuck included
+  uint32_t stuck_in_kernel_count_ = 0;
   absl::Status broken_;  // the first error of the queue itself; stops all that follows
 };
 

@@ -30,6 +30,7 @@ void World::OnEvent(const Event& event) {
   constexpr size_t kKept = 40;
   ++counts_[std::string(EventTypeName(event.type))];
   if (event.reason == "CANCELLED") ++counts_["cancelled"];
+  if (event.reason == "VOLUME_STUCK") ++counts_["stuck"];
   last_events_.push_back(absl::StrCat(
       event.sequence, " ", EventTypeName(event.type), " ", event.model, " on ", event.device,
       " generation ", event.generation_id, " job ", event.job_id, " ", event.detail));
@@ -91,6 +92,9 @@ void World::CheckBooks(const std::vector<CopyInfo>& list) {
   for (const CopyInfo& info : list) {
     booked[info.device] += info.allocated_bytes;
     if (info.is_held() && !IsLeasable(info.state)) Violate(absl::StrCat("held: ", Text(info)));
+    if (info.stuck && info.state != ResidencyState::kFailed) {
+      Violate(absl::StrCat("stuck, and not failed: ", Text(info)));
+    }
     if (info.state != ResidencyState::kResident || info.superseded) continue;
     if (!info.asked_revision.empty()) continue;
     if (!following.emplace(info.model, info.device, info.host_copy).second) {
@@ -103,6 +107,7 @@ void World::CheckBooks(const std::vector<CopyInfo>& list) {
       Violate(absl::StrCat(id, ": used ", usage.used_bytes, ", booked ", booked[id], ", budget ",
                            usage.budget.bytes));
     }
+    if (usage.stuck_bytes > 0) ++counts_["booked while stuck"];
     const uint64_t allocated = DeviceOf(id)->inner().used_bytes();
     if (allocated > usage.used_bytes) {
       Violate(absl::StrCat(id, ": allocated ", allocated, ", booked ", usage.used_bytes));
@@ -136,6 +141,7 @@ void World::CheckPins(const std::map<CopyId, CopyInfo>& copies) {
 
 // Nothing is on its way any more, and everybody has an answer.
 void World::CheckAtRest() {
+  if (!residency_->stuck().empty()) Violate("at rest: a stage whose reads have not come back");
   for (const CopyInfo& info : residency_->List()) {
     if (info.state != ResidencyState::kResident) {
       Violate(absl::StrCat("at rest: ", Text(info)));

@@ -63,11 +63,26 @@ TEST_P(SimulationTest, InvariantsHoldAfterEveryStep) {
   for (const auto& [name, count] : counts) std::cerr << "  " << name << " " << count << std::endl;
   if (only != 0) return;
   // It has been everywhere.
-  for (const char* name :
-       {"stage_done", "stage_failed", "stage_refused", "evicted", "demoted", "superseded",
-        "lease_granted", "lease_ended", "lease_revoked", "joined", "attached",
-        "granted after waiting", "refused: LIMIT_EXCEEDED", "cancelled", "refused: HANDLE_UNUSABLE",
-        "refused: DEVICE_FAILED", "refused: CHECKPOINT_CHANGED"}) {
+  for (const char* name : {"stage_done",
+                           "stage_failed",
+                           "stage_refused",
+                           "evicted",
+                           "demoted",
+                           "superseded",
+                           "lease_granted",
+                           "lease_ended",
+                           "lease_revoked",
+                           "joined",
+                           "attached",
+                           "granted after waiting",
+                           "refused: LIMIT_EXCEEDED",
+                           "cancelled",
+                           "refused: HANDLE_UNUSABLE",
+                           "refused: DEVICE_FAILED",
+                           "refused: CHECKPOINT_CHANGED",
+                           "hangs",
+                           "stuck",
+                           "booked while stuck"}) {
     EXPECT_GT(counts[name], 0) << name;
   }
 }

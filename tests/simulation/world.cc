@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
-#include "tests/support/storage/memory_read_queue.h"
 
 namespace weightd::testing {
 namespace {
@@ -41,8 +40,12 @@ World::World(uint64_t seed)
   options.queue = {.queue_max = 8, .jobs_per_uid_max = 3};
   options.stager.block_bytes = 2 * kMiB;
   options.stager.slot_count = 3;
-  options.stager.make_queue = [seed](const ReadQueueOptions& queue) {
-    return MemoryReadQueue::Create(queue, {.seed = seed});
+  options.stager.read_queue.stall_timeout = absl::Milliseconds(100);  // two looks
+  options.stager.read_queue.stuck_max = 8;
+  options.stager.make_queue = [seed, this](const ReadQueueOptions& queue) {
+    return MemoryReadQueue::Create(
+        queue,
+        {.seed = seed, .choose_fault = [this] { return NextRead(); }, .comes_back = answers_});
   };
   options.on_wait = [] { Actors::Yield(); };
   std::vector<std::shared_ptr<Device>> devices;
@@ -91,7 +94,8 @@ void World::Act() {
   if (choice < 88) return Evict();
   if (choice < 90) return Revoke();
   if (choice < 93) return Pin();
-  if (choice < 97) return Publish();
+  if (choice < 96) return Publish();
+  if (choice < 97) return HangOrAnswer();
   faults_.Arm(static_cast<Call>(Below(static_cast<uint64_t>(Call::kCount))),
               static_cast<uint32_t>(1 + Below(6)));
 }
@@ -205,6 +209,18 @@ void World::Publish() {
   }
 }
 
+void World::HangOrAnswer() {
+  hangs_ = !hangs_ && OneIn(2);
+  *answers_ = !hangs_;
+  if (hangs_) ++counts_["hangs"];
+}
+
+ReadFault World::NextRead() {
+  ReadFault fault;
+  fault.stalls = hangs_ && !OneIn(3);
+  return fault;
+}
+
 bool World::SettleOne() {
   StartReaper();  // somebody may wait for what it frees
   if (actors_.count() > 0) {
@@ -229,6 +245,8 @@ bool World::SettleOne() {
 void World::Quiesce() {
   constexpr int kPartsMax = 200'000;
   faults_.Heal();
+  hangs_ = false;
+  *answers_ = true;
   int parts = 0;
   while (SettleOne() && violation_.empty()) {
     if (++parts == kPartsMax) return Violate("what has begun does not come to its end");

@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_TESTS_SIMULATION_WORLD_H_
 #define WEIGHTD_TESTS_SIMULATION_WORLD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -18,6 +19,7 @@
 #include "tests/simulation/published_models.h"
 #include "tests/simulation/simulated_device.h"
 #include "tests/support/common/fake_clock.h"
+#include "tests/support/storage/memory_read_queue.h"
 
 namespace weightd::testing {
 
@@ -83,6 +85,9 @@ class World {
   void Publish();
   void StartWorker();
   void StartReaper();
+  void HangOrAnswer();
+  // What the volume does with the next read.
+  ReadFault NextRead();
   // The clients in `phase`.
   std::vector<ClientPtr> ClientsIn(Client::Phase phase) const;
   SimulatedDevice* DeviceOf(const std::string& id) const;
@@ -99,6 +104,9 @@ class World {
 
   std::mt19937_64 random_;
   Faults faults_;
+  // A volume that hangs answers no read that it is asked until it is back; now and then one.
+  bool hangs_ = false;
+  const std::shared_ptr<std::atomic<bool>> answers_ = std::make_shared<std::atomic<bool>>(true);
   FakeClock clock_;
   EventLog events_{clock_, nullptr};
   std::shared_ptr<SimulatedVolume> volume_;

@@ -90,6 +90,8 @@ TEST_P(ReadQueueContractTest, RefusesOptionsBeyondTheirLimits) {
            {.depth = 1025},
            {.pread_threads = 0},
            {.pread_threads = 65},
+           {.stuck_max = 0},
+           {.stuck_max = 1025},
            {.stall_timeout = absl::ZeroDuration()},
            {.retries_max = 65},
            {.slots = {buffer.span().first(0)}},

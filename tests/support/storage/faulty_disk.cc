@@ -111,11 +111,15 @@ void FaultyDisk::Serve() {
   std::string buffer(kRequestBytesMax, '\0');
   while (true) {
     std::array<pollfd, 3> sources = {pollfd{stop_.get(), POLLIN, 0},
-                                     pollfd{silent_ ? release_.get() : -1, POLLIN, 0},
+                                     pollfd{released_ ? -1 : release_.get(), POLLIN, 0},
                                      pollfd{silent_ ? -1 : fuse_.get(), POLLIN, 0}};
     if (::poll(sources.data(), sources.size(), -1) < 0 && errno != EINTR) return;
     if (sources[0].revents != 0) return;
-    if (sources[1].revents != 0) silent_ = false;
+    if (sources[1].revents != 0) {
+      silent_ = false;
+      released_ = true;
+      AnswerHeld();
+    }
     if (sources[2].revents == 0) continue;
     const ssize_t bytes = ::read(fuse_.get(), buffer.data(), buffer.size());
     if (bytes < 0 && errno == ENODEV) return;  // unmounted
@@ -169,6 +173,12 @@ void FaultyDisk::Handle(const Request& request) {
     }
     case FUSE_READ:
       return HandleRead(request);
+    case FUSE_OPENDIR: {
+      const fuse_open_out out{};
+      return Reply(unique, 0, &out, sizeof(out));
+    }
+    case FUSE_READDIR:  // as if it were empty
+    case FUSE_RELEASEDIR:
     case FUSE_RELEASE:
       return Reply(unique, 0, nullptr, 0);
     case FUSE_INTERRUPT:
@@ -192,7 +202,12 @@ void FaultyDisk::HandleRead(const Request& request) {
     reads_.push_back(read);
   }
   const Answer answer = answer_(read);
-  silent_ = answer.silence_after;
+  if (answer.hold && !released_) {
+    absl::MutexLock lock(&mu_);
+    held_.emplace_back(request.header.unique, read);
+    return;
+  }
+  silent_ = answer.silence_after && !released_;
   if (answer.error != 0) return Reply(request.header.unique, answer.error, nullptr, 0);
   ReplyData(request.header.unique, read, answer.bytes_max);
 }
@@ -200,6 +215,20 @@ void FaultyDisk::HandleRead(const Request& request) {
 void FaultyDisk::Release() {
   const uint64_t one = 1;
   (void)!::write(release_.get(), &one, sizeof(one));
+}
+
+void FaultyDisk::AnswerHeld() {
+  std::vector<std::pair<uint64_t, Read>> held;
+  {
+    absl::MutexLock lock(&mu_);
+    held.swap(held_);
+  }
+  for (const auto& [unique, read] : held) ReplyData(unique, read, read.bytes);
+}
+
+size_t FaultyDisk::held() const {
+  absl::MutexLock lock(&mu_);
+  return held_.size();
 }
 
 std::vector<FaultyDisk::Read> FaultyDisk::reads() const {

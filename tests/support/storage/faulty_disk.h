@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -34,6 +35,8 @@ class FaultyDisk {
     // After this answer nothing is heard until Release(). What the disk has not even taken from the
     // kernel can be killed; a read that it took could not, and a test that ends early would hang.
     bool silence_after = false;
+    // This read alone is not answered before Release(), which answers it whole.
+    bool hold = false;
   };
   using Reads = std::function<Answer(const Read&)>;
 
@@ -50,8 +53,10 @@ class FaultyDisk {
   UniqueFd TakeBuffered() { return std::move(buffered_); }
   // Its only folder, for who opens "file" there himself.
   std::string root() const;
-  // Ends a silence, and lets none begin.
+  // Ends a silence and answers what is held, and lets nothing of that begin again.
   void Release();
+  // Reads that are held.
+  size_t held() const ABSL_LOCKS_EXCLUDED(mu_);
   std::vector<Read> reads() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -65,6 +70,7 @@ class FaultyDisk {
   void Serve() ABSL_LOCKS_EXCLUDED(mu_);
   void Handle(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
   void HandleRead(const Request& request) ABSL_LOCKS_EXCLUDED(mu_);
+  void AnswerHeld() ABSL_LOCKS_EXCLUDED(mu_);
   void Reply(uint64_t unique, int error, const void* body, size_t bytes) const;
   void ReplyData(uint64_t unique, const Read& read, uint32_t bytes_max) const;
 
@@ -78,10 +84,13 @@ class FaultyDisk {
   UniqueFd direct_;
   UniqueFd buffered_;
   std::thread thread_;
-  bool silent_ = false;  // of thread_ only
+  // Of thread_ only.
+  bool silent_ = false;
+  bool released_ = false;
 
   mutable absl::Mutex mu_;
   std::vector<Read> reads_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<uint64_t, Read>> held_ ABSL_GUARDED_BY(mu_);  // by the kernel's number
 };
 
 }  // namespace weightd::testing

@@ -26,10 +26,12 @@ absl::Status FaultyReadQueue::Poll(absl::Duration timeout,
   return queue_->Poll(timeout, [&](const ReadDone& inner) {
     const uint64_t number = inner.tag;
     const ReadRequest request = reads_.at(number);
-    reads_.erase(number);
-    ++done_count_;
     ReadDone outer = inner;
     outer.tag = request.tag;
+    if (inner.stuck) return done(outer);
+    reads_.erase(number);
+    if (inner.returned) return done(outer);
+    ++done_count_;
     if (const auto fault = faults_.fail.find(number); fault != faults_.fail.end()) {
       outer.status = fault->second;
     }

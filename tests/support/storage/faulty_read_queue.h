@@ -19,10 +19,10 @@ namespace weightd::testing {
 // engine can do to a caller that keeps the rules: end a read with an error, hand wrong bytes back
 // as success (a bad disk, cable or cache; only digests can tell), or break as a whole.
 struct QueueFaults {
-  std::map<uint64_t, absl::Status> fail;     // the read ends with this
-  std::map<uint64_t, uint64_t> flip;         // one bit of the byte at this position is wrong
-  std::map<uint64_t, absl::Status> refuse;   // Submit says this
-  std::optional<uint64_t> break_after = {};  // Poll fails once this many reads were handed back
+  std::map<uint64_t, absl::Status> fail = {};    // the read ends with this
+  std::map<uint64_t, uint64_t> flip = {};        // one bit of the byte at this position is wrong
+  std::map<uint64_t, absl::Status> refuse = {};  // Submit says this
+  std::optional<uint64_t> break_after = {};      // Poll fails once this many reads were handed back
   absl::Status broken = absl::UnavailableError("read queue broken by the test");
 };
 
@@ -35,6 +35,7 @@ class FaultyReadQueue final : public ReadQueue {
   absl::Status Submit(const ReadRequest& request) override;
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(const ReadDone&)> done) override;
   uint32_t in_flight() const override { return queue_->in_flight(); }
+  uint32_t stuck() const override { return queue_->stuck(); }
   int wake_descriptor() const override { return queue_->wake_descriptor(); }
   ReadEngine engine() const override { return queue_->engine(); }
   const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }

@@ -17,49 +17,65 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> MemoryReadQueue::Create(
 }
 
 absl::Status MemoryReadQueue::Submit(const ReadRequest& request) {
-  RETURN_IF_ERROR(broken_);
   if (in_flight_count_ == options_.depth) return QueueFullError(options_.depth);
   RETURN_IF_ERROR(ValidateReadRequest(request, options_.slots));
+  RETURN_IF_ERROR(CheckNotTooManyStuck(request, stuck_count_, options_));
   ++in_flight_count_;
   ++submitted_count_;
   Entry entry{.progress = ReadProgress(request, options_.retries_max),
               .fault = {},
               .steps_left = Latency()};
   const auto fault = memory_options_.faults.find(submitted_count_);
-  if (fault != memory_options_.faults.end()) entry.fault = fault->second;
+  if (fault != memory_options_.faults.end()) {
+    entry.fault = fault->second;
+  } else if (memory_options_.choose_fault) {
+    entry.fault = memory_options_.choose_fault();
+  }
   entries_.push_back(std::move(entry));
   return absl::OkStatus();
 }
 
 absl::Status MemoryReadQueue::Poll(absl::Duration timeout,
                                    absl::FunctionRef<void(const ReadDone&)> done) {
-  RETURN_IF_ERROR(broken_);
   do {
     Step();
   } while (finished_.empty() && timeout > absl::ZeroDuration() && !entries_.empty() &&
            !OnlyStalled());
-  if (finished_.empty() && !entries_.empty() && OnlyStalled()) {
+  if (finished_.empty() && in_flight_count_ > 0 && OnlyStalled()) {
     stalled_ += timeout;
-    if (stalled_ >= options_.stall_timeout) {
-      const ReadProgress& progress = entries_.front().progress;
-      broken_ = StallError(progress.request(), progress.part().offset, options_.stall_timeout);
-    }
-    return broken_;
+    if (stalled_ >= options_.stall_timeout) TellStuck();
   }
   std::vector<ReadDone> finished = std::exchange(finished_, {});
   std::shuffle(finished.begin(), finished.end(), random_);
   for (const ReadDone& read : finished) {
-    --in_flight_count_;
+    CountDone(read, in_flight_count_, stuck_count_);
     done(read);
   }
   return absl::OkStatus();
 }
 
+void MemoryReadQueue::TellStuck() {
+  stalled_ = absl::ZeroDuration();
+  for (Entry& entry : entries_) {
+    if (!IsStalled(entry) || entry.stuck) continue;
+    entry.stuck = true;
+    finished_.push_back(
+        StuckRead(entry.progress.request(), entry.progress.part().offset, options_.stall_timeout));
+  }
+}
+
 void MemoryReadQueue::Step() {
   for (auto it = entries_.begin(); it != entries_.end();) {
     Entry& entry = *it;
-    if (entry.fault.stalls || --entry.steps_left > 0) {
+    if (IsStalled(entry) || --entry.steps_left > 0) {
       ++it;
+      continue;
+    }
+    if (entry.stuck) {
+      // Late as it comes, the answer is still written.
+      entry.progress.OnResult(Result(entry));
+      finished_.push_back({.tag = entry.progress.request().tag, .returned = true});
+      it = entries_.erase(it);
       continue;
     }
     entry.progress.OnResult(Result(entry));
@@ -71,6 +87,11 @@ void MemoryReadQueue::Step() {
       ++it;
     }
   }
+}
+
+bool MemoryReadQueue::IsStalled(const Entry& entry) const {
+  return entry.fault.stalls &&
+         (memory_options_.comes_back == nullptr || !memory_options_.comes_back->load());
 }
 
 int64_t MemoryReadQueue::Result(Entry& entry) {
@@ -100,7 +121,7 @@ uint32_t MemoryReadQueue::Latency() {
 
 bool MemoryReadQueue::OnlyStalled() const {
   return std::all_of(entries_.begin(), entries_.end(),
-                     [](const Entry& entry) { return entry.fault.stalls; });
+                     [this](const Entry& entry) { return IsStalled(entry); });
 }
 
 }  // namespace weightd::testing

@@ -102,7 +102,7 @@ TEST_F(RefresherTest, RemovedModelStaysResident) {
 
 TEST_F(RefresherTest, JobThatTheQueueDoesNotTakeIsTold) {
   Make({.preload = {"a"}});
-  world_->residency().Shutdown();
+  EXPECT_THAT(world_->residency().Shutdown(), ::testing::IsEmpty());
   Change("a", CatalogChange::Kind::kAdded);
   EXPECT_THAT(refused_, ElementsAre("a"));
 }

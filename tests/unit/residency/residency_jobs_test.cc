@@ -126,7 +126,7 @@ TEST_F(ResidencyJobsTest, EvictWaitsForNobodyWhoIsGone) {
 TEST_F(ResidencyJobsTest, ShutdownEndsQueuedAndRunningJobs) {
   Hold();
   const StageTicket queued = world_.Start({.model = "a", .detached = true});
-  std::thread shutdown([&] { residency().Shutdown(); });
+  std::thread shutdown([&] { EXPECT_THAT(residency().Shutdown(), ::testing::IsEmpty()); });
   // The queued job is cancelled under the same lock that refuses new ones.
   while (residency().Stage({.model = "c"}).ok()) std::this_thread::yield();
   EXPECT_THAT(residency().Stage({.model = "c"}), ReasonIs(Reason::kDraining, _));

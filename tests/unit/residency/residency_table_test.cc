@@ -108,7 +108,8 @@ TEST_F(ResidencyTableTest, RefusalEvictsNothingAndHasTheNumbers) {
   EXPECT_THAT(GetReasonMetadata(refused.status()),
               UnorderedElementsAre(Pair("device", "host"), Pair("neededBytes", "46"),
                                    Pair("budgetBytes", "100"), Pair("leasedBytes", "30"),
-                                   Pair("pinnedBytes", "20"), Pair("stagingBytes", "5")));
+                                   Pair("pinnedBytes", "20"), Pair("stagingBytes", "5"),
+                                   Pair("stuckBytes", "0")));
   EXPECT_THAT(books_.Resident(), ElementsAre("free", "leased", "pinned"));
 }
 

@@ -127,6 +127,19 @@ TEST_F(StageJobTest, WishesAddUp) {
 }
 
 // Whoever joins at the last moment gets what it asked for, or the job is not done yet.
+// A job that will not read leaves who wishes that to another one; what it knew of before, it does.
+TEST_F(StageJobTest, WhoWishesARestageTooLateDoesNotJoin) {
+  EXPECT_TRUE(job_.RefuseRestage());
+  EXPECT_FALSE(job_.Join({.restage = true}));
+  EXPECT_TRUE(job_.Join({.pin = true}));
+  EXPECT_FALSE(job_.wishes().restage);
+
+  StageJob other(JobId(8), {.ref = {.model = "a"}, .devices = {"host"}});
+  ASSERT_TRUE(other.Join({.restage = true}));
+  EXPECT_FALSE(other.RefuseRestage());
+  EXPECT_TRUE(other.Join({.restage = true}));
+}
+
 TEST_F(StageJobTest, FinishesOnlyWithEveryWishMet) {
   const std::vector<std::shared_ptr<const CopyHold>> content = {
       HoldOn(std::make_shared<CopyContent>())};

@@ -2,14 +2,14 @@
 
 #include "daemon/residency/stage_run.h"
 
+#include <atomic>
 #include <cerrno>
-#include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 #include "tests/support/common/fake_clock.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/device/memory_device.h"
+#include "tests/support/process/wait_until.h"
 #include "tests/support/storage/faulty_read_queue.h"
 #include "tests/support/storage/memory_read_queue.h"
 #include "tests/support/storage/memory_volume.h"
@@ -28,33 +28,9 @@ constexpr uint64_t kBlockBytes = uint64_t{2} << 20;
 constexpr uint64_t kTensorBytes = 4 * kBlockBytes + 100'000;
 constexpr uint64_t kAllocationBytes = 5 * kBlockBytes;
 
-// A queue of which the destructor waits, as that of a ring does for a volume that hangs.
-class HangingQueue final : public ReadQueue {
- public:
-  HangingQueue(std::unique_ptr<ReadQueue> queue, absl::Notification& answers)
-      : queue_(std::move(queue)), answers_(answers) {}
-  ~HangingQueue() override { answers_.WaitForNotification(); }
-  absl::Status Submit(const ReadRequest& request) override { return queue_->Submit(request); }
-  absl::Status Poll(absl::Duration timeout,
-                    absl::FunctionRef<void(const ReadDone&)> done) override {
-    return queue_->Poll(timeout, done);
-  }
-  uint32_t in_flight() const override { return queue_->in_flight(); }
-  int wake_descriptor() const override { return queue_->wake_descriptor(); }
-  ReadEngine engine() const override { return queue_->engine(); }
-  const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }
-
- private:
-  const std::unique_ptr<ReadQueue> queue_;
-  absl::Notification& answers_;
-};
-
 class StageRunTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    volume_->AddFile("a.safetensors", FileBytes());
-    answers_ = std::make_unique<absl::Notification>();
-  }
+  void SetUp() override { volume_->AddFile("a.safetensors", FileBytes()); }
 
   static std::string FileBytes() {
     const std::vector<TensorSpec> specs = {
@@ -63,16 +39,14 @@ class StageRunTest : public ::testing::Test {
   }
 
   std::unique_ptr<Stager> MakeStager(const MemoryReadQueueOptions& reads,
-                                     const QueueFaults& faults = {}, bool hangs = false) {
+                                     const QueueFaults& faults = {}) {
     StagerOptions options;
     options.block_bytes = kBlockBytes;
     options.make_queue =
-        [=, this](const ReadQueueOptions& queue) -> absl::StatusOr<std::unique_ptr<ReadQueue>> {
-      std::unique_ptr<ReadQueue> made =
-          std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue, reads), faults);
-      if (hangs) made = std::make_unique<HangingQueue>(std::move(made), *answers_);
-      return made;
+        [=](const ReadQueueOptions& queue) -> absl::StatusOr<std::unique_ptr<ReadQueue>> {
+      return std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue, reads), faults);
     };
+    options.read_queue.stall_timeout = absl::Milliseconds(100);
     return *Stager::Create(options, {&device_});
   }
 
@@ -116,14 +90,14 @@ class StageRunTest : public ::testing::Test {
       .await_change = [this](const Admission& admission) { AwaitChange(admission); },
       .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
       .on_superseded = [](const CopyInfo&, GenerationId) {}};
-  StageJob job_{JobId(1), {.ref = {.model = "a"}, .devices = {"host"}}};
-  std::unique_ptr<absl::Notification> answers_;
+  std::shared_ptr<StageJob> job_ =
+      std::make_shared<StageJob>(JobId(1), StageTask{.ref = {.model = "a"}, .devices = {"host"}});
 };
 
 TEST_F(StageRunTest, PublishesWhatItRead) {
   auto stager = MakeStager({});
   RunJob(*stager);
-  const StageSnapshot snapshot = job_.snapshot();
+  const StageSnapshot snapshot = job_->snapshot();
   ASSERT_OK(snapshot.status);
   ASSERT_THAT(snapshot.contents, SizeIs(1));
   const CopyContent& content = *snapshot.contents[0];
@@ -143,9 +117,9 @@ TEST_F(StageRunTest, ReadErrorLeavesNothing) {
   reads.faults[3].error = EIO;
   auto stager = MakeStager(reads);
   RunJob(*stager);
-  EXPECT_THAT(job_.snapshot().status, AllOf(StatusIs(absl::StatusCode::kDataLoss,
-                                                     HasSubstr("stage a: read a.safetensors at")),
-                                            ReasonIs(Reason::kReadFailed, _)));
+  EXPECT_THAT(job_->snapshot().status, AllOf(StatusIs(absl::StatusCode::kDataLoss,
+                                                      HasSubstr("stage a: read a.safetensors at")),
+                                             ReasonIs(Reason::kReadFailed, _)));
   ExpectNothingLeft();
 }
 
@@ -153,15 +127,15 @@ TEST_F(StageRunTest, HeaderThatCannotBeReadLeavesNothing) {
   volume_->FailReads("a.safetensors", EIO);
   auto stager = MakeStager({});
   RunJob(*stager);
-  EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kReadFailed, _));
+  EXPECT_THAT(job_->snapshot().status, ReasonIs(Reason::kReadFailed, _));
   ExpectNothingLeft();
 }
 
 TEST_F(StageRunTest, CancelledJobDoesNothing) {
   auto stager = MakeStager({});
-  job_.Cancel();
+  job_->Cancel();
   RunJob(*stager);
-  EXPECT_THAT(job_.snapshot().status, ReasonIs(Reason::kCancelled, _));
+  EXPECT_THAT(job_->snapshot().status, ReasonIs(Reason::kCancelled, _));
   ExpectNothingLeft();
   ASSERT_THAT(reports_.List(), SizeIs(1));
   EXPECT_THAT(reports_.List().front().status, ReasonIs(Reason::kCancelled, _));
@@ -185,29 +159,48 @@ TEST_F(StageRunTest, BrokenQueueLeavesNothing) {
   faults.break_after = 1;
   auto stager = MakeStager({}, faults);
   RunJob(*stager);
-  EXPECT_THAT(job_.snapshot().status,
+  EXPECT_THAT(job_->snapshot().status,
               StatusIs(absl::StatusCode::kUnavailable, "stage a: read queue broken by the test"));
   ExpectNothingLeft();
 }
 
-// Reads that do not end keep their memory, and its bytes in the budget; whoever waits for the job
-// is told all the same.
-TEST_F(StageRunTest, HangingVolumeDoesNotKeepTheCallerWaiting) {
+// Reads that do not end keep their memory, and its bytes in the budget, until they do; who waits
+// for the job, and its worker, go on.
+TEST_F(StageRunTest, HangingVolumeKeepsTheMemoryAndNobodyElse) {
+  const auto comes_back = std::make_shared<std::atomic<bool>>(false);
   MemoryReadQueueOptions reads;
   reads.faults[2].stalls = true;
-  auto stager = MakeStager(reads, {}, /*hangs=*/true);
-  absl::Notification failed;
-  job_.Observe([&](const StageSnapshot& snapshot) {
-    if (snapshot.final()) failed.Notify();
-  });
-  std::thread worker([&] { RunJob(*stager); });
-  failed.WaitForNotification();
-  EXPECT_THAT(job_.snapshot().status, StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  reads.comes_back = comes_back;
+  auto stager = MakeStager(reads);
+  RunJob(*stager);
+  EXPECT_THAT(job_->snapshot().status,
+              AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("stays booked")),
+                    ReasonIs(Reason::kVolumeStuck, HasSubstr("a.safetensors at"))));
   EXPECT_EQ(device_.allocation_count(), 1);
-  EXPECT_EQ(table_.Usage()[0].staging_bytes, kAllocationBytes);
-  answers_->Notify();
-  worker.join();
-  ExpectNothingLeft();
+  EXPECT_EQ(table_.Usage()[0].used_bytes, kAllocationBytes);
+  EXPECT_EQ(table_.Usage()[0].stuck_bytes, kAllocationBytes);
+  ASSERT_THAT(table_.List(), SizeIs(1));
+  EXPECT_EQ(table_.List()[0].state, ResidencyState::kFailed);
+  EXPECT_TRUE(table_.List()[0].stuck);
+  ASSERT_THAT(stager->stuck(), SizeIs(1));
+  EXPECT_EQ(stager->stuck()[0].model, "a");
+  // Nobody waits for what it keeps.
+  StageClaim claim;
+  claim.model = "b";
+  claim.places = {
+      {.device = "host", .bytes = (uint64_t{64} << 20) - kAllocationBytes + kBlockBytes}};
+  EXPECT_THAT(table_.Admit(claim).status(),
+              ReasonIs(Reason::kBudgetExceeded, HasSubstr("volume that hangs")));
+  // Another file is read meanwhile, by the same reader.
+  volume_->AddFile("b.safetensors", FileBytes());
+  const auto other =
+      std::make_shared<StageJob>(JobId(2), StageTask{.ref = {.model = "b"}, .devices = {"host"}});
+  StageRun(context_, other).Run(*stager);
+  EXPECT_OK(other->snapshot().status);
+  *comes_back = true;
+  EXPECT_TRUE(WaitUntil([&] { return table_.Usage()[0].stuck_bytes == 0; }));
+  EXPECT_THAT(stager->stuck(), IsEmpty());
+  EXPECT_EQ(device_.allocation_count(), 1);
 }
 
 }  // namespace

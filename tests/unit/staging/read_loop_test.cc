@@ -9,6 +9,7 @@
 #include "daemon/staging/copy_run.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/device/memory_device.h"
+#include "tests/support/storage/faulty_read_queue.h"
 #include "tests/support/storage/memory_read_queue.h"
 #include "tests/support/storage/memory_volume.h"
 #include "tests/unit/staging/test_manifest.h"
@@ -16,7 +17,9 @@
 namespace weightd::testing {
 namespace {
 
+using ::testing::_;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 constexpr uint64_t kBlockBytes = 16 * kKiB;
 constexpr uint64_t kDataBytes = 64 * kBlockBytes;
@@ -76,14 +79,14 @@ class ReadLoopTest : public ::testing::Test {
   }
   // Steps until one has ended, and says which.
   Transfer* RunToNextEnd() {
-    std::vector<Transfer*> ended;
-    while (ended.empty()) {
-      EXPECT_OK(loop_->Step(absl::Milliseconds(10), ended));
+    LoopEnds ends;
+    while (ends.ended.empty()) {
+      EXPECT_OK(loop_->Step(absl::Milliseconds(10), ends));
       for (const Transfer* transfer : loop_->transfers()) {
         reads_max_ = std::max(reads_max_, transfer->reads_in_flight());
       }
     }
-    return ended.front();
+    return ends.ended.front();
   }
 
   MemoryVolume volume_;
@@ -127,12 +130,12 @@ TEST_F(ReadLoopTest, LateComerGetsItsShare) {
   Make(DeviceKind::kCuda, 8, 4);
   const auto a = a_->Start(*pool_);
   loop_->Add(a.get());
-  std::vector<Transfer*> ended;
-  for (int i = 0; i < 3; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ended));
+  LoopEnds ends;
+  for (int i = 0; i < 3; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
   const auto b = b_->Start(*pool_);
   EXPECT_EQ(pool_->share(), 2u);
   loop_->Add(b.get());
-  for (int i = 0; i < 20; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ended));
+  for (int i = 0; i < 20; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
   EXPECT_GT(b_->bytes_done(), 0u);
 }
 
@@ -166,19 +169,55 @@ TEST_F(ReadLoopTest, BrokenQueueGivesAllTransfersBack) {
   Make(DeviceKind::kHost, 8, 1);
   ReadQueueOptions queue;
   queue.depth = 8;
-  queue.stall_timeout = absl::Milliseconds(20);
-  MemoryReadQueueOptions reads;
-  reads.faults[1].stalls = true;
-  loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 1},
-                                     *MemoryReadQueue::Create(queue, reads));
+  loop_ =
+      std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 1},
+                                 std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue),
+                                                                   QueueFaults{.break_after = 1}));
   const auto a = a_->Start(*pool_);
   loop_->Add(a.get());
-  std::vector<Transfer*> ended;
+  LoopEnds ends;
   absl::Status status;
-  while (status.ok()) status = loop_->Step(absl::Milliseconds(10), ended);
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("a at")));
+  while (status.ok()) status = loop_->Step(absl::Milliseconds(10), ends);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, "read queue broken by the test"));
   EXPECT_THAT(loop_->Break(), ElementsAre(a.get()));
   EXPECT_EQ(a->Finish().status(), status);
+}
+
+// A read that hangs fails its own job; the other one goes on, on the same queue.
+TEST_F(ReadLoopTest, OneWithAStuckReadIsAbandonedAndTheOtherGoesOn) {
+  for (const DeviceKind kind : {DeviceKind::kHost, DeviceKind::kCuda}) {
+    Make(kind, 8, 8);
+    ReadQueueOptions queue;
+    queue.depth = 8;
+    queue.slots = pool_->slots();
+    queue.stall_timeout = absl::Milliseconds(20);
+    const auto comes_back = std::make_shared<std::atomic<bool>>(false);
+    loop_ = std::make_unique<ReadLoop>(
+        ReadLoopOptions{.depth_max = 8},
+        *MemoryReadQueue::Create(queue,
+                                 {.faults = {{1, {.stalls = true}}}, .comes_back = comes_back}));
+    const auto a = a_->Start(*pool_);
+    loop_->Add(a.get());
+    LoopEnds ends;
+    ASSERT_OK(loop_->Step(absl::ZeroDuration(), ends));
+    const auto b = b_->Start(*pool_);
+    loop_->Add(b.get());
+    while (ends.abandoned.empty()) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
+    EXPECT_THAT(ends.abandoned, ElementsAre(a.get()));
+    EXPECT_THAT(a->status(), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+    EXPECT_EQ(a->stuck().file, "a");
+    EXPECT_EQ(a->stuck().reads, 1U);
+    EXPECT_EQ(pool_->stuck_slots(), kind == DeviceKind::kCuda ? 1U : 0U);
+    while (ends.ended.empty()) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
+    EXPECT_THAT(ends.ended, ElementsAre(b.get()));
+    EXPECT_OK(b->Finish());
+    EXPECT_THAT(ends.released, IsEmpty());
+    *comes_back = true;
+    while (ends.released.empty()) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
+    EXPECT_THAT(ends.released, ElementsAre(a.get()));
+    EXPECT_EQ(pool_->stuck_slots(), 0U);
+    EXPECT_THAT(a->Finish().status(), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  }
 }
 
 }  // namespace

@@ -5,18 +5,22 @@
 #include <numeric>
 #include <utility>
 
+#include "absl/synchronization/notification.h"
 #include "common/align.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 #include "tests/support/device/memory_device.h"
+#include "tests/support/process/wait_until.h"
 #include "tests/support/storage/faulty_disk.h"
 #include "tests/unit/staging/test_manifest.h"
 
 namespace weightd::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -113,7 +117,8 @@ absl::StatusOr<Staged> StageAll(Stager& stager, Device& device,
   input.targets = {{.device = &device, .destination = allocation.get()}};
   input.cancelled = &cancelled;
   Staged staged;
-  ASSIGN_OR_RETURN(staged.outcome, stager.Run(input));
+  bool abandoned = false;
+  ASSIGN_OR_RETURN(staged.outcome, stager.Run(input, &abandoned));
   RETURN_IF_ERROR(allocation->Seal());
   for (size_t i = 0; i < files.size(); ++i) {
     const uint64_t bytes = files[i]->identity().size_bytes - kDataOffset;
@@ -203,6 +208,80 @@ TEST(StagerTest, ReadsFuseByThreadsThatKnowWhereTheyAre) {
       EXPECT_THAT(staged.outcome.fallbacks, Contains(HasSubstr("pread instead of io_uring")));
     }
   }
+}
+
+// A queue whose thread the kernel keeps, as where a file system waits in the very call that
+// submits.
+class KeptQueue final : public ReadQueue {
+ public:
+  KeptQueue(std::unique_ptr<ReadQueue> queue, absl::Notification& answers)
+      : queue_(std::move(queue)), answers_(answers) {}
+  absl::Status Submit(const ReadRequest& request) override { return queue_->Submit(request); }
+  absl::Status Poll(absl::Duration timeout,
+                    absl::FunctionRef<void(const ReadDone&)> done) override {
+    answers_.WaitForNotification();
+    return queue_->Poll(timeout, done);
+  }
+  uint32_t in_flight() const override { return queue_->in_flight(); }
+  uint32_t stuck() const override { return queue_->stuck(); }
+  int wake_descriptor() const override { return queue_->wake_descriptor(); }
+  ReadEngine engine() const override { return queue_->engine(); }
+  const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }
+
+ private:
+  const std::unique_ptr<ReadQueue> queue_;
+  absl::Notification& answers_;
+};
+
+// Who waits keeps the deadline; another reader takes the place of the one that hangs.
+TEST(StagerTest, ReaderWhoseThreadDoesNotComeBackIsLeftAndReplaced) {
+  absl::Notification answers;
+  int queues_made = 0;
+  StagerOptions options = SmallOptions(ReadEngine::kPread);
+  options.read_queue.stall_timeout = absl::Milliseconds(50);
+  options.make_queue =
+      [&](const ReadQueueOptions& queue) -> absl::StatusOr<std::unique_ptr<ReadQueue>> {
+    ASSIGN_OR_RETURN(auto made, CreateReadQueue(queue));
+    if (++queues_made > 1) return made;
+    return std::make_unique<KeptQueue>(std::move(made), answers);
+  };
+  TempDir dir;
+  ASSERT_OK(WriteRawFile(dir.File("shard-0.safetensors"), ShardContent()));
+  ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume(dir.path()));
+  ASSERT_OK_AND_ASSIGN(const auto file, volume->Open("shard-0.safetensors"));
+  MemoryDevice gpu;
+  ASSERT_OK_AND_ASSIGN(const auto stager, Stager::Create(options, {&gpu}));
+  Manifest manifest;
+  AddShard(manifest, kDataOffset, {{Dtype::kF32, 4 * kMiB}});
+  ASSERT_OK_AND_ASSIGN(const Layout layout, PlanLayout(manifest, LayoutTarget::kDeviceMemory));
+  ASSERT_OK_AND_ASSIGN(const auto allocation, gpu.Allocate(layout.allocation_bytes));
+  const std::vector<std::shared_ptr<File>> files = {file};
+  const std::atomic<bool> cancelled = false;
+  StageInput input;
+  input.model = "model";
+  input.manifest = &manifest;
+  input.files = files;
+  input.layout = &layout;
+  input.targets = {{.device = &gpu, .destination = allocation.get()}};
+  input.cancelled = &cancelled;
+  auto keep = std::make_shared<int>();
+  input.keep = keep;
+  bool abandoned = false;
+  EXPECT_THAT(stager->Run(input, &abandoned),
+              AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("shard-0.safetensors")),
+                    ReasonIs(Reason::kVolumeStuck, HasSubstr(""))));
+  EXPECT_TRUE(abandoned);
+  EXPECT_EQ(stager->stuck().size(), 1U);
+  input.keep.reset();
+  EXPECT_GT(keep.use_count(), 1);
+
+  EXPECT_OK(stager->Run(input, &abandoned));
+  EXPECT_FALSE(abandoned);
+  EXPECT_EQ(queues_made, 2);
+
+  answers.Notify();
+  EXPECT_TRUE(WaitUntil([&] { return keep.use_count() == 1; }));
+  EXPECT_THAT(stager->stuck(), IsEmpty());
 }
 
 }  // namespace

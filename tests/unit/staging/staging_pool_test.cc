@@ -6,11 +6,14 @@
 #include <set>
 
 #include "common/align.h"
+#include "common/errors.h"
 #include "tests/support/common/status_matchers.h"
 
 namespace weightd::testing {
 namespace {
 
+using ::testing::_;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -72,6 +75,46 @@ TEST(StagingPoolTest, NoMemoryIsAnError) {
   // More than an address space holds.
   EXPECT_THAT(StagingPool::Create(1024, uint64_t{1} << 40),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("staging buffers")));
+}
+
+// So that a volume that hangs leaves something to the others.
+TEST(StagingPoolTest, OneVolumeNeverHasAllSlots) {
+  const int a = 0;
+  const int b = 0;
+  for (const uint32_t slot_count : {2U, 6U, 12U}) {
+    const auto pool = *StagingPool::Create(slot_count, 2 * kMiB);
+    std::vector<uint32_t> taken;
+    while (const auto slot = pool->TakeSlot(&a)) taken.push_back(*slot);
+    EXPECT_EQ(taken.size(), slot_count - std::max(1U, slot_count / 6));
+    EXPECT_OK(pool->CheckNotAllStuck(&a));
+    for (const uint32_t slot : taken) pool->MarkStuck(slot);
+    EXPECT_EQ(pool->stuck_slots(), taken.size());
+    EXPECT_THAT(pool->CheckNotAllStuck(&a),
+                AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("staging buffers")),
+                      ReasonIs(Reason::kVolumeStuck, _)));
+    EXPECT_OK(pool->CheckNotAllStuck(&b));
+    const auto left = pool->TakeSlot(&b);
+    ASSERT_TRUE(left.has_value());
+    pool->GiveSlot(*left);
+    pool->GiveSlot(taken[0]);
+    EXPECT_OK(pool->CheckNotAllStuck(&a));
+    EXPECT_TRUE(pool->TakeSlot(&a).has_value());
+  }
+}
+
+TEST(StagingPoolTest, StuckSlotsAreNobodysShare) {
+  const int a = 0;
+  const int b = 0;
+  const auto pool = *StagingPool::Create(4, 2 * kMiB);
+  pool->AddUser();
+  EXPECT_EQ(pool->share(), 4U);
+  for (int i = 0; i < 2; ++i) pool->MarkStuck(*pool->TakeSlot(&a));
+  EXPECT_EQ(pool->share(), 2U);
+  // Where each is stuck, nobody waits.
+  pool->MarkStuck(*pool->TakeSlot(&b));
+  pool->MarkStuck(*pool->TakeSlot());
+  EXPECT_EQ(pool->share(), 1U);
+  EXPECT_THAT(pool->CheckNotAllStuck(), ReasonIs(Reason::kVolumeStuck, HasSubstr("4 of 4")));
 }
 
 }  // namespace

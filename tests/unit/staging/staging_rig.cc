@@ -83,8 +83,11 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
     progress_.push_back(bytes);
     if (cancel_at_bytes_.has_value() && bytes >= *cancel_at_bytes_) cancelled_ = true;
   };
-  input.on_stuck = [this](const absl::Status& status) { stuck_ = status; };
-  return reader_->Run(input);
+  input.model = "model";
+  input.root = volume_.root();
+  input.keep = std::make_shared<int>();
+  kept_ = input.keep;
+  return reader_->Run(input, &abandoned_);
 }
 
 bool StagingRig::Equal() const {

@@ -46,8 +46,12 @@ class StagingRig {
 
   MemoryVolume& volume() { return volume_; }
   MemoryDevice& device() { return device_; }
-  // What on_stuck was told; OK if nothing.
-  const absl::Status& stuck() const { return stuck_; }
+  // Whether the last run was abandoned.
+  bool abandoned() const { return abandoned_; }
+  // Whether somebody still holds what the last run wrote to.
+  bool kept() const { return !kept_.expired(); }
+  std::vector<StuckStage> stuck() const { return reader_->stuck(); }
+  StagingPool& pool() { return *pool_; }
   uint32_t queues_made() const { return queues_made_; }
   const std::vector<uint64_t>& progress() const { return progress_; }
   void CancelAtBytes(uint64_t bytes) { cancel_at_bytes_ = bytes; }
@@ -65,7 +69,8 @@ class StagingRig {
   std::unique_ptr<StagingPool> pool_;
   std::unique_ptr<Reader> reader_;
   uint32_t queues_made_ = 0;
-  absl::Status stuck_;
+  bool abandoned_ = false;
+  std::weak_ptr<const void> kept_;
   std::vector<std::shared_ptr<File>> files_;
   Layout layout_;
   std::unique_ptr<Allocation> allocation_;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/wait_until.h"
 #include "tests/unit/staging/staging_rig.h"
 
 namespace weightd::testing {
@@ -157,21 +158,54 @@ TEST(TransferTest, BrokenQueueIsReplaced) {
   StagingRig rig(options, ExampleManifest());
   const auto broken = StatusIs(absl::StatusCode::kUnavailable, "read queue broken by the test");
   EXPECT_THAT(rig.Run(), broken);
-  EXPECT_THAT(rig.stuck(), broken);
+  EXPECT_FALSE(rig.abandoned());
   ASSERT_OK(rig.Run());
   EXPECT_TRUE(rig.Equal());
   EXPECT_EQ(rig.queues_made(), 2);
   ExpectNothingInFlight(rig);
 }
 
+// Whoever waits is told; what the read writes to is kept until it comes back.
 TEST(TransferTest, StalledReadEndsTheRunWithItsPlace) {
+  for (RigOptions options : {RigOptions(), OnHost()}) {
+    const auto comes_back = std::make_shared<std::atomic<bool>>(false);
+    options.reads.faults[2].stalls = true;
+    options.reads.comes_back = comes_back;
+    options.stall_timeout = absl::Milliseconds(100);
+    StagingRig rig(options, ExampleManifest());
+    EXPECT_THAT(rig.Run(), AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                          HasSubstr("shard-0.safetensors at")),
+                                 ReasonIs(Reason::kVolumeStuck, _)));
+    EXPECT_TRUE(rig.abandoned());
+    EXPECT_TRUE(rig.kept());
+    ASSERT_THAT(rig.stuck(), ::testing::SizeIs(1));
+    const StuckStage stuck = rig.stuck().front();
+    EXPECT_EQ(stuck.model, "model");
+    EXPECT_EQ(stuck.root, rig.volume().root());
+    EXPECT_EQ(stuck.file, "shard-0.safetensors");
+    EXPECT_EQ(stuck.reads, 1U);
+    EXPECT_GE(stuck.bytes, 150'003U);
+    *comes_back = true;
+    EXPECT_TRUE(WaitUntil([&] { return !rig.kept(); }));
+    EXPECT_THAT(rig.stuck(), IsEmpty());
+    ExpectNothingInFlight(rig);
+  }
+}
+
+// Who cancels does not wait for the volume.
+TEST(TransferTest, CancelledRunIsAbandonedWhereItsReadsDoNotComeBack) {
+  const auto comes_back = std::make_shared<std::atomic<bool>>(false);
   RigOptions options;
   options.reads.faults[2].stalls = true;
+  options.reads.comes_back = comes_back;
   StagingRig rig(options, ExampleManifest());
-  EXPECT_THAT(rig.Run(), AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded,
-                                        HasSubstr("shard-0.safetensors at")),
-                               ReasonIs(Reason::kReadFailed, _)));
-  EXPECT_THAT(rig.stuck(), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  rig.CancelAtBytes(1);
+  EXPECT_THAT(rig.Run(),
+              AllOf(StatusIs(absl::StatusCode::kCancelled, _), ReasonIs(Reason::kCancelled, _)));
+  EXPECT_TRUE(rig.abandoned());
+  *comes_back = true;
+  EXPECT_TRUE(WaitUntil([&] { return !rig.kept(); }));
+  ExpectNothingInFlight(rig);
 }
 
 // A GPU that hangs gives neither an error nor an end.

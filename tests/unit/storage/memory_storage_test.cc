@@ -1,5 +1,6 @@
 // The doubles themselves: what they add to the contract that they share with the real engines.
 
+#include <atomic>
 #include <cerrno>
 #include <vector>
 
@@ -84,14 +85,29 @@ TEST_F(MemoryStorageTest, FaultsGoThroughTheSameRulesAsInTheKernel) {
   EXPECT_OK(results[5].status);
 }
 
-TEST_F(MemoryStorageTest, AStalledReadCostsNoTime) {
-  const auto queue = *MemoryReadQueue::Create(
-      {}, {.seed = 1, .latency_steps_max = 1, .faults = {{1, {.stalls = true}}}});
+TEST_F(MemoryStorageTest, AStalledReadCostsNoTimeAndMayComeBack) {
+  const auto comes_back = std::make_shared<std::atomic<bool>>(false);
+  const auto queue = *MemoryReadQueue::Create({}, {.seed = 1,
+                                                   .latency_steps_max = 1,
+                                                   .faults = {{1, {.stalls = true}}},
+                                                   .comes_back = comes_back});
   ASSERT_OK(queue->Submit(Request(1)));
-  const auto none = [](const ReadDone&) { FAIL(); };
-  EXPECT_OK(queue->Poll(absl::Seconds(59), none));
-  EXPECT_THAT(queue->Poll(absl::Seconds(1), none),
+  std::vector<ReadDone> told;
+  const auto take = [&](const ReadDone& done) { told.push_back(done); };
+  EXPECT_OK(queue->Poll(absl::Seconds(59), take));
+  EXPECT_EQ(told.size(), 0U);
+  EXPECT_OK(queue->Poll(absl::Seconds(1), take));
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(told[0].stuck);
+  EXPECT_THAT(told[0].status,
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("read file at 0")));
+  EXPECT_EQ(queue->stuck(), 1U);
+  EXPECT_EQ(queue->in_flight(), 0U);
+  *comes_back = true;
+  EXPECT_OK(queue->Poll(absl::ZeroDuration(), take));
+  ASSERT_EQ(told.size(), 2U);
+  EXPECT_TRUE(told[1].returned);
+  EXPECT_EQ(queue->stuck(), 0U);
 }
 
 TEST_F(MemoryStorageTest, VolumeFaults) {

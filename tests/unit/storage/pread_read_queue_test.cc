@@ -97,23 +97,62 @@ TEST_F(PreadReadQueueTest, EndsTheReadOnStaleFileHandlesAndGoesOn) {
   EXPECT_OK(ReadOne(*queue, Request(100)));
 }
 
-TEST_F(PreadReadQueueTest, AReadThatDoesNotComeBackBreaksTheQueue) {
+// A thread that is stuck has another one in its place, up to a limit; and goes when it is back.
+TEST_F(PreadReadQueueTest, ThreadsThatAreStuckAreReplacedUpToALimit) {
   absl::Notification answer;
-  ASSERT_OK_AND_ASSIGN(auto queue, PreadReadQueue::Create({.stall_timeout = absl::Milliseconds(20)},
-                                                          [&](int, void*, size_t length, off_t) {
-                                                            answer.WaitForNotification();
-                                                            return static_cast<ssize_t>(length);
-                                                          }));
-  ASSERT_OK(queue->Submit(Request(100)));
-  const auto no_read = [](const ReadDone&) { FAIL(); };
-  const auto stalled =
-      AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded, "read file at 0: no answer within 20ms"),
-            ReasonIs(Reason::kReadFailed, HasSubstr("")));
-  EXPECT_THAT(queue->Poll(absl::InfiniteDuration(), no_read), stalled);
-  EXPECT_THAT(queue->Submit(Request(100)), stalled);
-  EXPECT_EQ(queue->in_flight(), 1U);
+  std::atomic<bool> hangs = true;
+  ASSERT_OK_AND_ASSIGN(
+      auto queue,
+      PreadReadQueue::Create(
+          {.depth = 4, .pread_threads = 1, .stall_timeout = absl::Milliseconds(20), .stuck_max = 2},
+          [&](int, void*, size_t length, off_t) {
+            if (hangs) answer.WaitForNotification();
+            return static_cast<ssize_t>(length);
+          }));
+  std::vector<ReadDone> told;
+  const auto take = [&](const ReadDone& done) { told.push_back(done); };
+  for (uint32_t i = 1; i <= 2; ++i) {
+    ASSERT_OK(queue->Submit(Request(100)));
+    while (told.size() < i) ASSERT_OK(queue->Poll(absl::InfiniteDuration(), take));
+    EXPECT_TRUE(told.back().stuck);
+    EXPECT_THAT(told.back().status, AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                                   "read file at 0: no answer within 20ms"),
+                                          ReasonIs(Reason::kVolumeStuck, HasSubstr(""))));
+    EXPECT_EQ(queue->in_flight(), 0U);
+    EXPECT_EQ(queue->stuck(), i);
+  }
+  EXPECT_THAT(queue->Submit(Request(100)),
+              AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("2 reads of this volume")),
+                    ReasonIs(Reason::kVolumeStuck, HasSubstr(""))));
+  hangs = false;
   answer.Notify();
-  EXPECT_THAT(queue->Poll(absl::InfiniteDuration(), no_read), stalled);
+  while (told.size() < 4) ASSERT_OK(queue->Poll(absl::InfiniteDuration(), take));
+  EXPECT_TRUE(told[2].returned && told[3].returned);
+  EXPECT_EQ(queue->stuck(), 0U);
+  EXPECT_OK(ReadOne(*queue, Request(100)));
+}
+
+// The reads beside one that hangs are made, and so are those after it.
+TEST_F(PreadReadQueueTest, AReadThatHangsHoldsUpNoOther) {
+  absl::Notification answer;
+  ASSERT_OK_AND_ASSIGN(
+      const auto queue,
+      PreadReadQueue::Create(
+          {.depth = 4, .pread_threads = 1, .stall_timeout = absl::Milliseconds(20)},
+          [&](int, void*, size_t length, off_t) {
+            if (length == 77) answer.WaitForNotification();
+            return static_cast<ssize_t>(length);
+          }));
+  ASSERT_OK(queue->Submit(Request(77)));
+  ASSERT_OK(queue->Submit(Request(100)));
+  std::vector<ReadDone> told;
+  while (told.size() < 2) {
+    ASSERT_OK(
+        queue->Poll(absl::InfiniteDuration(), [&](const ReadDone& done) { told.push_back(done); }));
+  }
+  EXPECT_TRUE(told[0].stuck);
+  EXPECT_OK(told[1].status);
+  answer.Notify();
 }
 
 TEST_F(PreadReadQueueTest, PollGoesHomeAfterItsTimeoutWhileReadsRun) {
