@@ -179,13 +179,13 @@ void Transfer::OnRead(const ReadDone& done, absl::Time now) {
     return Fail(done.status);
   }
   flight.is_reading = false;
+  --open_files_[flight.block.shard_index].reads;
+  LetFilesGo();
   if (done.returned) {
     --reads_stuck_;
     return EndIfDone(done.tag);
   }
   --reads_in_flight_;
-  --open_files_[flight.block.shard_index].reads;
-  LetFilesGo();
   last_read_time_ = now;
   outcome_.read_retries += done.retries;
   if (done.buffered_instead) flight.choice.reason = ModeReason::kNoDirect;
