@@ -97,6 +97,7 @@ void StageJob::SetTotal(uint64_t bytes_total) {
 
 void StageJob::SetBytesDone(uint64_t bytes_done, absl::Time now) {
   absl::MutexLock lock(&mu_);
+  if (snapshot_.final()) return;  // a reader that was left comes back late
   snapshot_.bytes_done = bytes_done;
   const double seconds = absl::ToDoubleSeconds(now - reading_since_);
   if (seconds > 0) {

@@ -104,6 +104,7 @@ absl::Status StageRun::Stage(Stager& stager) {
   context_.events.Publish(JobEvent(EventType::kStageStarted, job_));
   ASSIGN_OR_RETURN(plan_, MakeStagePlan(context_, job_));
   if (AnswerFromResident()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckNotHanging(stager));
   RETURN_IF_ERROR(ChooseTargets());
   RETURN_IF_ERROR(Admit());
   absl::Status filled = Allocate();
@@ -214,6 +215,21 @@ absl::Status StageRun::ChooseVerifyMode() {
                      ", and staging.require_digest is set; `weightctl digest` writes one"));
   }
   verify_ = std::max(verify_, VerifyMode::kFast);
+  return absl::OkStatus();
+}
+
+absl::Status StageRun::CheckNotHanging(const Stager& stager) const {
+  if (plan_.opened == nullptr) return absl::OkStatus();
+  for (const StuckStage& stuck : stager.stuck()) {
+    if (!stuck.hangs.has_value()) continue;
+    const auto& files = plan_.identities;
+    if (std::find(files.begin(), files.end(), *stuck.hangs) == files.end()) continue;
+    return ErrorWithReason(
+        absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+        absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back since ",
+                     absl::FormatDuration(absl::Trunc(stuck.age, absl::Seconds(1))),
+                     " ago: it is not read again before that does; look at the mount"));
+  }
   return absl::OkStatus();
 }
 

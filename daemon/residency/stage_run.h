@@ -53,6 +53,8 @@ class StageRun {
   void TakePresent(const StageWishes& wishes);
   absl::Status ChooseTargets();
   absl::Status ChooseVerifyMode();
+  // What would only hang again is not begun: each time would take memory, and evict for it.
+  absl::Status CheckNotHanging(const Stager& stager) const;
   absl::Status Admit();
   absl::Status Allocate();
   absl::Status Fill(Stager& stager);

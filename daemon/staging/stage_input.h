@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,9 @@ struct StuckStage {
   uint64_t offset = 0;
   uint32_t reads = 0;
   uint64_t bytes = 0;  // of its destinations
+  // Of that file, once a read of it took longer than the stall timeout: before, it may only be
+  // slow.
+  std::optional<FileIdentity> hangs = {};
   absl::Duration age;  // since it was abandoned
 };
 

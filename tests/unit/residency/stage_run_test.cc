@@ -191,6 +191,14 @@ TEST_F(StageRunTest, HangingVolumeKeepsTheMemoryAndNobodyElse) {
       {.device = "host", .bytes = (uint64_t{64} << 20) - kAllocationBytes + kBlockBytes}};
   EXPECT_THAT(table_.Admit(claim).status(),
               ReasonIs(Reason::kBudgetExceeded, HasSubstr("volume that hangs")));
+  // It is not begun again, which would take more memory each time.
+  const auto again =
+      std::make_shared<StageJob>(JobId(3), StageTask{.ref = {.model = "a"}, .devices = {"host"}});
+  StageRun(context_, again).Run(*stager);
+  EXPECT_THAT(again->snapshot().status,
+              AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("is not read again")),
+                    ReasonIs(Reason::kVolumeStuck, HasSubstr("a.safetensors at"))));
+  EXPECT_EQ(device_.allocation_count(), 1);
   // Another file is read meanwhile, by the same reader.
   volume_->AddFile("b.safetensors", FileBytes());
   const auto other =
