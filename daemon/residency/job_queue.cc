@@ -37,7 +37,7 @@ absl::Status LimitExceeded(const std::string& model, absl::string_view text) {
                          absl::StrCat("stage ", model, ": ", text));
 }
 
-bool IsDaemons(const StageJob& job) { return job.priority() < JobPriority::kOperator; }
+bool IsClients(JobPriority priority) { return priority >= JobPriority::kOperator; }
 
 }  // namespace
 
@@ -54,106 +54,164 @@ absl::Status JobQueueOptions::Validate() const {
 }
 
 uint32_t JobQueue::CountOf(uint32_t uid) const {
-  uint32_t count = 0;
-  const auto add = [&](const std::shared_ptr<StageJob>& job) {
-    if (job->task().uid == uid && !IsDaemons(*job) && !job->snapshot().final()) ++count;
-  };
-  for (const auto& job : running_) add(job);
-  for (const auto& job : queue_) add(job);
+  const auto queued = clients_queued_by_.find(uid);
+  uint32_t count = queued == clients_queued_by_.end() ? 0 : queued->second;
+  for (const auto& job : running_) {
+    if (job->task().uid == uid && IsClients(job->priority()) && !job->final()) ++count;
+  }
   return count;
 }
 
 absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& caller) {
   for (const auto& job : JobsFor(task.ref.model, "")) {
-    if (!Serves(job->task(), task) || !job->Join(caller)) continue;
-    TellPlaces();
+    if (!Serves(job->task(), task)) continue;
+    const JobPriority before = job->priority();
+    if (!job->Join(caller)) continue;
+    MoveUp(job, before);
     return StageTicket{.job = job, .joined = true};
   }
-  if (queue_.size() >= options_.queue_max) {
+  if (!IsClients(caller.priority)) {
+    if (queue_.size() - clients_queued_ >= kOwnJobsMax) {
+      return LimitExceeded(task.ref.model,
+                           absl::StrCat(kOwnJobsMax, " jobs of the daemon itself wait already"));
+    }
+  } else if (clients_queued_ >= options_.queue_max) {
     return LimitExceeded(task.ref.model,
-                         absl::StrCat(queue_.size(), " jobs wait already, queue_max"));
-  }
-  if (caller.priority >= JobPriority::kOperator && CountOf(task.uid) >= options_.jobs_per_uid_max) {
+                         absl::StrCat(clients_queued_, " jobs wait already, queue_max"));
+  } else if (CountOf(task.uid) >= options_.jobs_per_uid_max) {
     return LimitExceeded(task.ref.model, absl::StrCat("uid ", task.uid, " has ", CountOf(task.uid),
                                                       " jobs, jobs_per_uid_max"));
   }
-  auto job = std::make_shared<StageJob>(JobId(next_id_++), std::move(task));
+  const Place place = {.priority = caller.priority, .id = next_id_++};
+  auto job = std::make_shared<StageJob>(JobId(place.id), std::move(task));
   job->Join(caller);
-  queue_.push_back(job);
-  TellPlaces();
+  by_model_[job->model()].push_back(job);
+  Insert(place, job);
   return StageTicket{.job = std::move(job), .joined = false};
 }
 
-size_t JobQueue::NextIndex() const {
-  size_t best = queue_.size();
-  for (size_t i = 0; i < queue_.size(); ++i) {
-    const StageJob& job = *queue_[i];
-    if (best < queue_.size() && job.priority() <= queue_[best]->priority()) continue;
-    const bool may_run = std::none_of(running_.begin(), running_.end(), [&](const auto& running) {
-      return Collide(running->task(), job.task());
-    });
-    if (may_run) best = i;
+void JobQueue::Insert(const Place& place, const std::shared_ptr<StageJob>& job) {
+  const auto at = queue_.emplace(place, job).first;
+  if (IsClients(place.priority)) {
+    ++clients_queued_;
+    ++clients_queued_by_[job->task().uid];
   }
-  return best;
+  ChangedFrom(place);
+  const bool is_earlier = next_ == queue_.end() || place < next_->first;
+  if (is_earlier && MayRun(*job)) next_ = at;
 }
 
-bool JobQueue::HasNext() const { return NextIndex() < queue_.size(); }
+// `next_` is to be found again then.
+JobQueue::Queue::iterator JobQueue::Remove(Queue::iterator at) {
+  if (IsClients(at->first.priority)) {
+    --clients_queued_;
+    const auto count = clients_queued_by_.find(at->second->task().uid);
+    if (--count->second == 0) clients_queued_by_.erase(count);
+  }
+  ChangedFrom(at->first);
+  return queue_.erase(at);
+}
+
+void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before) {
+  const JobPriority now = job->priority();
+  const auto at = queue_.find({.priority = before, .id = job->id().value()});
+  if (now == before || at == queue_.end()) return;  // as urgent as before, or it runs
+  Remove(at);
+  FindNext();
+  Insert({.priority = now, .id = job->id().value()}, job);
+}
+
+bool JobQueue::MayRun(const StageJob& job) const {
+  return std::none_of(running_.begin(), running_.end(),
+                      [&](const auto& running) { return Collide(running->task(), job.task()); });
+}
+
+void JobQueue::FindNext() {
+  next_ = std::find_if(queue_.begin(), queue_.end(),
+                       [this](const auto& entry) { return MayRun(*entry.second); });
+}
 
 std::shared_ptr<StageJob> JobQueue::TakeNext() {
-  const size_t index = NextIndex();
-  if (index == queue_.size()) return nullptr;
-  std::shared_ptr<StageJob> job = std::move(queue_[index]);
-  queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (next_ == queue_.end()) return nullptr;
+  std::shared_ptr<StageJob> job = next_->second;
+  Remove(next_);
   running_.push_back(job);
-  TellPlaces();
+  FindNext();
+  if (!queue_.empty()) ChangedFrom(queue_.begin()->first);
   return job;
 }
 
-void JobQueue::Ended(const std::shared_ptr<StageJob>& job) { std::erase(running_, job); }
+void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
+  std::erase(running_, job);
+  Forget(job);
+  FindNext();
+  if (!queue_.empty()) ChangedFrom(queue_.begin()->first);
+}
+
+void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {
+  const auto jobs = by_model_.find(job->model());
+  if (jobs == by_model_.end()) return;
+  std::erase(jobs->second, job);
+  if (jobs->second.empty()) by_model_.erase(jobs);
+}
 
 std::vector<std::shared_ptr<StageJob>> JobQueue::TakeCancelled() {
   std::vector<std::shared_ptr<StageJob>> cancelled;
-  std::erase_if(queue_, [&](const std::shared_ptr<StageJob>& job) {
-    if (!job->cancelled()) return false;
-    cancelled.push_back(job);
-    return true;
-  });
+  for (auto at = queue_.begin(); at != queue_.end();) {
+    if (!at->second->cancelled()) {
+      ++at;
+      continue;
+    }
+    cancelled.push_back(at->second);
+    Forget(at->second);
+    at = Remove(at);
+  }
+  if (!cancelled.empty()) FindNext();
   return cancelled;
 }
 
 void JobQueue::CancelAll() {
-  for (const auto& job : queue_) job->Cancel();
+  for (const auto& [place, job] : queue_) job->Cancel();
   for (const auto& job : running_) job->Cancel();
 }
 
 std::vector<std::shared_ptr<StageJob>> JobQueue::JobsFor(const std::string& model,
                                                          const std::string& device) const {
-  std::vector<std::shared_ptr<StageJob>> jobs;
-  const auto add = [&](const std::shared_ptr<StageJob>& job) {
-    if (job->model() != model || job->snapshot().final()) return;
-    if (device.empty() || Contains(job->task().devices, device)) jobs.push_back(job);
-  };
-  for (const auto& job : running_) add(job);
-  for (const auto& job : queue_) add(job);
-  return jobs;
+  std::vector<std::shared_ptr<StageJob>> found;
+  const auto jobs = by_model_.find(model);
+  if (jobs == by_model_.end()) return found;
+  for (const auto& job : jobs->second) {
+    if (job->final()) continue;
+    if (device.empty() || Contains(job->task().devices, device)) found.push_back(job);
+  }
+  return found;
 }
 
 bool JobQueue::IsEnding(const std::string& model) const {
-  return std::any_of(running_.begin(), running_.end(), [&](const auto& job) {
-    return job->model() == model && job->snapshot().final();
-  });
+  return std::any_of(running_.begin(), running_.end(),
+                     [&](const auto& job) { return job->model() == model && job->final(); });
 }
 
-// How many run before each: those that run, and those that wait and are older or more urgent.
-void JobQueue::TellPlaces() const {
-  for (size_t i = 0; i < queue_.size(); ++i) {
-    uint32_t ahead = running();
-    for (size_t j = 0; j < queue_.size(); ++j) {
-      const JobPriority other = queue_[j]->priority();
-      const JobPriority own = queue_[i]->priority();
-      if (other > own || (other == own && j < i)) ++ahead;
-    }
-    queue_[i]->SetJobsAhead(ahead);
+void JobQueue::ChangedFrom(const Place& place) {
+  if (!changed_from_.has_value() || place < *changed_from_) changed_from_ = place;
+}
+
+JobQueue::Places JobQueue::TakePlaces() {
+  Places places;
+  if (!changed_from_.has_value()) return places;
+  places.version = ++places_version_;
+  uint32_t ahead = running();
+  for (const auto& [place, job] : queue_) {
+    if (!(place < *changed_from_)) places.jobs_ahead.emplace_back(job, ahead);
+    ++ahead;
+  }
+  changed_from_.reset();
+  return places;
+}
+
+void JobQueue::Tell(const Places& places) {
+  for (const auto& [job, jobs_ahead] : places.jobs_ahead) {
+    job->SetJobsAhead(jobs_ahead, places.version);
   }
 }
 

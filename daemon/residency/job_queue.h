@@ -2,9 +2,12 @@
 #define WEIGHTD_DAEMON_RESIDENCY_JOB_QUEUE_H_
 
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,29 +22,48 @@ struct StageTicket {
 };
 
 struct JobQueueOptions {
-  uint32_t queue_max = 256;        // jobs waiting, 1..4096
+  uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
   uint32_t jobs_per_uid_max = 64;  // begun by one uid, waiting or running, 1..4096
   absl::Status Validate() const;
 };
 
+// Jobs that the daemon itself wants, waiting: one for each pin, preload and resident model at most,
+// of which there are fewer.
+inline constexpr uint32_t kOwnJobsMax = 16384;
+
 // The jobs that wait and those that run. The one with the highest priority is next, of those the
 // oldest; two jobs for one model and device never run at once, so that the second finds what the
-// first made. Thread-compatible.
+// first made. What a call costs grows with the logarithm of the jobs that wait, with those for the
+// same model, and with those before the next that may run. Thread-compatible.
 class JobQueue {
  public:
-  explicit JobQueue(const JobQueueOptions& options) : options_(options) {}
+  explicit JobQueue(const JobQueueOptions& options) : options_(options), next_(queue_.end()) {}
+  JobQueue(const JobQueue&) = delete;
+  JobQueue& operator=(const JobQueue&) = delete;
 
   // Joins a job that does what `task` asks for, or adds one. The daemon's own jobs (below
-  // kOperator) are not counted for a uid. RESOURCE_EXHAUSTED/LIMIT_EXCEEDED.
+  // kOperator) take no client's place: neither limit of the options counts them, nor holds them up.
+  // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED.
   absl::StatusOr<StageTicket> Submit(StageTask task, const StageCaller& caller);
 
-  bool HasNext() const;
+  bool HasNext() const { return next_ != queue_.end(); }
   // Moves the next job to those that run; null if none may run now.
   std::shared_ptr<StageJob> TakeNext();
   void Ended(const std::shared_ptr<StageJob>& job);
   // Takes those out that nobody waits for any more.
   std::vector<std::shared_ptr<StageJob>> TakeCancelled();
   void CancelAll();
+
+  // How many jobs run before each that waits: those that run, and those that are older or more
+  // urgent.
+  struct Places {
+    uint64_t version = 0;
+    std::vector<std::pair<std::shared_ptr<StageJob>, uint32_t>> jobs_ahead;
+  };
+  // Those that changed since the last call, found in one pass over the queue. Whoever changed the
+  // queue takes them, and tells them once it holds no lock: the job keeps what is newest.
+  Places TakePlaces();
+  static void Tell(const Places& places);
 
   // Whether a job for `model` has told its end and not let go of everything yet.
   bool IsEnding(const std::string& model) const;
@@ -55,14 +77,37 @@ class JobQueue {
   bool empty() const { return queue_.empty(); }
 
  private:
-  size_t NextIndex() const;  // queue_.size() if none
-  void TellPlaces() const;
+  // The order in which jobs run: the most urgent, of those the oldest.
+  struct Place {
+    JobPriority priority = JobPriority::kRefresh;
+    uint64_t id = 0;
+    friend bool operator<(const Place& a, const Place& b) {
+      return a.priority != b.priority ? a.priority > b.priority : a.id < b.id;
+    }
+  };
+  using Queue = std::map<Place, std::shared_ptr<StageJob>>;
+
   uint32_t CountOf(uint32_t uid) const;
+  bool MayRun(const StageJob& job) const;
+  void Insert(const Place& place, const std::shared_ptr<StageJob>& job);
+  Queue::iterator Remove(Queue::iterator at);
+  void Forget(const std::shared_ptr<StageJob>& job);
+  // After a caller joined it: moves it up where it is more urgent now.
+  void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before);
+  void FindNext();
+  void ChangedFrom(const Place& place);
 
   const JobQueueOptions options_;
   uint64_t next_id_ = 1;
-  std::deque<std::shared_ptr<StageJob>> queue_;  // oldest first
+  Queue queue_;
+  Queue::iterator next_;  // in queue_, or its end
   std::vector<std::shared_ptr<StageJob>> running_;
+  // Of both, by model.
+  std::unordered_map<std::string, std::vector<std::shared_ptr<StageJob>>> by_model_;
+  uint32_t clients_queued_ = 0;                               // those of kOperator and above
+  std::unordered_map<uint32_t, uint32_t> clients_queued_by_;  // of them, by uid
+  std::optional<Place> changed_from_;  // the first whose number of jobs ahead changed
+  uint64_t places_version_ = 0;
 };
 
 }  // namespace weightd

@@ -154,6 +154,14 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   task.source = request.source;
   task.uid = request.uid;
   DropCancelled();
+  JobQueue::Places places;
+  const absl::StatusOr<StageTicket> ticket = Submit(std::move(task), request, places);
+  JobQueue::Tell(places);
+  return ticket;
+}
+
+absl::StatusOr<StageTicket> Residency::Submit(StageTask task, const StageRequest& request,
+                                              JobQueue::Places& places) {
   absl::MutexLock lock(&mu_);
   task.host_copy = request.host_copy.value_or(defaults_.host_copy);
   task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
@@ -161,10 +169,13 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   task.verify = request.verify.value_or(defaults_.verify);
   task.require_digest = defaults_.require_digest;
   if (shutdown_) return DrainingError();
-  return queue_.Submit(std::move(task), {.detached = request.detached,
-                                         .pin = request.pin,
-                                         .restage = request.restage,
-                                         .priority = request.priority});
+  absl::StatusOr<StageTicket> ticket =
+      queue_.Submit(std::move(task), {.detached = request.detached,
+                                      .pin = request.pin,
+                                      .restage = request.restage,
+                                      .priority = request.priority});
+  places = queue_.TakePlaces();
+  return ticket;
 }
 
 absl::StatusOr<StageTicket> Residency::StageForAttach(const std::string& model,
@@ -192,10 +203,13 @@ std::vector<std::shared_ptr<StageJob>> Residency::JobsFor(const std::string& mod
 
 void Residency::DropCancelled() {
   std::vector<std::shared_ptr<StageJob>> cancelled;
+  JobQueue::Places places;
   {
     absl::MutexLock lock(&mu_);
     cancelled = queue_.TakeCancelled();
+    places = queue_.TakePlaces();
   }
+  JobQueue::Tell(places);
   for (const std::shared_ptr<StageJob>& job : cancelled) StageRun::FailCancelled(context_, *job);
 }
 

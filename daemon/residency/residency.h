@@ -197,6 +197,9 @@ class Residency {
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
+  // `places` are told by the caller, once it holds no lock.
+  absl::StatusOr<StageTicket> Submit(StageTask task, const StageRequest& request,
+                                     JobQueue::Places& places);
   void Work();
   void Run(const std::shared_ptr<StageJob>& job);
   std::shared_ptr<StageJob> NextJob();

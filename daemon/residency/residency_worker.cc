@@ -18,8 +18,13 @@ void Residency::Work() {
 
 void Residency::Run(const std::shared_ptr<StageJob>& job) {
   StageRun(context_, job).Run(*stager_);
-  absl::MutexLock lock(&mu_);
-  queue_.Ended(job);
+  JobQueue::Places places;
+  {
+    absl::MutexLock lock(&mu_);
+    queue_.Ended(job);
+    places = queue_.TakePlaces();
+  }
+  JobQueue::Tell(places);
 }
 
 bool Residency::RunJob() {
@@ -37,9 +42,16 @@ bool Residency::HasWork() const { return (shutdown_ && queue_.empty()) || queue_
 
 // Cancelled jobs run too, to their quick end: whoever waits for them is told.
 std::shared_ptr<StageJob> Residency::NextJob() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Residency::HasWork));
-  return queue_.TakeNext();
+  std::shared_ptr<StageJob> job;
+  JobQueue::Places places;
+  {
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(this, &Residency::HasWork));
+    job = queue_.TakeNext();
+    places = queue_.TakePlaces();
+  }
+  JobQueue::Tell(places);
+  return job;
 }
 
 void Residency::ReapLater(std::vector<Doomed> doomed) {

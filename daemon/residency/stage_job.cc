@@ -74,8 +74,15 @@ StageSnapshot StageJob::snapshot() const {
   return snapshot_;
 }
 
-void StageJob::SetJobsAhead(uint32_t jobs) {
+bool StageJob::final() const {
   absl::MutexLock lock(&mu_);
+  return snapshot_.final();
+}
+
+void StageJob::SetJobsAhead(uint32_t jobs, uint64_t version) {
+  absl::MutexLock lock(&mu_);
+  if (version < places_version_) return;
+  places_version_ = version;
   if (snapshot_.phase != StagePhase::kQueued || snapshot_.jobs_ahead == jobs) return;
   snapshot_.jobs_ahead = jobs;
   Notify();

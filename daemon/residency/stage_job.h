@@ -118,9 +118,11 @@ class StageJob {
   uint64_t Observe(Observer observer);
   void Unobserve(uint64_t id);
   StageSnapshot snapshot() const;
+  bool final() const;
 
   // For the queue and the worker. Reading progress is passed on at most every 100 ms.
-  void SetJobsAhead(uint32_t jobs);
+  // `version` grows with each change of the queue: what comes late is passed over.
+  void SetJobsAhead(uint32_t jobs, uint64_t version);
   void EnterPhase(StagePhase phase, absl::Time now);
   void SetTotal(uint64_t bytes_total);
   void SetBytesDone(uint64_t bytes_done, absl::Time now);
@@ -144,6 +146,7 @@ class StageJob {
   StageWishes wishes_ ABSL_GUARDED_BY(mu_);
   bool refuses_restage_ ABSL_GUARDED_BY(mu_) = false;
   JobPriority priority_ ABSL_GUARDED_BY(mu_) = JobPriority::kRefresh;
+  uint64_t places_version_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
   absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   uint64_t next_observer_ ABSL_GUARDED_BY(mu_) = 1;

@@ -1,6 +1,7 @@
 #include "daemon/residency/job_queue.h"
 
-#include <map>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/common/status_matchers.h"
@@ -62,11 +63,40 @@ TEST_F(JobQueueTest, ClientThatJoinsAPreloadMovesItUp) {
 TEST_F(JobQueueTest, JobsSayHowManyAreBeforeThem) {
   const StageTicket first = Submit(Task("a"), JobPriority::kPreload);
   const StageTicket second = Submit(Task("b"), JobPriority::kClient);
+  JobQueue::Tell(queue_.TakePlaces());
   EXPECT_EQ(first.job->snapshot().jobs_ahead, 1);
   EXPECT_EQ(second.job->snapshot().jobs_ahead, 0);
   const auto running = queue_.TakeNext();
   EXPECT_EQ(running, second.job);
+  JobQueue::Tell(queue_.TakePlaces());
   EXPECT_EQ(first.job->snapshot().jobs_ahead, 1);
+  queue_.Ended(running);
+  JobQueue::Tell(queue_.TakePlaces());
+  EXPECT_EQ(first.job->snapshot().jobs_ahead, 0);
+}
+
+// A queue that grows at its end tells the newcomer; each place is made once.
+TEST_F(JobQueueTest, OnlyChangedPlacesAreTold) {
+  JobQueue queue({.queue_max = 4096});
+  size_t told = 0;
+  for (int i = 0; i < 4096; ++i) {
+    EXPECT_OK(queue.Submit(Task(absl::StrCat("m", i)), {.priority = JobPriority::kPreload}));
+    told += queue.TakePlaces().jobs_ahead.size();
+  }
+  EXPECT_EQ(told, 4096);
+  EXPECT_THAT(queue.TakePlaces().jobs_ahead, IsEmpty());
+  const auto first = queue.TakeNext();
+  EXPECT_THAT(queue.TakePlaces().jobs_ahead, SizeIs(4095));
+}
+
+// They are told without the queue's lock, so that two may come in the wrong order.
+TEST_F(JobQueueTest, OlderPlaceThatIsToldLateIsPassedOver) {
+  const StageTicket ticket = Submit(Task("a"), JobPriority::kPreload);
+  const JobQueue::Places before = queue_.TakePlaces();
+  Submit(Task("b"), JobPriority::kClient);
+  JobQueue::Tell(queue_.TakePlaces());
+  JobQueue::Tell(before);
+  EXPECT_EQ(ticket.job->snapshot().jobs_ahead, 1);
 }
 
 TEST_F(JobQueueTest, JobsForOneModelAndDeviceRunOneAfterAnother) {
@@ -113,8 +143,10 @@ TEST_F(JobQueueTest, LimitsHold) {
   EXPECT_THAT(queue_.Submit(task(3, 7), {}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("uid 7 has 3 jobs, jobs_per_uid_max")));
   EXPECT_TRUE(Submit(task(2, 7)).joined);  // joining begins none
-  // The daemon's own jobs count for nobody, and are not refused.
-  for (int i = 10; i < 15; ++i) Submit(task(i, 7), JobPriority::kPreload);
+  // The daemon's own jobs count for nobody, and are not refused: nor do they hold up clients.
+  for (int i = 100; i < 150; ++i) Submit(task(i, 7), JobPriority::kPreload);
+  for (int i = 10; i < 15; ++i) Submit(task(i, 100 + static_cast<uint32_t>(i)));
+  Submit(task(200, 7), JobPriority::kRefresh);
   EXPECT_THAT(queue_.Submit(task(20, 8), {}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("8 jobs wait already, queue_max")));
   // A job that is over makes room for its uid's next.
@@ -122,6 +154,43 @@ TEST_F(JobQueueTest, LimitsHold) {
   job->Fail(absl::CancelledError("over"));
   queue_.Ended(job);
   EXPECT_OK(queue_.Submit(task(21, 7), {}));
+}
+
+// Nothing that the daemon wants is lost, and its order stays.
+TEST_F(JobQueueTest, OwnJobsBeyondTheLimitOfClientsWaitInTheirOrder) {
+  std::vector<std::string> wanted;
+  for (int i = 0; i < 300; ++i) {
+    wanted.push_back(absl::StrCat("m", i));
+    Submit(Task(wanted.back()), JobPriority::kPreload);
+  }
+  EXPECT_EQ(queue_.queued(), 300);
+  Submit(Task("operator"));
+  std::vector<std::string> all = {"operator"};
+  all.insert(all.end(), wanted.begin(), wanted.end());
+  EXPECT_EQ(RunAll(), all);
+}
+
+TEST_F(JobQueueTest, OwnJobsHaveABoundToo) {
+  for (uint32_t i = 0; i < kOwnJobsMax; ++i) {
+    Submit(Task(absl::StrCat("m", i)), JobPriority::kRefresh);
+  }
+  EXPECT_THAT(queue_.Submit(Task("one more"), {.priority = JobPriority::kRefresh}),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("jobs of the daemon itself")));
+  Submit(Task("client"), JobPriority::kClient);
+}
+
+// It is a client's from then on, with the count that goes with it.
+TEST_F(JobQueueTest, OwnJobThatAClientJoinsCountsAsTheClients) {
+  for (int i = 0; i < 3; ++i) {
+    StageTask task = Task(absl::StrCat("m", i));
+    task.uid = 7;
+    Submit(task, JobPriority::kPreload);
+    Submit(task, JobPriority::kOperator);
+  }
+  StageTask more = Task("more");
+  more.uid = 7;
+  EXPECT_THAT(queue_.Submit(more, {}), ReasonIs(Reason::kLimitExceeded, _));
+  EXPECT_THAT(RunAll(), ElementsAre("m0", "m1", "m2"));
 }
 
 TEST_F(JobQueueTest, CancelledJobsAreTakenOut) {
