@@ -1,8 +1,8 @@
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -10,6 +10,7 @@
 #include "client/cli/preloads.h"
 #include "client/cli/text.h"
 #include "common/format_units.h"
+#include "common/warning.h"
 
 namespace weightd::cli {
 namespace {
@@ -105,35 +106,47 @@ std::string PreloadFix(const v1::Preload& preload) {
                       preload.model(), "` if it had to make room for others");
 }
 
-struct WarningFix {
-  const char* text;  // in the warning
-  const char* fix;
-};
-
-// The first that fits holds.
-constexpr WarningFix kWarningFixes[] = {
-    {"no GPU is used",
-     "see the checks of device nodes and driver; --cuda.enabled OFF where no GPU is wanted"},
-    {") is not used:", "mend what it names (`nvidia-smi` shows the GPU), and start weightd again"},
-    {"pins and last uses are lost", "`weightctl pin MODEL` what is to stay"},
-    {"socket directory ", "a directory that only weightd uses: --socket-dir DIR"},
-    {"host memory has small pages", kHugePagesFix},
-    {"reserved huge pages",
-     "on the node: sysctl -w vm.nr_hugepages=N, enough for the budget of host memory; a container "
-     "has its own limit of them (hugepages-2Mi)"},
-    {"without registered buffers", kLockedMemoryFix},
-    {"without registered files", kOpenFilesFix},
-    {"io_uring without ", "a newer Linux on the node; reads work without it"},
-    {" threads: ", "raise the limit of threads: TasksMax= of systemd, --pids-limit of a container"},
-    {"are lost until", "start weightd again, when its clients can do without it"},
-    {"stay pinned", "start weightd again, when its clients can do without it"},
-};
-
-std::string DegradedFix(const std::string& warning) {
-  for (const auto& [text, fix] : kWarningFixes) {
-    if (absl::StrContains(warning, text)) return fix;
+// What mends it; a word that this weightctl does not know has none.
+std::string WarningFix(std::optional<WarningReason> reason) {
+  constexpr const char* kOthers = "mend what it names, and start weightd again";
+  if (!reason.has_value()) return kOthers;
+  switch (*reason) {
+    case WarningReason::kNoGpu:
+      return "see the checks of device nodes and driver; --cuda.enabled OFF where no GPU is wanted";
+    case WarningReason::kBuiltWithoutCuda:
+      return "install a weightd that was built with cuda.h (deploy/quickstart.sh gets it); "
+             "--cuda.enabled OFF where no GPU is wanted";
+    case WarningReason::kGpuNotUsed:
+      return "mend what it names (`nvidia-smi` shows the GPU), and start weightd again";
+    case WarningReason::kStateLost:
+      return "`weightctl pin MODEL` what is to stay";
+    case WarningReason::kStateNotSaved:
+      return "give weightd a directory for its state file that it can write, or another one: "
+             "--state-file FILE; it tries again by itself every few seconds";
+    case WarningReason::kSocketDirOpen:
+      return "a directory that only weightd uses: --socket-dir DIR";
+    case WarningReason::kSmallPages:
+      return kHugePagesFix;
+    case WarningReason::kHugePagesRefused:
+    case WarningReason::kHugePagesTooFew:
+      return "on the node: sysctl -w vm.nr_hugepages=N, enough for the budget of host memory; a "
+             "container has its own limit of them (hugepages-2Mi)";
+    case WarningReason::kIoUringBuffers:
+      return kLockedMemoryFix;
+    case WarningReason::kIoUringFiles:
+      return kOpenFilesFix;
+    case WarningReason::kIoUringFeature:
+      return "a newer Linux on the node; reads work without it";
+    case WarningReason::kFewThreads:
+      return "raise the limit of threads: TasksMax= of systemd, --pids-limit of a container";
+    case WarningReason::kMemoryLost:
+    case WarningReason::kMemoryStaysPinned:
+      return "start weightd again, when its clients can do without it";
+    case WarningReason::kNoIoUring:
+    case WarningReason::kInternal:
+      return kOthers;
   }
-  return "mend what it names, and start weightd again";
+  return kOthers;
 }
 
 }  // namespace
@@ -206,12 +219,13 @@ std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::s
       check.fix = PreloadFix(preload);
     }
   }
-  for (const std::string& warning : status.warnings()) {
-    if (warning == status.storage().engine_reason()) continue;  // has its own check
+  for (const v1::Warning& warning : status.warnings()) {
+    const std::optional<WarningReason> reason = WarningReasonFromWord(warning.reason());
+    if (reason == WarningReason::kNoIoUring) continue;  // has its own check
     checks.push_back({.name = "degraded",
                       .verdict = Verdict::kWarn,
-                      .found = warning,
-                      .fix = DegradedFix(warning)});
+                      .found = warning.text(),
+                      .fix = WarningFix(reason)});
   }
   return checks;
 }

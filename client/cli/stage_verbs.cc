@@ -73,6 +73,19 @@ void PrintStageResult(const Invocation& invocation, const std::string& model,
   }
 }
 
+void WarnNotKept(const Invocation& invocation, const std::string& why) {
+  invocation.io.err << "weightctl: warning: " << Printable(invocation.what)
+                    << ": done, and not kept over a restart of weightd: " << Printable(why) << '\n';
+}
+
+// A stage does not wait for the state file: how writing it went last is what is known.
+void WarnIfPinsAreNotKept(const Invocation& invocation, const Daemon& daemon) {
+  const absl::StatusOr<v1::GetStatusResponse> status =
+      daemon.Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest());
+  if (!status.ok() || status->state().error().empty()) return;
+  WarnNotKept(invocation, status->state().error());
+}
+
 // With --wait the stream is followed to its end, and leaving it cancels the job. Without, the job
 // is detached and its first message is enough.
 absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
@@ -107,6 +120,7 @@ absl::Status RunStage(Invocation& invocation, const StageArguments& arguments) {
     return absl::InternalError("weightd ended the stream before the model was resident");
   }
   PrintStageResult(invocation, arguments.model, last);
+  if (arguments.pin) WarnIfPinsAreNotKept(invocation, daemon);
   return absl::OkStatus();
 }
 
@@ -163,6 +177,7 @@ absl::Status RunPinning(Invocation& invocation, const ModelArguments& arguments,
   request.set_model(arguments.model);
   request.set_device(arguments.device);
   ASSIGN_OR_RETURN(const Response response, daemon.Call(method, request));
+  if (!response.not_kept().empty()) WarnNotKept(invocation, response.not_kept());
   if (invocation.json()) {
     invocation.io.out << JsonDocument(ToJson(response));
     return absl::OkStatus();

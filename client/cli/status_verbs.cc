@@ -51,6 +51,14 @@ void PrintDevices(const v1::GetStatusResponse& status, const Io& io) {
   table.Print(io.out, io.color);
 }
 
+std::string PinsText(const v1::GetStatusResponse& status) {
+  if (status.state_file().empty()) return "not kept over a restart";
+  if (status.state().error().empty()) return absl::StrCat("kept in ", status.state_file());
+  const std::string since = FormatTime(status.state().failing_since());
+  return absl::StrCat("not kept over a restart: ", status.state_file(), " is not written",
+                      since.empty() ? "" : absl::StrCat(" since ", since));
+}
+
 void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
   const auto line = [&io](const char* name, const std::string& text) {
     io.out << name << "  " << Printable(text) << '\n';
@@ -65,8 +73,7 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
       line("scanned ", absl::StrCat(watch.root(), " from time to time: ", watch.reason()));
     }
   }
-  line("pins    ", status.state_file().empty() ? "not kept over a restart"
-                                               : absl::StrCat("kept in ", status.state_file()));
+  line("pins    ", PinsText(status));
   line("storage ", StorageText(status.storage()));
   line("jobs    ",
        absl::StrCat(status.jobs_running(), " running, ", status.jobs_queued(), " queued"));
@@ -74,7 +81,7 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
   for (const v1::Preload& preload : status.preloads()) {
     line("preload ", absl::StrCat(preload.model(), ": ", PreloadText(preload)));
   }
-  for (const std::string& warning : status.warnings()) line("warning ", warning);
+  for (const v1::Warning& warning : status.warnings()) line("warning ", warning.text());
   io.out << '\n';
   PrintDevices(status, io);
 }

@@ -101,6 +101,10 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
   if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
   if (staging.has_queue_max()) options.residency.queue.queue_max = staging.queue_max();
+  if (staging.has_retries_max()) options.retries.retries_max = staging.retries_max();
+  if (staging.has_retry_pause_ms()) {
+    options.retries.first_pause = absl::Milliseconds(staging.retry_pause_ms());
+  }
   options.residency.defaults.bytes_per_second_max = staging.bytes_per_second_max();
   options.residency.defaults.require_digest = staging.require_digest();
   if (staging.has_verify()) options.residency.defaults.verify = VerifyModeFrom(staging.verify());
@@ -172,6 +176,10 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   }
   options.socket_dir = ResolveSocketDir(config.socket_dir());
   options.preload.assign(config.preload().begin(), config.preload().end());
+  if (options.preload.size() > kPreloadsMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the number of models in preload is ", options.preload.size(), ", allowed ", kPreloadsMax));
+  }
   options.preload_pin = config.preload_pin();
   options.state_file = config.has_state_file() ? config.state_file() : DefaultStateFile();
   options.metrics_address = config.metrics().address();
@@ -203,6 +211,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   RETURN_IF_ERROR(options.catalog_watch.Validate());
   RETURN_IF_ERROR(options.residency.Validate());
   RETURN_IF_ERROR(options.leases.Validate());
+  RETURN_IF_ERROR(options.retries.Validate());
   return options;
 }
 

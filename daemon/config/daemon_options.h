@@ -16,6 +16,7 @@
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/refresher.h"
 #include "daemon/residency/residency.h"
+#include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
 
 namespace weightd {
@@ -40,6 +41,7 @@ struct DaemonOptions {
   CatalogOptions catalog;
   CatalogWatchOptions catalog_watch;
   RefreshPolicy refresh = RefreshPolicy::kOnRequest;
+  RetryOptions retries;
   ResidencyOptions residency;  // without budgets and default device
   LeaseOptions leases;
   HostDeviceOptions host;

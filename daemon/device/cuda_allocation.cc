@@ -54,8 +54,10 @@ CudaAllocation::~CudaAllocation() {
   }
   if (!status.ok()) {
     (void)context_.errors().Count(ErrorCounts::Operation::kFree, status);
-    context_.warnings().Add(absl::StrCat(
-        FormatBytes(bytes_), " are lost until the daemon restarts: ", status.message()));
+    context_.warnings().Add(
+        WarningReason::kMemoryLost,
+        absl::StrCat(FormatBytes(bytes_),
+                     " are lost until the daemon restarts: ", status.message()));
   }
 }
 

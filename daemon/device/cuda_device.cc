@@ -134,9 +134,10 @@ absl::StatusOr<CudaDevices> OpenCudaDevices() {
     if (opened.ok()) {
       result.devices.push_back(*std::move(opened));
     } else {
-      result.skipped.push_back(absl::StrCat("GPU ", device.ordinal, " (", device.name, ", ",
-                                            device.uuid,
-                                            ") is not used: ", opened.status().message()));
+      result.skipped.push_back(
+          {.reason = WarningReason::kGpuNotUsed,
+           .text = absl::StrCat("GPU ", device.ordinal, " (", device.name, ", ", device.uuid,
+                                ") is not used: ", opened.status().message())});
     }
   }
   return result;

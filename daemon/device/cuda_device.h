@@ -30,7 +30,7 @@ class CudaDevice final : public Device {
   absl::Status RegisterSealed(absl::Span<const std::byte> memory) override;
   void UnregisterSealed(absl::Span<const std::byte> memory) override;
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
-  std::vector<std::string> warnings() const override { return context_->warnings().Get(); }
+  Warnings warnings() const override { return context_->warnings().Get(); }
   std::vector<DeviceErrors> errors() const override { return context_->errors().Get(); }
 
  private:

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/unique_fd.h"
+#include "common/warning.h"
 
 // Memory that generations live in: a GPU's, or the host's. Two implementations, CUDA (driver API)
 // and host (memfd); tests/support/device has an in-memory double.
@@ -127,7 +128,7 @@ class CopyQueue {
   virtual uint32_t in_flight() const = 0;
 };
 
-// Sentences in Device::warnings().
+// Of Device::warnings().
 inline constexpr size_t kDeviceWarningsMax = 16;
 
 // How often the driver or the kernel failed at one thing since the start.
@@ -164,7 +165,7 @@ class Device {
 
   // What it goes without, and what it could not free: a sentence each, for the log and for
   // status. Grows at run time, up to kDeviceWarningsMax, and never repeats one.
-  virtual std::vector<std::string> warnings() const { return {}; }
+  virtual Warnings warnings() const { return {}; }
 
   // An entry for each thing that can fail, also while its count is 0.
   virtual std::vector<DeviceErrors> errors() const { return {}; }
@@ -182,10 +183,10 @@ std::unique_ptr<Device> CreateHostDevice(const HostDeviceOptions& options);
 
 // The GPUs that this process can use. NOT_FOUND, UNAVAILABLE or UNIMPLEMENTED without a driver,
 // with the text that says what is missing; GPUs that cannot be used (MIG, compute mode prohibited,
-// no IPC) are left out with a sentence in `skipped`.
+// no IPC) are left out and said in `skipped`.
 struct CudaDevices {
   std::vector<std::unique_ptr<Device>> devices;
-  std::vector<std::string> skipped;
+  Warnings skipped;
   int driver_version = 0;  // 13000 for CUDA 13.0
 };
 absl::StatusOr<CudaDevices> OpenCudaDevices();

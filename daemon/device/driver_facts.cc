@@ -1,5 +1,6 @@
 #include "daemon/device/driver_facts.h"
 
+#include <dlfcn.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +72,16 @@ absl::Status AddGpus(DriverFacts&) { return CudaDriver::Load().status(); }
 #endif  // WEIGHTD_HAVE_CUDA
 
 }  // namespace
+
+std::string GpuTrace() {
+  for (const char* path : {"/dev/nvidiactl", "/dev/dxg"}) {
+    if (::access(path, F_OK) == 0) return path;
+  }
+  void* library = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return "";
+  ::dlclose(library);
+  return "libcuda.so.1";
+}
 
 // "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul ..." or "... Open Kernel
 // Module for x86_64  580.65.06  Release Build ...".

@@ -32,6 +32,10 @@ struct DriverFacts {
 // Loads the driver, if this process has not yet.
 DriverFacts ReadDriverFacts();
 
+// What shows that this machine has a GPU, whatever this program was built with: "/dev/nvidiactl" or
+// "libcuda.so.1"; empty without either.
+std::string GpuTrace();
+
 // "580.65.06" of what /proc/driver/nvidia/version says; empty for other text.
 std::string ModuleVersion(const std::string& text);
 

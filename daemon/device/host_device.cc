@@ -91,6 +91,7 @@ HostDevice::HostDevice(const HostDeviceOptions& options) : options_(options) {
   if (options_.huge_pages == HostDeviceOptions::HugePages::kAuto && memory.free_huge_bytes == 0 &&
       !memory.transparent_huge) {
     warnings_.Add(
+        WarningReason::kSmallPages,
         "host memory has small pages, which cost CPU time: no huge pages are reserved "
         "(vm.nr_hugepages) and transparent ones are off for shared memory (write advise to "
         "/sys/kernel/mm/transparent_hugepage/shmem_enabled)");
@@ -118,10 +119,12 @@ absl::StatusOr<std::unique_ptr<Allocation>> HostDevice::TryAllocate(uint64_t byt
     // Reserved huge pages are not among what is available, so nobody counts them.
     auto allocation = HostAllocation::Create(rounded, HostPages::kHugetlb);
     if (allocation.ok()) return allocation;
-    warnings_.Add(absl::StrCat("reserved huge pages are refused, going on without: ",
+    warnings_.Add(WarningReason::kHugePagesRefused,
+                  absl::StrCat("reserved huge pages are refused, going on without: ",
                                allocation.status().message()));
   } else if (huge && memory.free_huge_bytes > 0) {
     warnings_.Add(
+        WarningReason::kHugePagesTooFew,
         "the reserved huge pages (vm.nr_hugepages) do not suffice for every allocation; those "
         "that do not fit are made of other pages");
   }

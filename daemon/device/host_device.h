@@ -28,7 +28,7 @@ class HostDevice final : public Device {
   void UnregisterSealed(absl::Span<const std::byte>) override {}
   absl::StatusOr<std::unique_ptr<CopyQueue>> CreateCopyQueue() override;
   std::string pages() const override;
-  std::vector<std::string> warnings() const override { return warnings_.Get(); }
+  Warnings warnings() const override { return warnings_.Get(); }
   std::vector<DeviceErrors> errors() const override { return errors_.Get(); }
 
  private:

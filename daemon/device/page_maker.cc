@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,16 +36,17 @@ int RetryWhenInterrupted(Call call) {
 PageMaker::PageMaker(int fd, absl::Span<std::byte> memory, UnmadeBytes unmade)
     : fd_(fd), memory_(memory), unmade_(std::move(unmade)) {
   unmade_->fetch_add(memory_.size());
-  try {  // std::thread has no other way to say that the limit of threads is reached
-    thread_ = std::thread([this] { Run(); });
-  } catch (const std::system_error&) {
+  absl::StatusOr<Thread> thread = Thread::Start("pages", [this] { Run(); });
+  if (thread.ok()) {
+    thread_ = *std::move(thread);
+  } else {
     Run();
   }
 }
 
 PageMaker::~PageMaker() {
   stop_.store(true);
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
   unmade_->fetch_sub(memory_.size() - ready_bytes_.load());
 }
 
@@ -59,7 +59,7 @@ absl::StatusOr<uint64_t> PageMaker::ready_bytes() const {
 }
 
 absl::Status PageMaker::Finish() {
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
   return ready_bytes().status();
 }
 

@@ -5,13 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "common/thread.h"
 
 namespace weightd {
 
@@ -47,7 +47,7 @@ class PageMaker {
   std::atomic<bool> failed_ = false;  // status_ says why
   mutable absl::Mutex mu_;
   absl::Status status_ ABSL_GUARDED_BY(mu_);
-  std::thread thread_;  // none where no thread could be had: then all is made before
+  Thread thread_;  // none where no thread could be had: then all is made before
 };
 
 }  // namespace weightd

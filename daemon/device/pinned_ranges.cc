@@ -38,7 +38,8 @@ void PinnedRanges::Remove(CudaContext& context, absl::Span<const std::byte> memo
   absl::MutexLock lock(&mu_);
   const auto known = users_.find(Range(memory.data(), memory.size()));
   if (known == users_.end()) {
-    context.warnings().Add("host memory was unregistered that had not been registered");
+    context.warnings().Add(WarningReason::kInternal,
+                           "host memory was unregistered that had not been registered");
     return;
   }
   if (--known->second > 0) return;
@@ -49,7 +50,8 @@ void PinnedRanges::Remove(CudaContext& context, absl::Span<const std::byte> memo
       current.ok() ? driver.ToStatus(driver.cuMemHostUnregister(Address(memory)), "unpin")
                    : current.status();
   if (!status.ok()) {
-    context.warnings().Add(absl::StrCat(FormatBytes(memory.size()),
+    context.warnings().Add(WarningReason::kMemoryStaysPinned,
+                           absl::StrCat(FormatBytes(memory.size()),
                                         " of host memory stay pinned: ", status.message()));
   }
 }

@@ -3,30 +3,32 @@
 
 #include <algorithm>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/warning.h"
 #include "daemon/device/device.h"
 
 namespace weightd {
 
-// What Device::warnings() returns: each sentence once, kDeviceWarningsMax at most. Thread-safe.
+// What Device::warnings() returns: each once, kDeviceWarningsMax at most. Thread-safe.
 class WarningList {
  public:
-  void Add(const std::string& sentence) {
+  void Add(WarningReason reason, const std::string& text) {
+    Warning warning = {.reason = reason, .text = text};
     absl::MutexLock lock(&mu_);
-    if (std::find(sentences_.begin(), sentences_.end(), sentence) != sentences_.end()) return;
-    if (sentences_.size() < kDeviceWarningsMax) sentences_.push_back(sentence);
+    if (std::find(warnings_.begin(), warnings_.end(), warning) != warnings_.end()) return;
+    if (warnings_.size() < kDeviceWarningsMax) warnings_.push_back(std::move(warning));
   }
-  std::vector<std::string> Get() const {
+  Warnings Get() const {
     absl::MutexLock lock(&mu_);
-    return sentences_;
+    return warnings_;
   }
 
  private:
   mutable absl::Mutex mu_;
-  std::vector<std::string> sentences_ ABSL_GUARDED_BY(mu_);
+  Warnings warnings_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace weightd

@@ -8,9 +8,12 @@
 #include "common/errors.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
+#include "daemon/device/driver_facts.h"
 
 namespace weightd {
 namespace {
+
+constexpr bool kBuiltWithCuda = WEIGHTD_HAVE_CUDA == 1;
 
 // `wanted`, or what the reserve leaves, or `usual` where there is neither.
 absl::StatusOr<DeviceBudget> BudgetFor(const DeviceInfo& info, std::optional<uint64_t> wanted,
@@ -35,10 +38,10 @@ absl::Status AddCuda(const DaemonOptions& options, DeviceSet& set) {
   absl::StatusOr<CudaDevices> cuda = OpenCudaDevices();
   if (!cuda.ok()) {
     if (options.cuda == CudaUse::kOn) return Annotate(cuda.status(), "cuda.enabled is ON");
-    set.warnings.push_back(absl::StrCat("no GPU is used: ", cuda.status().message()));
+    set.warnings.push_back(NoGpuWarning(cuda.status(), kBuiltWithCuda, GpuTrace()));
     return absl::OkStatus();
   }
-  for (const std::string& skipped : cuda->skipped) set.warnings.push_back(skipped);
+  for (const Warning& skipped : cuda->skipped) set.warnings.push_back(skipped);
   if (cuda->devices.empty() && options.cuda == CudaUse::kOn) {
     return ErrorWithReason(absl::StatusCode::kNotFound, Reason::kDeviceNotFound,
                            "cuda.enabled is ON, and no GPU here can be used");
@@ -85,6 +88,18 @@ std::string DefaultDevice(const DeviceSet& set) {
 }
 
 }  // namespace
+
+Warning NoGpuWarning(const absl::Status& status, bool built_with_cuda, const std::string& trace) {
+  if (built_with_cuda || trace.empty()) {
+    return {.reason = WarningReason::kNoGpu,
+            .text = absl::StrCat("no GPU is used: ", status.message())};
+  }
+  return {.reason = WarningReason::kBuiltWithoutCuda,
+          .text = absl::StrCat(
+              "no GPU is used: there is one (", trace,
+              "), and this weightd was built without cuda.h, for host memory only; build it with "
+              "deploy/quickstart.sh or tests/run.sh, which get cuda.h, or set cuda.enabled OFF")};
+}
 
 absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options) {
   DeviceSet set;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/warning.h"
 #include "daemon/config/daemon_options.h"
 #include "daemon/device/device.h"
 #include "daemon/residency/residency_table.h"
@@ -18,12 +19,15 @@ struct DeviceSet {
   std::vector<std::shared_ptr<Device>> devices;  // the host, then the GPUs
   std::vector<DeviceBudget> budgets;             // one each
   std::string default_device;                    // "" when requests must name one
-  std::vector<std::string> warnings;             // what is missing, each with what to do
+  Warnings warnings;                             // what is missing, each with what to do
 };
 
 // Opens the host and, as the configuration says, the GPUs. Errors: CUDA wanted and not there; a
 // GPU or default device that the configuration names and that is not here.
 absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options);
+
+// Why no GPU is used: `status` of opening them. `trace`: what shows that there is one, if any.
+Warning NoGpuWarning(const absl::Status& status, bool built_with_cuda, const std::string& trace);
 
 }  // namespace weightd
 

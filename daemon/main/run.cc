@@ -1,7 +1,6 @@
 #include "daemon/main/run.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -9,14 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/durable_files.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
 #include "daemon/main/reloader.h"
 #include "daemon/main/watchdog.h"
 #include "daemon/main/wiring.h"
-#include "daemon/residency/node_features.h"
-#include "daemon/residency/saved_state.h"
 
 namespace weightd {
 namespace {
@@ -25,7 +21,6 @@ namespace {
 constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
 // What stopping takes besides the leases' time: jobs end, memory is given back.
 constexpr absl::Duration kStoppingTime = absl::Seconds(30);
-constexpr uint32_t kReadableByAll = 0644;
 
 // Every connection is a descriptor: take what the hard limit gives.
 void RaiseDescriptorLimit() {
@@ -49,96 +44,40 @@ void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger
     fields.push_back({"metrics_port", static_cast<uint64_t>(daemon.metrics->port())});
   }
   logger.Log(LogLevel::kInfo, "serving", fields);
-  std::vector<std::string> warnings = daemon.info.warnings;
-  const auto add = [&](const std::vector<std::string>& more) {
+  Warnings warnings = daemon.info.warnings;
+  const auto add = [&](const Warnings& more) {
     warnings.insert(warnings.end(), more.begin(), more.end());
   };
   add(daemon.residency->read_path().fallbacks);
   for (const auto& device : daemon.devices.devices) add(device->warnings());
-  for (const std::string& warning : warnings) {
-    logger.Log(LogLevel::kWarning, "degraded", {{"detail", warning}});
+  for (const Warning& warning : warnings) {
+    logger.Log(LogLevel::kWarning, "degraded",
+               {{"reason", std::string(WarningWord(warning.reason))}, {"detail", warning.text}});
   }
 }
 
-// Pins matter to an operator; the order of uses may be some seconds old.
-void KeepState(const DaemonOptions& options, Daemon& daemon, Logger& logger) {
-  if (options.state_file.empty()) return;
-  Residency& residency = *daemon.residency;
-  daemon.state = std::make_unique<DeferredWriter>(
-      [&residency, path = options.state_file] {
-        return StoreSavedState(path,
-                               {.pins = residency.pins(), .last_uses = residency.last_uses()});
-      },
-      [&logger](const absl::Status& status) {
-        logger.Log(LogLevel::kWarning, "state_not_saved",
-                   {{"detail", std::string(status.message())}});
-      });
-  const auto on_event = [state = daemon.state.get()](const Event& event) {
-    state->Changed(event.type == EventType::kPinned || event.type == EventType::kUnpinned);
-  };
-  daemon.writer_watches.push_back(daemon.events->Watch(0, on_event));
-}
-
-// Whether what an attach finds may be otherwise after it: leases come and go much more often.
-bool ChangesLabels(EventType type) {
-  return type == EventType::kStageDone || type == EventType::kEvicted ||
-         type == EventType::kSuperseded || type == EventType::kDamaged;
-}
-
-// Labels follow within a second; what the daemon before this one told is replaced at once.
-void TellNodeFeatures(const DaemonOptions& options, const Clock& clock, Daemon& daemon,
-                      Logger& logger) {
-  if (options.node_features_file.empty()) return;
-  Residency& residency = *daemon.residency;
-  daemon.node_features = std::make_unique<DeferredWriter>(
-      [&residency, &clock, path = options.node_features_file] {
-        return StoreFile(path, FormatNodeFeatures(residency.List(), clock.Now()), kReadableByAll);
-      },
-      [&logger](const absl::Status& status) {
-        logger.Log(LogLevel::kWarning, "node_features_not_told",
-                   {{"detail", std::string(status.message())}});
-      },
-      absl::Seconds(1), kNodeFeaturesValid / 3);
-  daemon.node_features->Changed(/*at_once=*/true);
-  const auto on_event = [writer = daemon.node_features.get()](const Event& event) {
-    if (ChangesLabels(event.type)) writer->Changed(/*at_once=*/false);
-  };
-  daemon.writer_watches.push_back(daemon.events->Watch(0, on_event));
-}
-
-void StopWriters(const DaemonOptions& options, Daemon& daemon) {
-  for (const uint64_t watch : daemon.writer_watches) daemon.events->Unwatch(watch);
-  daemon.state.reset();
-  if (daemon.node_features == nullptr) return;
-  daemon.node_features.reset();
-  // With the daemon goes what it kept. Where that fails the next daemon says what is true.
-  (void)::unlink(options.node_features_file.c_str());
-}
-
 // Pinned models are as wanted as those that the configuration names.
-void StagePinned(Daemon& daemon, Logger& logger) {
+void StagePinned(Daemon& daemon) {
   for (const Pin& pin : daemon.residency->pins()) {
-    const auto ticket = daemon.residency->Stage(
-        {.model = ToString(ModelRef{.model = pin.model, .revision = pin.asked_revision}),
-         .devices = {pin.device},
-         .pin = true,
-         .detached = true,
-         .priority = JobPriority::kPreload});
-    if (ticket.ok()) continue;
-    logger.Log(LogLevel::kError, "pin_refused",
-               {{"model", pin.model}, {"detail", std::string(ticket.status().message())}});
+    daemon.wishes->Add({.request = {.model = ToString(ModelRef{.model = pin.model,
+                                                               .revision = pin.asked_revision}),
+                                    .devices = {pin.device},
+                                    .pin = true,
+                                    .priority = JobPriority::kPreload},
+                        .wanted = [&residency = *daemon.residency, pin] {
+                          const std::vector<Pin> pins = residency.pins();
+                          return std::find(pins.begin(), pins.end(), pin) != pins.end();
+                        }});
   }
 }
 
 // A model that cannot be staged is an event and a line in the log, not the end of the daemon.
-void Preload(const std::vector<std::string>& models, bool pin, Daemon& daemon, Logger& logger) {
+void Preload(const std::vector<std::string>& models, bool pin, Daemon& daemon) {
   for (const std::string& model : models) {
-    const absl::StatusOr<StageTicket> ticket = daemon.residency->Stage(
-        {.model = model, .pin = pin, .detached = true, .priority = JobPriority::kPreload});
-    if (ticket.ok()) continue;
-    daemon.preloads->Refused(model, ticket.status());
-    logger.Log(LogLevel::kError, "preload_refused",
-               {{"model", model}, {"detail", std::string(ticket.status().message())}});
+    daemon.wishes->Add({.request = {.model = model, .pin = pin, .priority = JobPriority::kPreload},
+                        .wanted = [&refresher = *daemon.refresher, model] {
+                          return refresher.IsPreloaded(model);
+                        }});
   }
 }
 
@@ -153,6 +92,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   event.detail = absl::StrCat("leases=", daemon.leases->count());
   daemon.events->Publish(std::move(event));
   daemon.leases->NotifyDraining(deadline);
+  daemon.wishes->Stop();
   (void)daemon.residency->Shutdown();
   // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
   // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
@@ -161,7 +101,8 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Da
   // A client that does not answer gRPC's farewell would hold it up for long.
   daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
   daemon.handles->Stop();
-  StopWriters(options, daemon);
+  daemon.files->Stop();
+  daemon.state_pool.reset();
   daemon.diagnosis_pool.reset();
   daemon.verify_pool.reset();
   daemon.eviction_pool.reset();
@@ -195,7 +136,7 @@ void Reload(Reloader& reloader, const RunDependencies& dependencies, Daemon& dae
   }
   dependencies.logger.Log(LogLevel::kInfo, "reloaded",
                           {{"settings", absl::StrJoin(reloaded->settings, ",")}});
-  Preload(reloaded->new_preloads, reloader.options().preload_pin, daemon, dependencies.logger);
+  Preload(reloaded->new_preloads, reloader.options().preload_pin, daemon);
   dependencies.service_manager.Ready(StateLine(daemon));
 }
 
@@ -208,10 +149,8 @@ absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
   ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, WireDaemon(options, dependencies));
   daemon->rpc->SetServing(true);
   LogStart(options, *daemon, dependencies.logger);
-  KeepState(options, *daemon, dependencies.logger);
-  TellNodeFeatures(options, dependencies.clock, *daemon, dependencies.logger);
-  StagePinned(*daemon, dependencies.logger);
-  Preload(options.preload, options.preload_pin, *daemon, dependencies.logger);
+  StagePinned(*daemon);
+  Preload(options.preload, options.preload_pin, *daemon);
   dependencies.service_manager.Ready(StateLine(*daemon));
   Reloader reloader(configuration, load,
                     {.access = *daemon->access,

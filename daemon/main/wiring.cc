@@ -8,7 +8,6 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/main/version.h"
-#include "daemon/residency/saved_state.h"
 #include "daemon/service/metrics.h"
 
 namespace weightd {
@@ -16,6 +15,7 @@ namespace {
 
 constexpr uint32_t kUnaryThreads = 4;
 constexpr uint32_t kVerifyThreads = 1;
+constexpr uint32_t kStateThreads = 1;
 constexpr uint32_t kWaitingMax = 1024;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
@@ -32,14 +32,28 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
   return volumes;
 }
 
-// What is lost is an operator's wish: said, and no reason not to start.
-SavedState LoadState(const DaemonOptions& options, std::vector<std::string>& warnings) {
-  if (options.state_file.empty()) return {};
-  absl::StatusOr<SavedState> state = LoadSavedState(options.state_file);
-  if (state.ok()) return *std::move(state);
-  warnings.push_back(absl::StrCat("pins and last uses are lost: ", state.status().message(),
-                                  "; it is written anew when they change"));
-  return {};
+void LogNotice(const WishNotice& notice, Logger& logger) {
+  std::vector<LogField> fields = {{"model", notice.model}};
+  switch (notice.kind) {
+    case WishNotice::Kind::kRetry:
+      fields.push_back({"retry", uint64_t{notice.retry}});
+      fields.push_back(
+          {"pause_ms", static_cast<uint64_t>(absl::ToInt64Milliseconds(notice.pause))});
+      break;
+    case WishNotice::Kind::kGivenUp:
+    case WishNotice::Kind::kRefused:
+      break;
+  }
+  fields.push_back({"reason", std::string(ReasonWord(notice.status))});
+  fields.push_back({"detail", std::string(notice.status.message())});
+  switch (notice.kind) {
+    case WishNotice::Kind::kRetry:
+      return logger.Log(LogLevel::kWarning, "stage_retry", fields);
+    case WishNotice::Kind::kGivenUp:
+      return logger.Log(LogLevel::kError, "stage_given_up", fields);
+    case WishNotice::Kind::kRefused:
+      return logger.Log(LogLevel::kError, "wish_refused", fields);
+  }
 }
 
 ResidencyOptions MakeResidencyOptions(const DaemonOptions& options, const DeviceSet& set,
@@ -66,6 +80,8 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   info.roots = options.roots;
   info.socket_dir = options.socket_dir;
   info.state_file = options.state_file;
+  info.state = daemon.files->state();
+  info.state_problem = daemon.state_problem;
   info.root_watches = [watcher = daemon.watcher.get()] { return watcher->roots(); };
   info.check_roots = [&volumes = daemon.volumes, catalog = options.catalog](bool read) {
     std::vector<RootFacts> facts;
@@ -74,25 +90,53 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   };
   info.uses_cuda = options.cuda != CudaUse::kOff;
   info.warnings = daemon.devices.warnings;
-  for (const std::string& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
+  for (const Warning& warning : daemon.sockets->warnings()) info.warnings.push_back(warning);
   if (options.residency.stager.read_queue.engine == ReadEngine::kAuto) {
     info.engine_reason = daemon.probe.reason;
-    if (!daemon.probe.reason.empty()) info.warnings.push_back(daemon.probe.reason);
+    if (!daemon.probe.reason.empty()) {
+      info.warnings.push_back({.reason = WarningReason::kNoIoUring, .text = daemon.probe.reason});
+    }
   } else if (options.residency.stager.read_queue.engine == ReadEngine::kPread) {
     info.engine_reason = "storage.engine is PREAD";
   }
   return info;
 }
 
-absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& daemon) {
-  daemon.refresher = std::make_unique<Refresher>(
-      MakeRefresherOptions(options), *daemon.residency, *daemon.events,
-      [&logger](const std::string& model, const absl::Status& status) {
-        logger.Log(LogLevel::kWarning, "refresh_refused",
-                   {{"model", model}, {"detail", std::string(status.message())}});
+// What is in memory, the files that tell of it, and what the daemon wants there.
+absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& dependencies,
+                           bool any_remote, Daemon& daemon) {
+  LoadedState loaded = LoadState(options.state_file);
+  for (Warning& warning : loaded.warnings) daemon.devices.warnings.push_back(std::move(warning));
+  daemon.state_problem = std::move(loaded.problem);
+  ASSIGN_OR_RETURN(daemon.residency,
+                   Residency::Create(MakeResidencyOptions(options, daemon.devices, daemon.probe,
+                                                          std::move(loaded.state), any_remote),
+                                     *daemon.catalog, daemon.devices.devices, *daemon.events,
+                                     dependencies.clock));
+  daemon.files = std::make_unique<KeptFiles>(options, dependencies.clock, *daemon.residency,
+                                             *daemon.events, dependencies.logger);
+  if (!options.state_file.empty() && daemon.state_problem.empty()) {
+    RETURN_IF_ERROR(daemon.files->KeepState());
+    // A file that could not be understood stays until something changes.
+    if (loaded.warnings.empty()) daemon.files->state()->Changed(/*at_once=*/true);
+  }
+  RETURN_IF_ERROR(daemon.files->TellNodeFeatures());
+  daemon.wishes = std::make_unique<WishList>(
+      options.retries, *daemon.residency, dependencies.clock,
+      [&daemon, &logger = dependencies.logger](const WishNotice& notice) {
+        LogNotice(notice, logger);
+        if (notice.kind == WishNotice::Kind::kRefused && daemon.preloads != nullptr) {
+          daemon.preloads->Refused(notice.model, notice.status);
+        }
       });
+  return daemon.wishes->Start();
+}
+
+absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& daemon) {
+  daemon.refresher = std::make_unique<Refresher>(MakeRefresherOptions(options), *daemon.residency,
+                                                 *daemon.events, *daemon.wishes);
   daemon.preloads = std::make_unique<PreloadBoard>(
-      *daemon.residency, *daemon.events,
+      *daemon.residency, *daemon.events, *daemon.wishes,
       [refresher = daemon.refresher.get()] { return refresher->preload(); });
   CatalogWatcher::Listener listener;
   listener.on_first_look =
@@ -130,12 +174,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
       dependencies.clock,
       [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
   daemon->catalog = std::make_unique<Catalog>(daemon->volumes, options.catalog);
-  ASSIGN_OR_RETURN(
-      daemon->residency,
-      Residency::Create(
-          MakeResidencyOptions(options, daemon->devices, daemon->probe,
-                               LoadState(options, daemon->devices.warnings), any_remote),
-          *daemon->catalog, daemon->devices.devices, *daemon->events, dependencies.clock));
+  RETURN_IF_ERROR(MakeResidency(options, dependencies, any_remote, *daemon));
   RETURN_IF_ERROR(WatchCatalog(options, dependencies.logger, *daemon));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
@@ -147,6 +186,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
   daemon->verify_pool = std::make_unique<BlockingPool>(kVerifyThreads, kWaitingMax);
   daemon->diagnosis_pool = std::make_unique<BlockingPool>(kDiagnosisThreads, kDiagnosesWaitingMax);
+  daemon->state_pool = std::make_unique<BlockingPool>(kStateThreads, kWaitingMax);
   daemon->service = std::make_unique<WeightCacheService>(
       ServiceDependencies{.catalog = *daemon->catalog,
                           .residency = *daemon->residency,
@@ -158,6 +198,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                           .eviction_pool = *daemon->eviction_pool,
                           .verify_pool = *daemon->verify_pool,
                           .diagnosis_pool = *daemon->diagnosis_pool,
+                          .state_pool = *daemon->state_pool,
                           .preloads = *daemon->preloads,
                           .refusals = *daemon->refusals,
                           .info = daemon->info});
@@ -171,7 +212,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
         MetricsServer::Start(options.metrics_address, std::make_shared<Metrics>(MetricSources{
                                                           .version = daemon->info.version,
                                                           .start_time = daemon->info.start_time,
-                                                          .warnings = daemon->info.warnings.size(),
+                                                          .info = daemon->info,
                                                           .residency = *daemon->residency,
                                                           .leases = *daemon->leases,
                                                           .events = *daemon->events,

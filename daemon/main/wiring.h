@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,12 +13,13 @@
 #include "daemon/config/daemon_options.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/main/devices.h"
+#include "daemon/main/kept_files.h"
 #include "daemon/main/logger.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/main/signals.h"
-#include "daemon/residency/deferred_writer.h"
 #include "daemon/residency/refresher.h"
 #include "daemon/residency/residency.h"
+#include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
 #include "daemon/service/daemon_info.h"
@@ -46,6 +48,12 @@ struct RunDependencies {
 
 // Everything that serves, in the order in which it is made; it goes in the reverse order.
 struct Daemon {
+  Daemon() = default;
+  // Wishes ask what is made after them.
+  ~Daemon() {
+    if (wishes != nullptr) wishes->Stop();
+  }
+
   std::unique_ptr<SocketDir> sockets;
   DeviceSet devices;
   EngineProbe probe;
@@ -53,9 +61,9 @@ struct Daemon {
   std::vector<std::shared_ptr<Volume>> volumes;
   std::unique_ptr<Catalog> catalog;
   std::unique_ptr<Residency> residency;
-  std::unique_ptr<DeferredWriter> state;          // where it is kept
-  std::unique_ptr<DeferredWriter> node_features;  // where they are told
-  std::vector<uint64_t> writer_watches;           // of the event log
+  std::unique_ptr<KeptFiles> files;
+  std::string state_problem;  // why the state file is left alone
+  std::unique_ptr<WishList> wishes;
   std::unique_ptr<Refresher> refresher;
   std::unique_ptr<PreloadBoard> preloads;
   std::unique_ptr<CatalogWatcher> watcher;
@@ -68,6 +76,7 @@ struct Daemon {
   std::unique_ptr<BlockingPool> eviction_pool;
   std::unique_ptr<BlockingPool> verify_pool;
   std::unique_ptr<BlockingPool> diagnosis_pool;
+  std::unique_ptr<BlockingPool> state_pool;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;

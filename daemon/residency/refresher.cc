@@ -21,18 +21,15 @@ EventType TypeOf(CatalogChange::Kind kind) {
   return EventType::kModelChanged;
 }
 
-bool IsPreloaded(const std::string& model, const RefresherOptions& options) {
-  return std::find(options.preload.begin(), options.preload.end(), model) != options.preload.end();
+bool Names(const std::vector<std::string>& models, const std::string& model) {
+  return std::find(models.begin(), models.end(), model) != models.end();
 }
 
 }  // namespace
 
 Refresher::Refresher(RefresherOptions options, Residency& residency, EventLog& events,
-                     std::function<void(const std::string& model, const absl::Status&)> on_refused)
-    : residency_(residency),
-      events_(events),
-      on_refused_(std::move(on_refused)),
-      options_(std::move(options)) {}
+                     WishList& wishes)
+    : residency_(residency), events_(events), wishes_(wishes), options_(std::move(options)) {}
 
 void Refresher::set_options(RefresherOptions options) {
   absl::MutexLock lock(&mu_);
@@ -42,6 +39,11 @@ void Refresher::set_options(RefresherOptions options) {
 RefresherOptions Refresher::options() const {
   absl::MutexLock lock(&mu_);
   return options_;
+}
+
+bool Refresher::IsPreloaded(const std::string& model) const {
+  absl::MutexLock lock(&mu_);
+  return Names(options_.preload, model);
 }
 
 void Refresher::OnFirstLook(const std::vector<Checkpoint>& checkpoints) {
@@ -88,17 +90,17 @@ std::vector<std::string> Refresher::DevicesFor(const std::string& model, Refresh
 
 void Refresher::Stage(const std::string& model, RefreshPolicy policy,
                       const RefresherOptions& options) {
-  const bool preloaded = IsPreloaded(model, options);
+  const bool preloaded = Names(options.preload, model);
   StageRequest request;
   request.model = model;
   request.devices = DevicesFor(model, policy, preloaded);
   if (request.devices.empty()) return;
   request.pin = options.preload_pin && preloaded;
-  request.detached = true;
   request.priority = JobPriority::kRefresh;
-  if (const auto ticket = residency_.Stage(request); !ticket.ok()) {
-    on_refused_(model, ticket.status());
-  }
+  wishes_.Add({.request = std::move(request), .wanted = [this, model, policy] {
+                 const RefresherOptions now = this->options();
+                 return !DevicesFor(model, policy, Names(now.preload, model)).empty();
+               }});
 }
 
 }  // namespace weightd

@@ -1,15 +1,14 @@
 #ifndef WEIGHTD_DAEMON_RESIDENCY_REFRESHER_H_
 #define WEIGHTD_DAEMON_RESIDENCY_REFRESHER_H_
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "daemon/catalog/catalog_diff.h"
 #include "daemon/residency/residency.h"
+#include "daemon/residency/wish_list.h"
 
 namespace weightd {
 
@@ -25,18 +24,21 @@ struct RefresherOptions {
   bool preload_pin = false;
 };
 
+// Models that a configuration may name to be preloaded.
+inline constexpr size_t kPreloadsMax = 4096;
+
 // Publishes an event for each change of the volume, and stages what the policy says. Whatever the
 // policy, a model that is wanted (preloaded or pinned) and not resident is staged when it comes.
 // Thread-safe; does not block on I/O.
 class Refresher {
  public:
-  // `on_refused`: the queue does not take the job. Everything referenced must outlive it.
-  Refresher(RefresherOptions options, Residency& residency, EventLog& events,
-            std::function<void(const std::string& model, const absl::Status&)> on_refused);
+  // `wishes` makes the jobs. Everything referenced must outlive it.
+  Refresher(RefresherOptions options, Residency& residency, EventLog& events, WishList& wishes);
 
   // From the next change on.
   void set_options(RefresherOptions options);
   std::vector<std::string> preload() const { return options().preload; }
+  bool IsPreloaded(const std::string& model) const;
 
   // What came between the daemon's own attempt to stage what is wanted and the first look.
   void OnFirstLook(const std::vector<Checkpoint>& checkpoints);
@@ -51,7 +53,7 @@ class Refresher {
 
   Residency& residency_;
   EventLog& events_;
-  const std::function<void(const std::string&, const absl::Status&)> on_refused_;
+  WishList& wishes_;
 
   mutable absl::Mutex mu_;
   RefresherOptions options_ ABSL_GUARDED_BY(mu_);

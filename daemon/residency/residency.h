@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
 #include "common/thread.h"
+#include "common/warning.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/device.h"
 #include "daemon/residency/event_log.h"
@@ -84,7 +85,7 @@ struct StageRequest {
 // What the read path runs on.
 struct ReadPathInfo {
   ReadEngine engine = ReadEngine::kPread;
-  std::vector<std::string> fallbacks;
+  Warnings fallbacks;
   uint64_t block_bytes = 0;
   uint64_t pool_bytes = 0;  // of all devices
   PageKind pool_pages = PageKind::kSmall;

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
+#include "common/bounded_call.h"
 #include "common/durable_files.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
@@ -130,12 +131,17 @@ absl::StatusOr<SavedState> LoadSavedState(const std::string& path) {
   return state.ok() ? state : Annotate(state.status(), path);
 }
 
-absl::Status StoreSavedState(const std::string& path, const SavedState& state) {
+absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duration timeout) {
+  return CallWithin<SavedState>(timeout, absl::StrCat("read ", path),
+                                [path] { return LoadSavedState(path); });
+}
+
+absl::Status StoreSavedState(const std::string& path, absl::string_view text) {
   const std::string directory = DirectoryOf(path);
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return PosixError(errno, absl::StrCat("make ", directory));
   }
-  return StoreFile(path, FormatSavedState(state), 0600);
+  return StoreFile(path, text, 0600);
 }
 
 }  // namespace weightd

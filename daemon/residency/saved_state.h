@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "daemon/residency/stage_context.h"
 #include "daemon/residency/table_types.h"
 
@@ -36,11 +37,13 @@ absl::StatusOr<SavedState> ParseSavedState(absl::string_view text);
 
 // Empty for a file that is not there. DATA_LOSS for one that is not valid or above 4 MiB.
 absl::StatusOr<SavedState> LoadSavedState(const std::string& path);
+// Likewise; DEADLINE_EXCEEDED when that takes longer: what hangs is left behind.
+absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duration timeout);
 
-// Writes a temporary file beside it, to the disk, and renames: a crash leaves the old state or the
-// new one. Makes the directory if it is missing. The errors of the system, and then the old one is
-// as it was.
-absl::Status StoreSavedState(const std::string& path, const SavedState& state);
+// Writes what FormatSavedState() made to a temporary file beside it, to the disk, and renames: a
+// crash leaves the old state or the new one. Makes the directory if it is missing. The errors of
+// the system, and then the old one is as it was.
+absl::Status StoreSavedState(const std::string& path, absl::string_view text);
 
 }  // namespace weightd
 

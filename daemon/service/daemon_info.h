@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/warning.h"
 #include "daemon/catalog/catalog_watcher.h"
 #include "daemon/catalog/root_check.h"
+#include "daemon/residency/deferred_writer.h"
 
 namespace weightd {
 
@@ -19,13 +21,21 @@ struct DaemonInfo {
   std::string socket_dir;
   std::string engine_reason;  // why not io_uring; empty if it is
   std::string state_file;     // empty: nothing is kept
-  std::vector<std::string> warnings;
+  // Writes it; null without one, and where it could not be read: then why.
+  DeferredWriter* state = nullptr;
+  std::string state_problem;
+  Warnings warnings;  // `state`'s not among them: AllWarnings()
   // How changes below the roots are noticed, now.
   std::function<std::vector<RootWatchInfo>()> root_watches;
   // For Diagnose: with `read`, also how fast they are.
   std::function<std::vector<RootFacts>(bool read)> check_roots;
   bool uses_cuda = true;  // the configuration lets it
 };
+
+// Why the state file does not hold what is pinned; empty: it does, or there is none.
+std::string StateError(const DaemonInfo& info);
+// Of the daemon as a whole, now.
+Warnings AllWarnings(const DaemonInfo& info);
 
 }  // namespace weightd
 

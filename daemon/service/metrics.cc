@@ -234,7 +234,10 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   snapshot.AddGauge("weightd_draining",
                     "1 from when the daemon was told to stop: it stages and grants no more.");
   snapshot.Value({}, draining_.load() ? 1 : 0);
-  AddReadPath(from_.residency, from_.warnings, snapshot);
+  snapshot.AddGauge("weightd_state_file_failing",
+                    "1 while the state file cannot be written: pins are lost with the daemon.");
+  snapshot.Value({}, StateError(from_.info).empty() ? 0 : 1);
+  AddReadPath(from_.residency, AllWarnings(from_.info).size(), snapshot);
   AddDevices(from_.residency, snapshot);
   AddWork(from_.residency, from_.leases, snapshot);
   AddAccess(from_.access, snapshot);

@@ -17,6 +17,7 @@
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
+#include "daemon/service/daemon_info.h"
 #include "daemon/service/refusal_counts.h"
 
 namespace weightd {
@@ -25,7 +26,7 @@ namespace weightd {
 struct MetricSources {
   std::string version;
   absl::Time start_time;
-  size_t warnings = 0;  // of the daemon as a whole: see DaemonInfo
+  const DaemonInfo& info;
   Residency& residency;
   const LeaseTable& leases;
   EventLog& events;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/errors.h"
@@ -24,11 +26,17 @@ bool Names(const std::string& devices, const std::string& device) {
   return std::find(all.begin(), all.end(), device) != all.end();
 }
 
+std::string RetryText(const std::optional<WishList::Retry>& retry) {
+  if (!retry.has_value()) return "";
+  return absl::StrCat("; retry ", retry->number, " in ",
+                      absl::FormatDuration(absl::Ceil(retry->in, absl::Seconds(1))));
+}
+
 }  // namespace
 
-PreloadBoard::PreloadBoard(const Residency& residency, EventLog& events,
+PreloadBoard::PreloadBoard(const Residency& residency, EventLog& events, const WishList& wishes,
                            std::function<std::vector<std::string>()> names)
-    : residency_(residency), events_(events), names_(std::move(names)) {
+    : residency_(residency), events_(events), wishes_(wishes), names_(std::move(names)) {
   watch_ = events_.Watch(0, [this](const Event& event) { OnEvent(event); });
 }
 
@@ -75,7 +83,7 @@ v1::Preload PreloadBoard::Look(const std::string& name) const {
     absl::MutexLock lock(&mu_);
     if (const auto failure = failures_.find(name); failure != failures_.end()) {
       preload.set_state(v1::PRELOAD_FAILED);
-      preload.set_error(failure->second.error);
+      preload.set_error(failure->second.error + RetryText(wishes_.RetryOf(name)));
       preload.set_reason(failure->second.reason);
     }
   }

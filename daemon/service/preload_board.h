@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
+#include "daemon/residency/wish_list.h"
 #include "weightd/v1/weight_cache.pb.h"
 
 namespace weightd {
@@ -22,7 +23,7 @@ class PreloadBoard {
  public:
   // `names` tells the models now; it must not block, and must not publish events. Everything
   // outlives the board.
-  PreloadBoard(const Residency& residency, EventLog& events,
+  PreloadBoard(const Residency& residency, EventLog& events, const WishList& wishes,
                std::function<std::vector<std::string>()> names);
   PreloadBoard(const PreloadBoard&) = delete;
   PreloadBoard& operator=(const PreloadBoard&) = delete;
@@ -46,6 +47,7 @@ class PreloadBoard {
 
   const Residency& residency_;
   EventLog& events_;
+  const WishList& wishes_;
   const std::function<std::vector<std::string>()> names_;
   uint64_t watch_ = 0;
 

@@ -252,6 +252,11 @@ void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to) {
   to.set_staging_bytes(usage.staging_bytes);
 }
 
+void ToProto(const Warning& warning, v1::Warning& to) {
+  to.set_reason(std::string(WarningWord(warning.reason)));
+  to.set_text(warning.text);
+}
+
 void ToProto(const Event& event, v1::Event& to) {
   to.set_sequence(event.sequence);
   ToProto(event.time, *to.mutable_time());

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "common/warning.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
@@ -33,6 +34,7 @@ void ToProto(const Checkpoint& checkpoint, v1::Model& to);
 void ToProto(const LeaseInfo& lease, v1::Lease& to);
 void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to);
 void ToProto(const Event& event, v1::Event& to);
+void ToProto(const Warning& warning, v1::Warning& to);
 void ToProto(const StageSnapshot& snapshot, v1::StageModelResponse& to);
 
 // The resident generation of `content` as a list shows it, for where only the content is at hand.

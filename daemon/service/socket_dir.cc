@@ -131,10 +131,12 @@ absl::Status SocketDir::Prepare() {
     if (::chmod(path_.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
   }
   if ((mode & 07) != 0) {
-    warnings_.push_back(absl::StrFormat(
-        "socket directory %s has mode %04o and other users may enter it: only the sockets' mode "
-        "0660 and the allow-lists keep them out; use a directory of its own",
-        path_, mode));
+    warnings_.push_back({.reason = WarningReason::kSocketDirOpen,
+                         .text = absl::StrFormat(
+                             "socket directory %s has mode %04o and other users may enter it: only "
+                             "the sockets' mode "
+                             "0660 and the allow-lists keep them out; use a directory of its own",
+                             path_, mode)});
   }
   return absl::OkStatus();
 }

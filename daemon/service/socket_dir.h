@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
+#include "common/warning.h"
 
 namespace weightd {
 
@@ -36,7 +37,7 @@ class SocketDir {
   const std::string& path() const { return path_; }
   int rpc_listener() const { return rpc_listener_.get(); }        // SOCK_STREAM, non-blocking
   int handle_listener() const { return handle_listener_.get(); }  // SOCK_SEQPACKET, non-blocking
-  const std::vector<std::string>& warnings() const { return warnings_; }
+  const Warnings& warnings() const { return warnings_; }
 
  private:
   explicit SocketDir(std::string path) : path_(std::move(path)) {}
@@ -50,7 +51,7 @@ class SocketDir {
   UniqueFd rpc_listener_;
   UniqueFd handle_listener_;
   std::vector<std::string> made_;  // paths of the sockets to remove
-  std::vector<std::string> warnings_;
+  Warnings warnings_;
 };
 
 }  // namespace weightd

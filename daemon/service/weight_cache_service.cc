@@ -20,6 +20,8 @@ namespace {
 constexpr absl::Duration kDefaultGrace = absl::Seconds(10);
 constexpr absl::Duration kGraceMax = absl::Minutes(10);
 constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
+// How long a pin waits until the state file has it.
+constexpr absl::Duration kKeepTime = absl::Seconds(2);
 
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
                                     const grpc::Status& status) {
@@ -94,6 +96,22 @@ absl::Status Verify(Residency& residency, const grpc::CallbackServerContext& con
     to.mutable_damaged_tensors()->Assign(copy.damaged_tensors.begin(), copy.damaged_tensors.end());
   }
   return absl::OkStatus();
+}
+
+void FillStateFile(const DaemonInfo& info, v1::StateFile& file) {
+  file.set_error(StateError(info));
+  if (info.state == nullptr) return;
+  const DeferredWriter::State state = info.state->state();
+  if (!state.error.ok()) ToProto(state.failing_since, *file.mutable_failing_since());
+  if (state.stored_time > absl::InfinitePast()) {
+    ToProto(state.stored_time, *file.mutable_written_time());
+  }
+}
+
+template <typename Response>
+void SetKept(const absl::Status& kept, Response& response) {
+  response.set_kept(kept.ok());
+  if (!kept.ok()) response.set_not_kept(std::string(kept.message()));
 }
 
 template <typename Response>
@@ -187,6 +205,26 @@ grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerCo
       "verify");
 }
 
+template <typename Response>
+grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(grpc::CallbackServerContext& context,
+                                                             Response& response) const {
+  DeferredWriter* const state = d_.info.state;
+  if (state == nullptr) {
+    response.set_not_kept(d_.info.state_problem);
+    return FinishNow(context, absl::OkStatus());
+  }
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  const absl::Status submitted = d_.state_pool.Submit([state, reactor, &response] {
+    SetKept(state->Flush(kKeepTime), response);
+    reactor->Finish(grpc::Status::OK);
+  });
+  if (!submitted.ok()) {  // it is pinned all the same
+    SetKept(submitted, response);
+    reactor->Finish(grpc::Status::OK);
+  }
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
                                                        const v1::PinModelRequest* request,
                                                        v1::PinModelResponse* response) {
@@ -194,7 +232,8 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  return FinishNow(*context, Answer("pin", status));
+  if (!status.ok()) return FinishNow(*context, Answer("pin", status));
+  return AnswerWhenKept(*context, *response);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerContext* context,
@@ -204,7 +243,8 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  return FinishNow(*context, Answer("unpin", status));
+  if (!status.ok()) return FinishNow(*context, Answer("unpin", status));
+  return AnswerWhenKept(*context, *response);
 }
 
 grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
@@ -279,6 +319,7 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   response.set_draining(draining_.load());
   response.set_default_device(d_.residency.default_device());
   response.set_state_file(d_.info.state_file);
+  if (!d_.info.state_file.empty()) FillStateFile(d_.info, *response.mutable_state());
   for (const RootWatchInfo& info : d_.info.root_watches()) {
     v1::RootWatch& watch = *response.add_root_watches();
     watch.set_root(info.root);
@@ -298,11 +339,12 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   storage.set_block_bytes(path.block_bytes);
   storage.set_pool_bytes(path.pool_bytes);
   storage.set_pool_pages(std::string(PageKindName(path.pool_pages)));
-  for (const std::string& warning : d_.info.warnings) response.add_warnings(warning);
-  for (const std::string& fallback : path.fallbacks) response.add_warnings(fallback);
-  for (const auto& device : d_.residency.devices()) {
-    for (const std::string& warning : device->warnings()) response.add_warnings(warning);
-  }
+  const auto add = [&response](const Warnings& warnings) {
+    for (const Warning& warning : warnings) ToProto(warning, *response.add_warnings());
+  };
+  add(AllWarnings(d_.info));
+  add(path.fallbacks);
+  for (const auto& device : d_.residency.devices()) add(device->warnings());
   const Residency::JobCounts jobs = d_.residency.job_counts();
   response.set_jobs_running(jobs.running);
   response.set_jobs_queued(jobs.queued);

@@ -29,6 +29,7 @@ struct ServiceDependencies {
   BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
   BlockingPool& verify_pool;    // for reading memory again
   BlockingPool& diagnosis_pool;
+  BlockingPool& state_pool;  // for waiting until pins are on the disk
   const PreloadBoard& preloads;
   RefusalCounts& refusals;
   const DaemonInfo& info;
@@ -93,6 +94,10 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
                                      absl::string_view request = "");
   // What the client is told; counted where it is an error.
   grpc::Status Answer(absl::string_view request, const absl::Status& status) const;
+  // Answers once what was pinned is on the disk, or cannot be put there.
+  template <typename Response>
+  grpc::ServerUnaryReactor* AnswerWhenKept(grpc::CallbackServerContext& context,
+                                           Response& response) const;
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

@@ -72,7 +72,7 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandone
   LetGo(*task);
   if (!outcome.ok()) return outcome;
   SetEngine(input.files, *outcome);
-  outcome->fallbacks.insert(outcome->fallbacks.begin(), fallbacks_.begin(), fallbacks_.end());
+  for (const Warning& fallback : fallbacks_) outcome->fallbacks.push_back(fallback.text);
   return outcome;
 }
 

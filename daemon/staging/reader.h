@@ -66,7 +66,7 @@ class Reader {
   void LookAtStuck() ABSL_LOCKS_EXCLUDED(mu_);
 
   ReadEngine engine() const { return engine_; }
-  const std::vector<std::string>& fallbacks() const { return fallbacks_; }
+  const Warnings& fallbacks() const { return fallbacks_; }
 
  private:
   struct Task {
@@ -115,7 +115,7 @@ class Reader {
   StagingPool& pool_;
   const ReadQueueFactory make_queue_;
   ReadEngine engine_ = ReadEngine::kPread;  // fixed once Create() returns
-  std::vector<std::string> fallbacks_;      // likewise
+  Warnings fallbacks_;                      // likewise
 
   // The thread's.
   std::unique_ptr<ReadLoop> loop_;  // none after a queue broke

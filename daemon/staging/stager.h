@@ -88,7 +88,7 @@ class Stager {
   absl::Status Pin(const Device& owner, std::shared_ptr<Allocation>& allocation) const;
 
   ReadEngine engine() const { return first_reader_->engine(); }
-  const std::vector<std::string>& fallbacks() const { return first_reader_->fallbacks(); }
+  const Warnings& fallbacks() const { return first_reader_->fallbacks(); }
   uint64_t pool_bytes() const;
   PageKind page_kind() const { return pools_.begin()->second->page_kind(); }
 

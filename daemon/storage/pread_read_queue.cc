@@ -29,7 +29,7 @@ class PreadReadQueue::Threads : public std::enable_shared_from_this<Threads> {
       : options_(options), pread_(std::move(pread)) {}
 
   // Starts the threads; what it had to do without is added to `fallbacks`.
-  absl::Status Start(std::vector<std::string>& fallbacks) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Start(Warnings& fallbacks) ABSL_LOCKS_EXCLUDED(mu_);
   void Submit(const ReadRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for something to tell, and takes it.
   std::vector<ReadDone> Collect(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
@@ -83,7 +83,7 @@ absl::Status PreadReadQueue::Threads::StartThread() {
   return absl::OkStatus();
 }
 
-absl::Status PreadReadQueue::Threads::Start(std::vector<std::string>& fallbacks) {
+absl::Status PreadReadQueue::Threads::Start(Warnings& fallbacks) {
   wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_.valid()) return PosixError(errno, "make an event of the pread engine");
   absl::MutexLock lock(&mu_);
@@ -91,8 +91,9 @@ absl::Status PreadReadQueue::Threads::Start(std::vector<std::string>& fallbacks)
     const absl::Status started = StartThread();
     if (started.ok()) continue;
     if (thread_count_ == 0) return Annotate(started, "pread without threads");
-    fallbacks.push_back(absl::StrCat("pread with ", thread_count_, " of ", Wanted(),
-                                     " threads: ", started.message()));
+    fallbacks.push_back({.reason = WarningReason::kFewThreads,
+                         .text = absl::StrCat("pread with ", thread_count_, " of ", Wanted(),
+                                              " threads: ", started.message())});
     return absl::OkStatus();
   }
   return absl::OkStatus();
@@ -219,8 +220,9 @@ bool PreadReadQueue::Threads::MakeCalls(Call& call) {
   return true;
 }
 
-absl::StatusOr<std::unique_ptr<ReadQueue>> PreadReadQueue::Create(
-    const ReadQueueOptions& options, PreadFunction pread, std::vector<std::string> fallbacks) {
+absl::StatusOr<std::unique_ptr<ReadQueue>> PreadReadQueue::Create(const ReadQueueOptions& options,
+                                                                  PreadFunction pread,
+                                                                  Warnings fallbacks) {
   RETURN_IF_ERROR(options.Validate());
   auto threads = std::make_shared<Threads>(options, std::move(pread));
   if (absl::Status started = threads->Start(fallbacks); !started.ok()) {

@@ -22,7 +22,7 @@ class PreadReadQueue final : public ReadQueue {
   // `fallbacks` is what the caller did without before it came here.
   static absl::StatusOr<std::unique_ptr<ReadQueue>> Create(const ReadQueueOptions& options,
                                                            PreadFunction pread = SystemPread(),
-                                                           std::vector<std::string> fallbacks = {});
+                                                           Warnings fallbacks = {});
   ~PreadReadQueue() override;
 
   absl::Status Submit(const ReadRequest& request) override;
@@ -31,18 +31,18 @@ class PreadReadQueue final : public ReadQueue {
   uint32_t stuck() const override { return stuck_count_; }
   int wake_descriptor() const override;
   ReadEngine engine() const override { return ReadEngine::kPread; }
-  const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
+  const Warnings& fallbacks() const override { return fallbacks_; }
 
  private:
   // What the threads share: they are nobody's to join.
   class Threads;
 
-  PreadReadQueue(const ReadQueueOptions& options, std::vector<std::string> fallbacks,
+  PreadReadQueue(const ReadQueueOptions& options, Warnings fallbacks,
                  std::shared_ptr<Threads> threads)
       : options_(options), fallbacks_(std::move(fallbacks)), threads_(std::move(threads)) {}
 
   const ReadQueueOptions options_;
-  const std::vector<std::string> fallbacks_;
+  const Warnings fallbacks_;
   const std::shared_ptr<Threads> threads_;
   // Of the owner's thread only.
   uint32_t in_flight_count_ = 0;

@@ -109,8 +109,10 @@ absl::StatusOr<std::unique_ptr<ReadQueue>> CreateReadQueue(const ReadQueueOption
     refusal = queue.status();
   }
   if (options.engine == ReadEngine::kUring) return refusal;
-  return PreadReadQueue::Create(options, SystemPread(),
-                                {absl::StrCat("pread instead of io_uring: ", refusal.message())});
+  return PreadReadQueue::Create(
+      options, SystemPread(),
+      {{.reason = WarningReason::kNoIoUring,
+        .text = absl::StrCat("pread instead of io_uring: ", refusal.message())}});
 }
 
 }  // namespace weightd

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/warning.h"
 #include "daemon/storage/volume.h"
 
 // Queues reads of checkpoint files and hands back their completions, in the order in which they
@@ -122,9 +123,9 @@ class ReadQueue {
 
   virtual ReadEngine engine() const = 0;
 
-  // What it had to do without, each a sentence with the way to get it: registered buffers, files,
+  // What it had to do without, each with the way to get it: registered buffers, files,
   // ring flags. Empty is good.
-  virtual const std::vector<std::string>& fallbacks() const = 0;
+  virtual const Warnings& fallbacks() const = 0;
 };
 
 // What kAuto means on this machine, found out by trying: setup, register, one real read.

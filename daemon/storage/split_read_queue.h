@@ -37,7 +37,7 @@ class SplitReadQueue final : public ReadQueue {
   uint32_t stuck() const override;
   // That of direct reads.
   ReadEngine engine() const override { return queues_.front()->engine(); }
-  const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
+  const Warnings& fallbacks() const override { return fallbacks_; }
   // None: there are several, see Poll.
   int wake_descriptor() const override { return -1; }
 
@@ -48,7 +48,7 @@ class SplitReadQueue final : public ReadQueue {
   std::vector<std::unique_ptr<ReadQueue>> queues_;  // direct, buffered, FUSE's once there is one
   const MakeQueue make_fuse_;
   const uint32_t depth_;
-  std::vector<std::string> fallbacks_;
+  Warnings fallbacks_;
   absl::Status broken_;  // the first error of any; stops all
 };
 

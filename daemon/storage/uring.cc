@@ -62,22 +62,24 @@ absl::Status UringRefusal(int error, absl::string_view sysctl) {
                                                                  "; ", cause, " ", kUsePread));
 }
 
-int Uring::Setup(uint32_t entries, io_uring* ring, std::vector<std::string>* fallbacks) {
+int Uring::Setup(uint32_t entries, io_uring* ring, Warnings* fallbacks) {
   for (size_t dropped = 0; dropped <= kRingFlags.size(); ++dropped) {
     unsigned flags = IORING_SETUP_R_DISABLED;
     for (size_t i = dropped; i < kRingFlags.size(); ++i) flags |= kRingFlags[i].value;
     const int result = io_uring_queue_init(entries, ring, flags);
     if (result != -EINVAL) return result;
     if (dropped < kRingFlags.size()) {
-      fallbacks->push_back(absl::StrCat("io_uring without ", kRingFlags[dropped].name, ": Linux ",
-                                        kRingFlags[dropped].since, " or newer has it"));
+      fallbacks->push_back(
+          {.reason = WarningReason::kIoUringFeature,
+           .text = absl::StrCat("io_uring without ", kRingFlags[dropped].name, ": Linux ",
+                                kRingFlags[dropped].since, " or newer has it")});
     }
   }
   return -EINVAL;
 }
 
 absl::StatusOr<Uring> Uring::Create(uint32_t depth, absl::Span<const absl::Span<std::byte>> buffers,
-                                    std::vector<std::string>* fallbacks) {
+                                    Warnings* fallbacks) {
   Uring uring;
   const int result = Setup(2 * depth, &uring.ring_, fallbacks);
   if (result < 0) return UringRefusal(-result, ReadSysctl());
@@ -89,8 +91,7 @@ absl::StatusOr<Uring> Uring::Create(uint32_t depth, absl::Span<const absl::Span<
   return uring;
 }
 
-void Uring::RegisterBuffers(absl::Span<const absl::Span<std::byte>> buffers,
-                            std::vector<std::string>* fallbacks) {
+void Uring::RegisterBuffers(absl::Span<const absl::Span<std::byte>> buffers, Warnings* fallbacks) {
   if (buffers.empty()) return;
   std::vector<iovec> vectors;
   vectors.reserve(buffers.size());
@@ -103,13 +104,16 @@ void Uring::RegisterBuffers(absl::Span<const absl::Span<std::byte>> buffers,
       io_uring_register_buffers(&ring_, vectors.data(), static_cast<unsigned>(vectors.size()));
   has_buffers_ = result == 0;
   if (has_buffers_) return;
-  fallbacks->push_back(absl::StrCat(
-      ErrorText(-result, "io_uring without registered buffers"), "; ",
-      result == -ENOMEM ? "raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=) to " : "they have ",
-      FormatBytes(total_bytes), result == -ENOMEM ? " or more" : " and must be anonymous memory"));
+  fallbacks->push_back(
+      {.reason = WarningReason::kIoUringBuffers,
+       .text = absl::StrCat(
+           ErrorText(-result, "io_uring without registered buffers"), "; ",
+           result == -ENOMEM ? "raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=) to " : "they have ",
+           FormatBytes(total_bytes),
+           result == -ENOMEM ? " or more" : " and must be anonymous memory")});
 }
 
-void Uring::RegisterFiles(uint32_t count, std::vector<std::string>* fallbacks) {
+void Uring::RegisterFiles(uint32_t count, Warnings* fallbacks) {
   const std::vector<int> none(count, -1);
   const int result = io_uring_register_files(&ring_, none.data(), count);
   if (result == 0) {
@@ -117,9 +121,11 @@ void Uring::RegisterFiles(uint32_t count, std::vector<std::string>* fallbacks) {
     return;
   }
   fallbacks->push_back(
-      absl::StrCat(ErrorText(-result, "io_uring without registered files"),
-                   result == -EMFILE ? "; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to " : "; ",
-                   count, result == -EMFILE ? " or more" : " were asked for"));
+      {.reason = WarningReason::kIoUringFiles,
+       .text = absl::StrCat(
+           ErrorText(-result, "io_uring without registered files"),
+           result == -EMFILE ? "; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to " : "; ", count,
+           result == -EMFILE ? " or more" : " were asked for")});
 }
 
 Uring::Uring(Uring&& other) noexcept

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/warning.h"
 #include "daemon/storage/volume.h"
 
 // One io_uring with what is registered with it. The kernel's results stay in their own words
@@ -28,10 +29,10 @@ absl::Status UringRefusal(int error, absl::string_view sysctl);
 class Uring {
  public:
   // A ring for `depth` requests and a cancellation of each. What has to go without is added to
-  // `fallbacks`, a sentence each.
+  // `fallbacks`.
   static absl::StatusOr<Uring> Create(uint32_t depth,
                                       absl::Span<const absl::Span<std::byte>> buffers,
-                                      std::vector<std::string>* fallbacks);
+                                      Warnings* fallbacks);
   Uring(Uring&& other) noexcept;
   Uring& operator=(Uring&&) = delete;
   ~Uring();
@@ -47,10 +48,9 @@ class Uring {
 
  private:
   Uring() = default;
-  static int Setup(uint32_t entries, io_uring* ring, std::vector<std::string>* fallbacks);
-  void RegisterBuffers(absl::Span<const absl::Span<std::byte>> buffers,
-                       std::vector<std::string>* fallbacks);
-  void RegisterFiles(uint32_t count, std::vector<std::string>* fallbacks);
+  static int Setup(uint32_t entries, io_uring* ring, Warnings* fallbacks);
+  void RegisterBuffers(absl::Span<const absl::Span<std::byte>> buffers, Warnings* fallbacks);
+  void RegisterFiles(uint32_t count, Warnings* fallbacks);
 
   io_uring ring_ = {};
   bool live_ = false;  // false once moved from

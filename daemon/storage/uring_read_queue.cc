@@ -39,15 +39,14 @@ __kernel_timespec ToKernelTimespec(absl::Duration duration) {
 
 absl::StatusOr<std::unique_ptr<ReadQueue>> UringReadQueue::Create(const ReadQueueOptions& options) {
   RETURN_IF_ERROR(options.Validate());
-  std::vector<std::string> fallbacks;
+  Warnings fallbacks;
   ASSIGN_OR_RETURN(Uring uring,
                    Uring::Create(options.depth + options.stuck_max, options.slots, &fallbacks));
   return std::unique_ptr<ReadQueue>(
       new UringReadQueue(options, std::move(uring), std::move(fallbacks)));
 }
 
-UringReadQueue::UringReadQueue(const ReadQueueOptions& options, Uring uring,
-                               std::vector<std::string> fallbacks)
+UringReadQueue::UringReadQueue(const ReadQueueOptions& options, Uring uring, Warnings fallbacks)
     : options_(options),
       fallbacks_(std::move(fallbacks)),
       uring_(std::move(uring)),

@@ -37,7 +37,7 @@ class UringReadQueue final : public ReadQueue {
   uint32_t stuck() const override { return stuck_count_; }
   int wake_descriptor() const override { return uring_.descriptor(); }
   ReadEngine engine() const override { return ReadEngine::kUring; }
-  const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
+  const Warnings& fallbacks() const override { return fallbacks_; }
 
  private:
   struct Entry {
@@ -54,7 +54,7 @@ class UringReadQueue final : public ReadQueue {
     int32_t result = 0;
   };
 
-  UringReadQueue(const ReadQueueOptions& options, Uring uring, std::vector<std::string> fallbacks);
+  UringReadQueue(const ReadQueueOptions& options, Uring uring, Warnings fallbacks);
 
   void Start(uint32_t index, absl::Time now);
   void PrepareRead(uint32_t index);
@@ -74,7 +74,7 @@ class UringReadQueue final : public ReadQueue {
   void CancelAll();
 
   const ReadQueueOptions options_;
-  const std::vector<std::string> fallbacks_;
+  const Warnings fallbacks_;
   Uring uring_;
   UringFileTable files_;
   const PreadFunction pread_;

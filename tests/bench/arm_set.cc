@@ -97,7 +97,7 @@ ArmSet::~ArmSet() = default;
 std::vector<std::string> ArmSet::fallbacks() const {
   std::set<std::string> all;
   for (const auto& [key, stager] : stagers_) AddFallbacks(*stager, all);
-  for (const std::string& warning : host_device_->warnings()) all.insert(warning);
+  for (const Warning& warning : host_device_->warnings()) all.insert(warning.text);
   return {all.begin(), all.end()};
 }
 

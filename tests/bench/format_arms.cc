@@ -115,7 +115,7 @@ FormatArms::~FormatArms() = default;
 std::vector<std::string> FormatArms::fallbacks() const {
   std::set<std::string> all;
   for (const auto& [device, stager] : stagers_) AddFallbacks(*stager, all);
-  for (const std::string& warning : host_device_->warnings()) all.insert(warning);
+  for (const Warning& warning : host_device_->warnings()) all.insert(warning.text);
   return {all.begin(), all.end()};
 }
 

@@ -155,7 +155,7 @@ absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, D
 }
 
 void AddFallbacks(const Stager& stager, std::set<std::string>& fallbacks) {
-  fallbacks.insert(stager.fallbacks().begin(), stager.fallbacks().end());
+  for (const Warning& fallback : stager.fallbacks()) fallbacks.insert(fallback.text);
   if (stager.page_kind() == PageKind::kHugetlb) return;
   fallbacks.insert(absl::StrCat("staging buffers: ", PageKindName(stager.page_kind()), " pages"));
 }

@@ -15,6 +15,7 @@ namespace {
 using ::testing::_;
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -76,7 +77,8 @@ TEST_F(CudaFailureTest, StickyErrorFailsTheQueueWithTheDriversText) {
   EXPECT_THAT(device().Allocate(1), ReasonIs(Reason::kDeviceFailed, HasSubstr("ILLEGAL_ADDRESS")));
   queue.reset();
   allocation.reset();
-  EXPECT_THAT(device().warnings(), Contains(HasSubstr("are lost until the daemon restarts")));
+  EXPECT_THAT(device().warnings(),
+              Contains(Field(&Warning::text, HasSubstr("are lost until the daemon restarts"))));
   // The other GPU goes on.
   EXPECT_OK(devices_.devices[1]->Allocate(1));
 }
@@ -124,7 +126,9 @@ TEST_F(CudaFailureTest, MemoryThatCannotBeFreedIsAWarning) {
   control_->SetFailures("cuMemFree:1:CUDA_ERROR_UNKNOWN");
   allocation.reset();
   EXPECT_THAT(device().warnings(),
-              Contains(AllOf(HasSubstr("2.1 MB are lost"), HasSubstr("CUDA_ERROR_UNKNOWN"))));
+              Contains(AllOf(Field(&Warning::reason, WarningReason::kMemoryLost),
+                             Field(&Warning::text, AllOf(HasSubstr("2.1 MB are lost"),
+                                                         HasSubstr("CUDA_ERROR_UNKNOWN"))))));
   devices_.devices.erase(devices_.devices.begin());
   // The fake sees what was left behind.
   EXPECT_OK(devices_.devices[0]->RegisterStaging(staging_.span()));
@@ -150,7 +154,8 @@ TEST_F(CudaFailureTest, StagingThatCannotBePinnedIsAnError) {
   EXPECT_OK(device().RegisterStaging(staging_.span()));
   device().UnregisterStaging(staging_.span());
   device().UnregisterStaging(staging_.span());
-  EXPECT_THAT(device().warnings(), Contains(HasSubstr("had not been registered")));
+  EXPECT_THAT(device().warnings(),
+              Contains(Field(&Warning::text, HasSubstr("had not been registered"))));
   EXPECT_OK(device().RegisterStaging(staging_.span()));
 }
 

@@ -35,7 +35,9 @@ class DeviceContractTest : public ::testing::TestWithParam<HarnessKind> {
     if (harness_ == nullptr) return;
     device().UnregisterStaging(staging_.span());
     EXPECT_THAT(harness_->Violations(), IsEmpty());
-    EXPECT_THAT(device().warnings(), ::testing::Not(::testing::Contains(HasSubstr("lost"))));
+    EXPECT_THAT(
+        device().warnings(),
+        ::testing::Not(::testing::Contains(::testing::Field(&Warning::text, HasSubstr("lost")))));
   }
 
   Device& device() { return harness_->device(); }

@@ -266,7 +266,9 @@ TEST_F(UringFaultTest, SaysWhenBuffersCannotBeRegisteredAndReadsAnyway) {
   const auto slot = absl::MakeSpan(static_cast<std::byte*>(memory), kBytes);
   ASSERT_OK_AND_ASSIGN(const auto queue,
                        UringReadQueue::Create({.engine = ReadEngine::kUring, .slots = {slot}}));
-  EXPECT_THAT(queue->fallbacks(), Contains(HasSubstr("io_uring without registered buffers")));
+  EXPECT_THAT(
+      queue->fallbacks(),
+      Contains(::testing::Field(&Warning::text, HasSubstr("io_uring without registered buffers"))));
   ASSERT_EQ(mprotect(memory, kBytes, PROT_READ | PROT_WRITE), 0);
   const DescriptorFile file(UniqueFd(), MemoryFd("bytes"), 5);
   ReadRequest request = Request(file, 5);
@@ -285,9 +287,11 @@ TEST_F(UringFaultTest, SaysWhenFilesCannotBeRegisteredAndReadsAnyway) {
       [&] {
         ASSERT_OK_AND_ASSIGN(const auto queue,
                              UringReadQueue::Create({.engine = ReadEngine::kUring}));
-        EXPECT_THAT(queue->fallbacks(),
-                    Contains(AllOf(HasSubstr("without registered files: too many open files"),
-                                   HasSubstr("RLIMIT_NOFILE"))));
+        EXPECT_THAT(
+            queue->fallbacks(),
+            Contains(::testing::Field(
+                &Warning::text, AllOf(HasSubstr("without registered files: too many open files"),
+                                      HasSubstr("RLIMIT_NOFILE")))));
         const DescriptorFile file(UniqueFd(), MemoryFd("bytes"), 5);
         ASSERT_OK(queue->Submit(Request(file, 5)));
         ReadDone done;

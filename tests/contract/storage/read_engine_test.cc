@@ -33,7 +33,9 @@ TEST(ReadEngineTest, FallsBackToPreadWhenSeccompForbidsTheRingAndSaysSo) {
     const auto queue = CreateReadQueue({});
     ASSERT_OK(queue);
     EXPECT_EQ((*queue)->engine(), ReadEngine::kPread);
-    EXPECT_THAT((*queue)->fallbacks(), Contains("pread instead of io_uring: " + probe.reason));
+    EXPECT_THAT((*queue)->fallbacks(),
+                Contains(Warning{.reason = WarningReason::kNoIoUring,
+                                 .text = "pread instead of io_uring: " + probe.reason}));
     EXPECT_THAT(CreateReadQueue({.engine = ReadEngine::kUring}),
                 StatusIs(absl::StatusCode::kPermissionDenied, probe.reason));
   });

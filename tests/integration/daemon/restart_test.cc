@@ -1,11 +1,16 @@
 // What survives the daemon: pins, and the order of uses.
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/process/wait_until.h"
@@ -137,14 +142,149 @@ INSTANTIATE_TEST_SUITE_P(All, BadStateFileTest,
                          ::testing::Values("", "no JSON", "{\"format\": 1, \"pins\": [{",
                                            "{\"format\": 99}", "\xff\xfe\x00"));
 
-TEST_F(RestartTest, StateThatCannotBeWrittenIsSaidAndHoldsUpNothing) {
+// No pin was made yet: who looks at the log or the status before that learns it.
+TEST_F(RestartTest, StateThatCannotBeWrittenIsSaidAtTheStart) {
   std::ofstream(dir_.File("state")) << "a file where the directory should be";
-  Start();
-  Stage("a");
-  Pin("a");
+  Start({"--metrics.address", "127.0.0.1:0"});
   EXPECT_TRUE(daemon_->WaitForLog("state_not_saved"));
   EXPECT_THAT(daemon_->log(), HasSubstr(state_file_));
+  const CommandResult status = ctl_.Run({"status"});
+  EXPECT_THAT(status.out, AllOf(HasSubstr("not kept over a restart: " + state_file_ +
+                                          " is not written since 20"),
+                                HasSubstr("pins will not be kept over a restart: ")));
+  const nlohmann::json seen = ctl_.Json({"status"});
+  EXPECT_THAT(seen["state"]["error"].get<std::string>(), HasSubstr(state_file_));
+  EXPECT_TRUE(seen["state"].contains("failing_since"));
+  EXPECT_THAT(seen["warnings"].dump(), HasSubstr("\"STATE_NOT_SAVED\""));
+  EXPECT_THAT(ctl_.Run({"doctor", "--no-reads"}).out,
+              AllOf(HasSubstr("pins will not be kept over a restart"), HasSubstr("--state-file")));
+  EXPECT_EQ(MetricOf("weightd_state_file_failing"), 1);
+  StopCleanly();
+}
+
+TEST_F(RestartTest, PinThatCannotBeKeptSaysSoUntilTheDirectoryIsThere) {
+  std::ofstream(dir_.File("state")) << "a file where the directory should be";
+  Start({"--metrics.address", "127.0.0.1:0"});
+  Stage("a");
+  for (const char* verb : {"pin", "unpin", "pin"}) {
+    const CommandResult done = ctl_.Run({verb, "a"});
+    EXPECT_EQ(done.exit_code, kExitOk) << done;
+    EXPECT_THAT(done.err, AllOf(HasSubstr("not kept over a restart"), HasSubstr(state_file_)));
+    const nlohmann::json answer = ctl_.Json({verb, "a"});
+    EXPECT_EQ(answer["kept"], false);
+    EXPECT_THAT(answer["not_kept"].get<std::string>(), HasSubstr(state_file_));
+  }
   EXPECT_TRUE(IsPinned("a"));
+  EXPECT_THAT(ctl_.Run({"stage", "b", "--wait", "--pin"}).err,
+              HasSubstr("not kept over a restart"));
+  fs::remove(dir_.File("state"));
+  const CommandResult pinned = ctl_.Run({"pin", "a"});
+  EXPECT_EQ(pinned.err, "") << "it is written when somebody asks for it";
+  EXPECT_TRUE(daemon_->WaitForLog("state_saved"));
+  EXPECT_EQ(ctl_.Json({"pin", "a"})["kept"], true);
+  EXPECT_THAT(ctl_.Run({"status"}).out, HasSubstr("kept in " + state_file_));
+  EXPECT_EQ(MetricOf("weightd_state_file_failing"), 0);
+  daemon_->Kill();
+  Start();
+  EXPECT_TRUE(AwaitResident({"a", "b"}));
+  StopCleanly();
+}
+
+TEST_F(RestartTest, PinOfADaemonWithoutAStateFileIsNoWarning) {
+  state_file_ = "";
+  Start();
+  Stage("a");
+  const nlohmann::json answer = ctl_.Json({"pin", "a"});
+  EXPECT_EQ(answer["kept"], false);
+  EXPECT_EQ(answer["not_kept"], "");
+  EXPECT_EQ(ctl_.Run({"pin", "a"}).err, "");
+  StopCleanly();
+}
+
+// A FIFO that nobody reads stands for a volume that does not answer: its open never returns.
+class HungStateFileTest : public RestartTest {
+ protected:
+  HungStateFileTest() { fs::create_directory(dir_.File("state")); }
+};
+
+TEST_F(HungStateFileTest, WritingThatHangsHoldsUpNeitherPinsNorTheDrain) {
+  ASSERT_EQ(0, ::mkfifo(dir_.File("state/.state.json.new").c_str(), 0600));
+  Start();
+  Stage("a");
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 20; ++i) {
+    const CommandResult pinned = ctl_.Run({"pin", "a"});
+    EXPECT_EQ(pinned.exit_code, kExitOk) << pinned;
+    EXPECT_THAT(pinned.err, AllOf(HasSubstr("not kept"), HasSubstr("does not answer")));
+  }
+  // One of them waited; those after it knew.
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  EXPECT_TRUE(WaitUntil([&] { return Warnings().find("STATE_NOT_SAVED") != std::string::npos; }));
+  const absl::Time stop = absl::Now();
+  StopCleanly();
+  EXPECT_LT(absl::Now() - stop, absl::Seconds(10));
+  EXPECT_THAT(daemon_->log(), HasSubstr("state_not_saved"));
+}
+
+// What it holds is not known: it is not written over, and a later start has the pins.
+TEST_F(HungStateFileTest, FileThatCannotBeReadHoldsUpNoStartAndIsLeftAlone) {
+  ASSERT_EQ(0, ::mkfifo(state_file_.c_str(), 0600));
+  Start();
+  EXPECT_THAT(Warnings(), AllOf(HasSubstr("STATE_LOST"), HasSubstr(state_file_)));
+  Stage("a");
+  const CommandResult pinned = ctl_.Run({"pin", "a"});
+  EXPECT_EQ(pinned.exit_code, kExitOk) << pinned;
+  EXPECT_THAT(pinned.err, AllOf(HasSubstr("not kept"), HasSubstr("start weightd again")));
+  StopCleanly();
+  EXPECT_TRUE(fs::is_fifo(state_file_));
+}
+
+// More than staging.queue_max: that is for clients.
+class ManyWishesTest : public RestartTest {
+ protected:
+  ManyWishesTest() {
+    for (int i = 0; i < kCount; ++i) {
+      models_.push_back(absl::StrCat("lora", i));
+      MakeModel(models_.back(), 4096);
+    }
+    std::sort(models_.begin(), models_.end());
+  }
+
+  static constexpr int kCount = 30;
+  const std::vector<std::string> flags_ = {"--staging.queue-max", "2", "--staging.jobs-max", "1"};
+  std::vector<std::string> models_;
+};
+
+TEST_F(ManyWishesTest, PinsBeyondTheQueueAreStagedAgain) {
+  Start(flags_);
+  for (const std::string& model : models_) {
+    EXPECT_EQ(ctl_.Run({"stage", model, "--wait", "--pin"}).exit_code, kExitOk) << model;
+  }
+  StopCleanly();
+  Start(flags_);
+  EXPECT_TRUE(AwaitResident(models_));
+  EXPECT_THAT(daemon_->log(), Not(HasSubstr("refused")));
+  StopCleanly();
+}
+
+TEST_F(ManyWishesTest, PreloadsBeyondTheQueueWaitAndAreShownAndClientsGoFirst) {
+  std::vector<std::string> flags = flags_;
+  flags.insert(flags.end(), {"--storage.engine", "PREAD", "--preload", "a"});
+  for (const std::string& model : models_) flags.insert(flags.end(), {"--preload", model});
+  const HeldRead held(dir_, "/a.safetensors", kModelBytes / 2);
+  Start(flags, held.environment());
+  ASSERT_TRUE(held.WaitUntilReached());
+  const nlohmann::json status = ctl_.Json({"status"});
+  size_t queued = 0;
+  for (const nlohmann::json& preload : status["preloads"]) {
+    if (preload["state"] == "PRELOAD_QUEUED") ++queued;
+  }
+  EXPECT_EQ(queued, models_.size());
+  // They take no operator's place.
+  EXPECT_EQ(ctl_.Run({"stage", "b"}).exit_code, kExitOk);
+  held.Release();
+  EXPECT_TRUE(WaitUntil([&] { return ctl_.Run({"health", "--staged"}).exit_code == kExitOk; }));
+  EXPECT_THAT(daemon_->log(), Not(HasSubstr("refused")));
   StopCleanly();
 }
 

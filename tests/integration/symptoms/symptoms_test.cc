@@ -157,6 +157,28 @@ WEIGHTD_SYMPTOM(SymptomsTest, StateNotSaved, "state-not-saved") {
   }
 }
 
+WEIGHTD_SYMPTOM(SymptomsTest, PinNotKept, "pin-not-kept") {
+  state_file_ = "/dev/full/state.json";
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  const CommandResult pinned = ctl_.Run({"pin", "model"});
+  EXPECT_EQ(pinned.exit_code, kExitOk);
+  EXPECT_TRUE(ShowsSymptom("pin-not-kept", pinned.err));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, StageRetry, "stage-retry") {
+  MakeModel("model", 24 << 20);
+  for (const char* format : kLogFormats) {
+    std::vector<std::string> flags = kPread;
+    flags.insert(flags.end(), {"--preload", "model", "--log.format", format});
+    Start(flags, FaultPreload({"WEIGHTD_FAULT_PATH=/model.safetensors",
+                               "WEIGHTD_FAULT_OFFSET=9000000-9000001"}));
+    EXPECT_TRUE(daemon_->WaitForLog("stage_retry"));
+    EXPECT_TRUE(ShowsSymptom("stage-retry", daemon_->log())) << format;
+  }
+}
+
 WEIGHTD_SYMPTOM(SymptomsTest, NoSuchModel, "no-such-model") {
   Start();
   EXPECT_TRUE(ShowsSymptom("no-such-model", Failure({"stage", "model", "--wait"})));

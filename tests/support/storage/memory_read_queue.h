@@ -61,7 +61,7 @@ class MemoryReadQueue final : public ReadQueue {
   int wake_descriptor() const override { return -1; }
   // It stands for pread, the engine that always works.
   ReadEngine engine() const override { return ReadEngine::kPread; }
-  const std::vector<std::string>& fallbacks() const override { return fallbacks_; }
+  const Warnings& fallbacks() const override { return fallbacks_; }
 
  private:
   struct Entry {
@@ -82,7 +82,7 @@ class MemoryReadQueue final : public ReadQueue {
 
   const ReadQueueOptions options_;
   const MemoryReadQueueOptions memory_options_;
-  const std::vector<std::string> fallbacks_;
+  const Warnings fallbacks_;
   std::mt19937_64 random_;
   std::list<Entry> entries_;
   std::vector<ReadDone> finished_;

@@ -5,10 +5,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/doctor.h"
+#include "common/warning.h"
 #include "gmock/gmock.h"
 
 namespace weightd::cli {
@@ -190,7 +192,7 @@ TEST_F(DoctorFixesTest, Daemon) {
         preload.set_model("/m");
         preload.set_state(static_cast<v1::PreloadState>(state));
       }
-      status.add_warnings("of a daemon to come");
+      status.add_warnings()->set_text("of a daemon to come");
       Take(CheckDaemon(status, "1.0"));
     }
   }
@@ -198,30 +200,44 @@ TEST_F(DoctorFixesTest, Daemon) {
               UnorderedElementsAre("warn daemon", "warn preload", "fail preload", "warn degraded"));
 }
 
-std::string FixOf(const std::string& warning) {
+std::string FixOf(absl::string_view word) {
   v1::GetStatusResponse status;
-  status.add_warnings(warning);
-  return CheckDaemon(status, "").back().fix;
+  v1::Warning& warning = *status.add_warnings();
+  warning.set_reason(std::string(word));
+  warning.set_text("something of this daemon");
+  const std::vector<Check> checks = CheckDaemon(status, "");
+  return checks.back().name == "degraded" ? checks.back().fix : "";
 }
 
-TEST(DoctorDegradedTest, FixesAreThoseOfTheWarning) {
-  EXPECT_THAT(FixOf("no GPU is used: load CUDA driver: libcuda.so.1"), HasSubstr("cuda.enabled"));
-  EXPECT_THAT(FixOf("GPU 0 (H200, GPU-1) is not used: out of memory"), HasSubstr("nvidia-smi"));
-  EXPECT_THAT(FixOf("pins and last uses are lost: read /x: bad; it is written anew"),
-              HasSubstr("weightctl pin"));
-  EXPECT_THAT(FixOf("socket directory /tmp has mode 1777 and other users may enter it"),
-              HasSubstr("--socket-dir"));
-  EXPECT_THAT(FixOf("io_uring without registered buffers: cannot allocate memory; raise"),
-              HasSubstr("LimitMEMLOCK"));
-  EXPECT_THAT(FixOf("io_uring without registered files: too many open files"),
-              HasSubstr("LimitNOFILE"));
-  EXPECT_THAT(FixOf("io_uring without DEFER_TASKRUN: Linux 6.1 or newer has it"),
-              HasSubstr("newer Linux"));
-  EXPECT_THAT(FixOf("pread with 3 of 32 threads: try again"), HasSubstr("TasksMax"));
-  EXPECT_THAT(FixOf("the reserved huge pages (vm.nr_hugepages) do not suffice"),
-              HasSubstr("vm.nr_hugepages=N"));
-  EXPECT_THAT(FixOf("1.0 GB are lost until the daemon restarts: CUDA_ERROR"),
-              HasSubstr("start weightd again"));
+TEST(DoctorDegradedTest, FixesAreThoseOfTheWarningsWord) {
+  const std::pair<WarningReason, const char*> fixes[] = {
+      {WarningReason::kNoGpu, "cuda.enabled"},
+      {WarningReason::kBuiltWithoutCuda, "cuda.h"},
+      {WarningReason::kGpuNotUsed, "nvidia-smi"},
+      {WarningReason::kStateLost, "weightctl pin"},
+      {WarningReason::kStateNotSaved, "--state-file"},
+      {WarningReason::kSocketDirOpen, "--socket-dir"},
+      {WarningReason::kSmallPages, "shmem_enabled"},
+      {WarningReason::kHugePagesRefused, "vm.nr_hugepages=N"},
+      {WarningReason::kHugePagesTooFew, "vm.nr_hugepages=N"},
+      {WarningReason::kIoUringBuffers, "LimitMEMLOCK"},
+      {WarningReason::kIoUringFiles, "LimitNOFILE"},
+      {WarningReason::kIoUringFeature, "newer Linux"},
+      {WarningReason::kFewThreads, "TasksMax"},
+      {WarningReason::kMemoryLost, "start weightd again"},
+      {WarningReason::kMemoryStaysPinned, "start weightd again"},
+  };
+  for (const auto& [reason, fix] : fixes) {
+    EXPECT_THAT(FixOf(WarningWord(reason)), HasSubstr(fix)) << WarningWord(reason);
+  }
+}
+
+TEST(DoctorDegradedTest, EveryWarningHasAFixOrACheckOfItsOwn) {
+  for (const WarningReason reason : AllWarningReasons()) {
+    EXPECT_EQ(FixOf(WarningWord(reason)).empty(), reason == WarningReason::kNoIoUring)
+        << WarningWord(reason);
+  }
+  EXPECT_THAT(FixOf("A_NEWER_DAEMONS_WORD"), HasSubstr("mend what it names"));
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ TEST_F(VerbsTest, EventsStopsAfterCountAndReportsGaps) {
 TEST_F(VerbsTest, StatusShowsDevicesAndWarnings) {
   service_.get_status = [](const v1::GetStatusRequest&, v1::GetStatusResponse* answer) {
     answer->set_version("1.2.3");
-    answer->add_warnings("small pages");
+    answer->add_warnings()->set_text("small pages");
     answer->set_default_device("host");
     answer->add_devices()->set_id("host");
     answer->mutable_storage()->set_engine("pread");

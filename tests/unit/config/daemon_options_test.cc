@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "daemon/config/config_file.h"
 #include "tests/support/common/status_matchers.h"
 
@@ -120,6 +121,9 @@ INSTANTIATE_TEST_SUITE_P(
         Limit{"staging { slot_count: 1024 }", "staging { slot_count: 0 }"},
         Limit{"staging { jobs_max: 16 }", "staging { jobs_max: 17 }"},
         Limit{"staging { queue_max: 4096 }", "staging { queue_max: 4097 }"},
+        Limit{"staging { retries_max: 1000 }", "staging { retries_max: 1001 }"},
+        Limit{"staging { retry_pause_ms: 1000 }", "staging { retry_pause_ms: 999 }"},
+        Limit{"staging { retry_pause_ms: 3600000 }", "staging { retry_pause_ms: 3600001 }"},
         Limit{"storage { pread_threads: 64 }", "storage { pread_threads: 65 }"},
         Limit{"limits { leases_per_uid_max: 65536 }", "limits { leases_per_uid_max: 65537 }"},
         Limit{"limits { leases_max: 65536 }", "limits { leases_max: 0 }"},
@@ -131,6 +135,16 @@ INSTANTIATE_TEST_SUITE_P(
         Limit{"limits { catalog_depth_max: 32 }", "limits { catalog_depth_max: 33 }"},
         Limit{"limits { shards_max: 65536 }", "limits { shards_max: 65537 }"},
         Limit{"limits { tensors_max: 16000000 }", "limits { tensors_max: 16000001 }"}));
+
+TEST(DaemonOptionsTest, PreloadsHaveABound) {
+  std::string config;
+  for (size_t i = 0; i < kPreloadsMax; ++i) config += absl::StrCat("preload: \"m", i, "\"\n");
+  EXPECT_OK(Options(config.c_str()));
+  config += "preload: \"one more\"";
+  EXPECT_THAT(Options(config.c_str()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::HasSubstr("models in preload is 4097, allowed 4096")));
+}
 
 }  // namespace
 }  // namespace weightd

@@ -23,6 +23,17 @@ TEST(DevicesTest, HostAloneIsTheDefaultWithHalfOfWhatIsAvailable) {
   EXPECT_EQ(set.budgets[0].bytes, set.devices[0]->info().free_bytes / 2);
 }
 
+// A GPU node with a program that cannot use its GPU: more than the usual word of a missing driver.
+TEST(DevicesTest, ProgramWithoutCudaOnAMachineWithAGpuIsSaid) {
+  const absl::Status status = absl::UnimplementedError("built without cuda.h");
+  EXPECT_EQ(NoGpuWarning(status, true, "libcuda.so.1").reason, WarningReason::kNoGpu);
+  EXPECT_EQ(NoGpuWarning(status, false, "").reason, WarningReason::kNoGpu);
+  const Warning warning = NoGpuWarning(status, false, "/dev/nvidiactl");
+  EXPECT_EQ(warning.reason, WarningReason::kBuiltWithoutCuda);
+  EXPECT_THAT(warning.text, HasSubstr("there is one (/dev/nvidiactl)"));
+  EXPECT_THAT(warning.text, HasSubstr("cuda.h"));
+}
+
 TEST(DevicesTest, GivenBudgetIsTaken) {
   DaemonOptions options = HostOnly();
   options.host_budget_bytes = 12345;

@@ -7,9 +7,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/check.h"
 #include "daemon/residency/saved_state.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
+#include "tests/support/process/wait_until.h"
 
 namespace weightd::testing {
 namespace {
@@ -21,9 +26,14 @@ using ::testing::SizeIs;
 class DeferredWriterTest : public ::testing::Test {
  protected:
   void Start(absl::Duration interval, absl::Duration renewal = absl::InfiniteDuration()) {
-    writer_ = std::make_unique<DeferredWriter>(
-        [this] { return StoreSavedState(path_, Snapshot()); },
-        [this](const absl::Status& status) { failures_.push_back(status); }, interval, renewal);
+    auto writer = DeferredWriter::Start(
+        {.format = [this] { return FormatSavedState(Snapshot()); },
+         .store =
+             [path = path_](const std::string& content) { return StoreSavedState(path, content); },
+         .on_change = [this](const absl::Status& status) { told_.push_back(status); }},
+        {.interval = interval, .renewal = renewal});
+    WEIGHTD_CHECK(writer.ok());
+    writer_ = *std::move(writer);
   }
   // Each has one more pin than the one before.
   SavedState Snapshot() {
@@ -48,7 +58,7 @@ class DeferredWriterTest : public ::testing::Test {
   const std::string path_ = dir_.File("state/state.json");
   absl::Mutex mu_;
   int snapshot_count_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<absl::Status> failures_;  // the writer's thread's; read it when the writer is gone
+  std::vector<absl::Status> told_;  // the writer's thread's; read it when the writer is gone
   std::unique_ptr<DeferredWriter> writer_;
 };
 
@@ -88,17 +98,96 @@ TEST_F(DeferredWriterTest, IsWrittenAnewThoughNothingChanged) {
   AwaitSnapshots(3);
 }
 
-// The disk was full for a while: the pin is not lost, and the log has one line of it.
+// The disk was full for a while: the pin is not lost, and the log has a line of it and one of its
+// end.
 TEST_F(DeferredWriterTest, FailedWriteIsTriedAgainAndToldOnce) {
   std::ofstream(dir_.File("state")) << "in the way of the directory";
   Start(absl::Milliseconds(1));
   writer_->Changed(/*at_once=*/true);
   AwaitSnapshots(3);
+  EXPECT_THAT(writer_->state().error.message(), HasSubstr(path_));
+  EXPECT_LE(writer_->state().failing_since, absl::Now());
   fs::remove(dir_.File("state"));
-  writer_.reset();
+  EXPECT_TRUE(WaitUntil([this] { return writer_->state().error.ok(); }));
+  EXPECT_LE(writer_->state().stored_time, absl::Now());
+  EXPECT_OK(writer_->Stop());
   EXPECT_TRUE(fs::exists(path_));
-  ASSERT_THAT(failures_, SizeIs(1));
-  EXPECT_THAT(failures_[0].message(), HasSubstr(path_));
+  ASSERT_THAT(told_, SizeIs(2));
+  EXPECT_THAT(told_[0].message(), HasSubstr(path_));
+  EXPECT_OK(told_[1]);
+}
+
+TEST_F(DeferredWriterTest, WhoAsksIsToldWhetherItIsOnTheDisk) {
+  Start(absl::InfiniteDuration());
+  EXPECT_OK(writer_->Flush(absl::Minutes(1)));
+  EXPECT_EQ(StoredPins(), 1);
+  EXPECT_OK(writer_->Flush(absl::Minutes(1)));
+  EXPECT_EQ(StoredPins(), 2);
+  fs::remove_all(dir_.File("state"));
+  std::ofstream(dir_.File("state")) << "in the way of the directory";
+  const absl::Status failed = writer_->Flush(absl::Minutes(1));
+  EXPECT_THAT(failed.message(), HasSubstr(path_));
+  fs::remove(dir_.File("state"));
+  EXPECT_OK(writer_->Flush(absl::Minutes(1))) << "a directory that comes later";
+  EXPECT_EQ(StoredPins(), 4);
+}
+
+TEST_F(DeferredWriterTest, LastAttemptThatFailsIsSaid) {
+  std::ofstream(dir_.File("state")) << "in the way of the directory";
+  Start(absl::InfiniteDuration());
+  writer_->Changed(/*at_once=*/false);
+  EXPECT_THAT(writer_->Stop().message(), HasSubstr(path_));
+}
+
+// A file on a volume that does not answer.
+class HungWriterTest : public ::testing::Test {
+ protected:
+  // The volume's, which outlives the writer.
+  struct Volume {
+    absl::Notification reached;
+    absl::Notification answers;
+    absl::Notification left;
+  };
+  HungWriterTest() {
+    auto writer = DeferredWriter::Start(
+        {.format = [] { return std::string("content"); },
+         .store =
+             [volume = volume_](const std::string&) {
+               volume->reached.Notify();
+               volume->answers.WaitForNotification();
+               volume->left.Notify();
+               return absl::OkStatus();
+             },
+         .on_change = [](const absl::Status&) { ADD_FAILURE() << "the owner is gone"; }},
+        {.interval = absl::InfiniteDuration()});
+    WEIGHTD_CHECK(writer.ok());
+    writer_ = *std::move(writer);
+  }
+  ~HungWriterTest() override {
+    if (!volume_->answers.HasBeenNotified()) volume_->answers.Notify();
+    volume_->left.WaitForNotification();
+  }
+
+  const std::shared_ptr<Volume> volume_ = std::make_shared<Volume>();
+  std::unique_ptr<DeferredWriter> writer_;
+};
+
+TEST_F(HungWriterTest, NobodyWaitsLongerThanTheySay) {
+  EXPECT_EQ(writer_->Flush(absl::Milliseconds(50)).code(), absl::StatusCode::kDeadlineExceeded);
+  volume_->reached.WaitForNotification();
+  // It is known to hang: the next one, who would have more time, does not wait for all of it.
+  EXPECT_EQ(writer_->Flush(absl::Milliseconds(1)).code(), absl::StatusCode::kDeadlineExceeded);
+  writer_->Changed(/*at_once=*/true);
+  EXPECT_EQ(writer_->Stop(absl::Milliseconds(10)).code(), absl::StatusCode::kDeadlineExceeded);
+  writer_.reset();
+}
+
+TEST_F(HungWriterTest, WriterThatIsGoneCallsNobodyWhenTheVolumeComesBack) {
+  writer_->Changed(/*at_once=*/true);
+  volume_->reached.WaitForNotification();
+  (void)writer_->Stop(absl::ZeroDuration());
+  writer_.reset();
+  volume_->answers.Notify();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "daemon/residency/refresher.h"
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/device/memory_device.h"
 #include "tests/unit/residency/residency_world.h"
@@ -19,9 +20,11 @@ class RefresherTest : public ::testing::Test {
     world.more_devices = {{std::make_shared<MemoryDevice>(), 16 * kUnit}};
     world.pins = pins;
     world_ = std::make_unique<ResidencyWorld>(world);
-    refresher_ = std::make_unique<Refresher>(
-        options, world_->residency(), world_->events(),
-        [this](const std::string& model, const absl::Status&) { refused_.push_back(model); });
+    wishes_ = std::make_unique<WishList>(
+        RetryOptions(), world_->residency(), world_->clock(),
+        [this](const WishNotice& notice) { notices_.push_back(notice.model); });
+    refresher_ =
+        std::make_unique<Refresher>(options, world_->residency(), world_->events(), *wishes_);
   }
   void Change(const std::string& model, CatalogChange::Kind kind = CatalogChange::Kind::kChanged) {
     CatalogChange change;
@@ -32,8 +35,9 @@ class RefresherTest : public ::testing::Test {
   }
 
   std::unique_ptr<ResidencyWorld> world_;
+  std::unique_ptr<WishList> wishes_;
   std::unique_ptr<Refresher> refresher_;
-  std::vector<std::string> refused_;
+  std::vector<std::string> notices_;
 };
 
 constexpr char kGpu[] = "GPU-memory-0";
@@ -100,11 +104,34 @@ TEST_F(RefresherTest, RemovedModelStaysResident) {
   EXPECT_THAT(world_->recorder().lines(), Contains("model_removed a"));
 }
 
-TEST_F(RefresherTest, JobThatTheQueueDoesNotTakeIsTold) {
+// More than clients could ever have waiting.
+TEST_F(RefresherTest, QueueTakesWhateverIsWanted) {
+  RefresherOptions options;
+  for (int i = 0; i < 20; ++i) options.preload.push_back(absl::StrCat("m", i));
+  Make(options);
+  std::vector<Checkpoint> there(20);
+  for (int i = 0; i < 20; ++i) {
+    there[static_cast<size_t>(i)].model = options.preload[static_cast<size_t>(i)];
+    world_->AddModel(there[static_cast<size_t>(i)].model, 1, 1000);
+  }
+  refresher_->OnFirstLook(there);
+  for (const std::string& model : options.preload) {
+    for (const auto& job : world_->residency().JobsFor(model)) (void)AwaitEnd(*job);
+  }
+  EXPECT_THAT(notices_, IsEmpty());
+  size_t done = 0;
+  for (const std::string& line : world_->recorder().lines()) {
+    if (line.starts_with("stage_done ")) ++done;
+  }
+  EXPECT_EQ(done, options.preload.size());
+}
+
+TEST_F(RefresherTest, WishOfADaemonThatDrainsIsNoRefusal) {
   Make({.preload = {"a"}});
   EXPECT_THAT(world_->residency().Shutdown(), ::testing::IsEmpty());
   Change("a", CatalogChange::Kind::kAdded);
-  EXPECT_THAT(refused_, ElementsAre("a"));
+  EXPECT_THAT(notices_, IsEmpty());
+  EXPECT_EQ(wishes_->size(), 0);
 }
 
 }  // namespace

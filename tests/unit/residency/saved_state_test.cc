@@ -1,5 +1,6 @@
 #include "daemon/residency/saved_state.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/unique_fd.h"
 #include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
@@ -101,7 +103,7 @@ TEST_F(StateFileTest, MissingFileIsNoState) {
 }
 
 TEST_F(StateFileTest, StoredInADirectoryOfItsOwnThatNobodyElseReads) {
-  ASSERT_OK(StoreSavedState(path_, Example()));
+  ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
   ASSERT_OK_AND_ASSIGN(const SavedState state, LoadSavedState(path_));
   EXPECT_EQ(state.pins, Example().pins);
   struct stat file {};
@@ -125,29 +127,45 @@ TEST_F(StateFileTest, FileAboveItsLimitIsRefusedBeforeItIsParsed) {
   EXPECT_THAT(LoadSavedState(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("4 MiB")));
 }
 
+// A FIFO that nobody writes is such a file.
+TEST_F(StateFileTest, FileThatDoesNotAnswerIsLeftBehind) {
+  fs::create_directory(dir_.File("state"));
+  ASSERT_EQ(0, ::mkfifo(path_.c_str(), 0600));
+  EXPECT_THAT(LoadSavedState(path_, absl::Milliseconds(20)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(path_)));
+  const UniqueFd writer(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));  // lets the reader go
+  EXPECT_TRUE(writer.valid());
+}
+
+TEST_F(StateFileTest, FileThatAnswersInTimeIsRead) {
+  ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
+  ASSERT_OK_AND_ASSIGN(const SavedState state, LoadSavedState(path_, absl::Minutes(1)));
+  EXPECT_EQ(state.pins, Example().pins);
+}
+
 TEST_F(StateFileTest, WhatACrashLeftIsWrittenOver) {
   fs::create_directory(dir_.File("state"));
   std::ofstream(dir_.File("state/.state.json.new")) << "half";
-  ASSERT_OK(StoreSavedState(path_, Example()));
+  ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
   EXPECT_OK(LoadSavedState(path_));
   EXPECT_FALSE(fs::exists(dir_.File("state/.state.json.new")));
 }
 
 TEST_F(StateFileTest, DirectoryThatCannotBeMadeIsNamed) {
   std::ofstream(dir_.File("state")) << "a file";
-  EXPECT_THAT(StoreSavedState(path_, Example()).message(), HasSubstr(path_));
+  EXPECT_THAT(StoreSavedState(path_, FormatSavedState(Example())).message(), HasSubstr(path_));
 }
 
 // A full disk, as far as the writer can tell: the file may not grow.
 TEST_F(StateFileTest, FailedWriteLeavesTheOldStateAndNoRubbish) {
-  ASSERT_OK(StoreSavedState(path_, Example()));
+  ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
   const std::string before = ReadFile(path_);
   struct rlimit usual {};
   ASSERT_EQ(0, ::getrlimit(RLIMIT_FSIZE, &usual));
   auto* const old_handler = ::signal(SIGXFSZ, SIG_IGN);
   const struct rlimit small = {.rlim_cur = 16, .rlim_max = usual.rlim_max};
   ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &small));
-  const absl::Status stored = StoreSavedState(path_, SavedState());
+  const absl::Status stored = StoreSavedState(path_, FormatSavedState({}));
   ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &usual));
   ::signal(SIGXFSZ, old_handler);
   EXPECT_THAT(stored.message(), HasSubstr("write " + path_));

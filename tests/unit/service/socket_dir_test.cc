@@ -106,7 +106,8 @@ TEST(SocketDirTest, LeavesTheModeOfADirectoryWithOtherThingsAndWarns) {
   ASSERT_EQ(::chmod(dir.path().c_str(), 0755), 0);
   ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.path()));
   EXPECT_EQ(ModeOf(dir.path()), 0755u);
-  EXPECT_THAT(sockets->warnings(), ::testing::ElementsAre(HasSubstr("0755")));
+  EXPECT_THAT(sockets->warnings(),
+              ::testing::ElementsAre(::testing::Field(&Warning::text, HasSubstr("0755"))));
 }
 
 TEST(SocketDirTest, TightensAnEmptyDirectoryOfOurs) {

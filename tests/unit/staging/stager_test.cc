@@ -226,7 +226,7 @@ class KeptQueue final : public ReadQueue {
   uint32_t stuck() const override { return queue_->stuck(); }
   int wake_descriptor() const override { return queue_->wake_descriptor(); }
   ReadEngine engine() const override { return queue_->engine(); }
-  const std::vector<std::string>& fallbacks() const override { return queue_->fallbacks(); }
+  const Warnings& fallbacks() const override { return queue_->fallbacks(); }
 
  private:
   const std::unique_ptr<ReadQueue> queue_;

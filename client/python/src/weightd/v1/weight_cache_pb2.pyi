@@ -373,7 +373,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "preloads", "root_watches", "roots", "socket_dir", "start_time", "state_file", "storage", "version", "warnings"]
+    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "preloads", "root_watches", "roots", "socket_dir", "start_time", "state", "state_file", "storage", "version", "warnings"]
     DEFAULT_DEVICE_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
@@ -386,6 +386,7 @@ class GetStatusResponse(_message.Message):
     ROOT_WATCHES_FIELD_NUMBER: _ClassVar[int]
     SOCKET_DIR_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     STATE_FILE_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -402,11 +403,12 @@ class GetStatusResponse(_message.Message):
     roots: _containers.RepeatedScalarFieldContainer[str]
     socket_dir: str
     start_time: _timestamp_pb2.Timestamp
+    state: StateFile
     state_file: str
     storage: StorageStatus
     version: str
-    warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ..., preloads: _Optional[_Iterable[_Union[Preload, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ..., state: _Optional[_Union[StateFile, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., preloads: _Optional[_Iterable[_Union[Preload, _Mapping]]] = ...) -> None: ...
 
 class GpuFacts(_message.Message):
     __slots__ = ["handles", "id", "name"]
@@ -554,10 +556,14 @@ class PinModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
 
 class PinModelResponse(_message.Message):
-    __slots__ = ["generations"]
+    __slots__ = ["generations", "kept", "not_kept"]
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    NOT_KEPT_FIELD_NUMBER: _ClassVar[int]
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
-    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
+    kept: bool
+    not_kept: str
+    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., kept: bool = ..., not_kept: _Optional[str] = ...) -> None: ...
 
 class Preload(_message.Message):
     __slots__ = ["bytes_done", "bytes_total", "error", "job_id", "model", "reason", "state"]
@@ -739,6 +745,16 @@ class StageReport(_message.Message):
     verify_time: _duration_pb2.Duration
     def __init__(self, job_id: _Optional[int] = ..., engine: _Optional[str] = ..., fallbacks: _Optional[_Iterable[str]] = ..., bytes_read: _Optional[int] = ..., plan_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., read_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., publish_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., bytes_per_second: _Optional[int] = ..., tensors_moved: _Optional[int] = ..., copy_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., direct_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., buffered_bytes: _Optional[int] = ..., model: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., generation_id: _Optional[int] = ..., error: _Optional[str] = ..., reason: _Optional[str] = ..., verify_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., source: _Optional[str] = ..., copied_bytes: _Optional[int] = ..., verify: _Optional[_Union[VerifyMode, str]] = ..., hashes_checked: _Optional[int] = ..., digest_manifest: _Optional[str] = ..., files_checked: _Optional[int] = ...) -> None: ...
 
+class StateFile(_message.Message):
+    __slots__ = ["error", "failing_since", "written_time"]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FAILING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_TIME_FIELD_NUMBER: _ClassVar[int]
+    error: str
+    failing_since: _timestamp_pb2.Timestamp
+    written_time: _timestamp_pb2.Timestamp
+    def __init__(self, error: _Optional[str] = ..., failing_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., written_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class StorageStatus(_message.Message):
     __slots__ = ["block_bytes", "engine", "engine_reason", "pool_bytes", "pool_pages"]
     BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -796,10 +812,14 @@ class UnpinModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
 
 class UnpinModelResponse(_message.Message):
-    __slots__ = ["generations"]
+    __slots__ = ["generations", "kept", "not_kept"]
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    NOT_KEPT_FIELD_NUMBER: _ClassVar[int]
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
-    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
+    kept: bool
+    not_kept: str
+    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., kept: bool = ..., not_kept: _Optional[str] = ...) -> None: ...
 
 class VerifiedCopy(_message.Message):
     __slots__ = ["bytes", "damaged_tensors", "device", "generation_id", "tensors"]
@@ -830,6 +850,14 @@ class VerifyModelResponse(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     copies: _containers.RepeatedCompositeFieldContainer[VerifiedCopy]
     def __init__(self, copies: _Optional[_Iterable[_Union[VerifiedCopy, _Mapping]]] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ["reason", "text"]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    text: str
+    def __init__(self, reason: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ["replay"]

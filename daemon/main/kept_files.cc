@@ -1,0 +1,124 @@
+#include "daemon/main/kept_files.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/durable_files.h"
+#include "common/status_macros.h"
+#include "daemon/residency/node_features.h"
+
+namespace weightd {
+namespace {
+
+// How long a start waits for the state file's volume.
+constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
+constexpr uint32_t kReadableByAll = 0644;
+
+// Whether what an attach finds may be otherwise after it: leases come and go much more often.
+bool ChangesLabels(EventType type) {
+  return type == EventType::kStageDone || type == EventType::kEvicted ||
+         type == EventType::kSuperseded || type == EventType::kDamaged;
+}
+
+}  // namespace
+
+LoadedState LoadState(const std::string& path) {
+  LoadedState loaded;
+  if (path.empty()) return loaded;
+  absl::StatusOr<SavedState> state = LoadSavedState(path, kLoadTimeout);
+  if (state.ok()) {
+    loaded.state = *std::move(state);
+    return loaded;
+  }
+  std::string text = absl::StrCat("pins and last uses are lost: ", state.status().message());
+  if (absl::IsDeadlineExceeded(state.status())) {
+    // What it holds is not known, and must not be written over.
+    loaded.problem =
+        absl::StrCat(state.status().message(), "; start weightd again when it answers");
+    absl::StrAppend(&text, "; until weightd is started again, nothing is kept");
+  } else {
+    absl::StrAppend(&text, "; it is written anew when they change");
+  }
+  loaded.warnings.push_back({.reason = WarningReason::kStateLost, .text = std::move(text)});
+  return loaded;
+}
+
+void KeptFiles::Watch(EventLog::Watcher watcher) {
+  watches_.push_back(events_.Watch(0, std::move(watcher)));
+}
+
+absl::Status KeptFiles::KeepState() {
+  const std::string path = options_.state_file;
+  ASSIGN_OR_RETURN(
+      state_, DeferredWriter::Start(
+                  {.format =
+                       [this] {
+                         return FormatSavedState(
+                             {.pins = residency_.pins(), .last_uses = residency_.last_uses()});
+                       },
+                   .store = [path](const std::string& text) { return StoreSavedState(path, text); },
+                   .on_change =
+                       [this, path](const absl::Status& status) {
+                         if (status.ok()) {
+                           logger_.Log(LogLevel::kInfo, "state_saved", {{"file", path}});
+                           return;
+                         }
+                         logger_.Log(LogLevel::kWarning, "state_not_saved",
+                                     {{"detail", std::string(status.message())}});
+                       }},
+                  {.name = "state file"}));
+  Watch([state = state_.get()](const Event& event) {
+    state->Changed(event.type == EventType::kPinned || event.type == EventType::kUnpinned);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status KeptFiles::TellNodeFeatures() {
+  if (options_.node_features_file.empty()) return absl::OkStatus();
+  const std::string path = options_.node_features_file;
+  ASSIGN_OR_RETURN(
+      node_features_,
+      DeferredWriter::Start(
+          {.format = [this] { return FormatNodeFeatures(residency_.List(), clock_.Now()); },
+           .store =
+               [path](const std::string& text) { return StoreFile(path, text, kReadableByAll); },
+           .on_change =
+               [this, path](const absl::Status& status) {
+                 if (status.ok()) {
+                   logger_.Log(LogLevel::kInfo, "node_features_told", {{"file", path}});
+                   return;
+                 }
+                 logger_.Log(LogLevel::kWarning, "node_features_not_told",
+                             {{"detail", std::string(status.message())}});
+               }},
+          {.name = "node features",
+           .interval = absl::Seconds(1),
+           .renewal = kNodeFeaturesValid / 3}));
+  node_features_->Changed(/*at_once=*/true);
+  Watch([writer = node_features_.get()](const Event& event) {
+    if (ChangesLabels(event.type)) writer->Changed(/*at_once=*/false);
+  });
+  return absl::OkStatus();
+}
+
+void KeptFiles::Stop() {
+  for (const uint64_t watch : watches_) events_.Unwatch(watch);
+  watches_.clear();
+  if (state_ != nullptr) {
+    // An error that came before was told when it came.
+    const absl::Status stopped = state_->Stop();
+    if (absl::IsDeadlineExceeded(stopped)) {
+      logger_.Log(LogLevel::kWarning, "state_not_saved",
+                  {{"detail", absl::StrCat(options_.state_file, ": ", stopped.message())}});
+    }
+  }
+  if (node_features_ == nullptr) return;
+  const bool hangs = absl::IsDeadlineExceeded(node_features_->Stop());
+  // With the daemon goes what it kept. Where that fails the next daemon says what is true.
+  if (!hangs) (void)::unlink(options_.node_features_file.c_str());
+  node_features_.reset();
+}
+
+}  // namespace weightd
