@@ -112,87 +112,120 @@ absl::StatusOr<Grant> LeaseTable::GrantOn(LeaseRequest request, HeldCopy held) {
     return handle.ok() ? ticket.status() : handle.status();
   }
 
-  Grant grant;
-  LeaseInfo info;
-  const JobId job = request.job;
-  const absl::Time asked_time = request.asked_time;
-  {
-    absl::MutexLock lock(&mu_);
-    absl::Status refused = CheckLimits(request.peer.uid);
-    // What happened to the copy since it was acquired found no lease to tell.
-    const CopyInfo now = residency_.InfoOf(copy);
-    if (refused.ok() && now.state != ResidencyState::kResident) {
-      refused = EvictedByForceError(now.model, now.device);
-    }
-    if (!refused.ok()) {
-      give_back();
-      return refused;
-    }
-    grant = AddLease(std::move(request), std::move(held), *std::move(handle), *std::move(ticket));
-    Lease& lease = leases_.at(grant.lease);
-    info = lease.info;
-    Supersede(lease, now.superseded_by);
+  ToTell to_tell;
+  absl::StatusOr<Grant> grant =
+      AddLease(request, held, *std::move(handle), *std::move(ticket), to_tell);
+  if (!grant.ok()) {
+    give_back();
+    return grant.status();
   }
-  PublishGranted(info, job, asked_time);
+  Tell(to_tell);
+  PublishGranted({.id = grant->lease,
+                  .peer = request.peer,
+                  .client_name = request.client_name,
+                  .content = grant->content,
+                  .since = {}},
+                 request.job, request.asked_time);
   return grant;
 }
 
-Grant LeaseTable::AddLease(LeaseRequest request, HeldCopy held, std::string handle,
-                           std::string ticket) {
+absl::StatusOr<Grant> LeaseTable::AddLease(const LeaseRequest& request, HeldCopy& held,
+                                           std::string handle, std::string ticket,
+                                           ToTell& to_tell) {
   Grant grant;
-  grant.lease = LeaseId(next_id_++);
   grant.content = held.content;
   grant.cuda_ipc_handle = std::move(handle);
-  grant.ticket = ticket;
-  if (!ticket.empty()) tickets_[ticket] = grant.lease;
-  Lease& lease = leases_[grant.lease];
-  lease.info = {.id = grant.lease,
-                .peer = std::move(request.peer),
-                .client_name = std::move(request.client_name),
-                .content = std::move(held.content),
-                .since = clock_.Now()};
+  grant.ticket = std::move(ticket);
+  LeaseInfo info = {.id = {},
+                    .peer = request.peer,
+                    .client_name = request.client_name,
+                    .content = held.content,
+                    .since = clock_.Now()};
+  Lease lease;
+  lease.ticket = grant.ticket;
+  if (request.on_notice) lease.notices = std::make_shared<Notices>(request.on_notice);
+
+  absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(CheckLimits(request.peer.uid));
+  // What happened to the copy since it was acquired found no lease to tell.
+  const CopyInfo now = residency_.InfoOf(held.content->copy);
+  if (now.state != ResidencyState::kResident) return EvictedByForceError(now.model, now.device);
+  grant.lease = LeaseId(next_id_++);
+  info.id = grant.lease;
+  lease.info = std::make_shared<const LeaseInfo>(std::move(info));
   lease.allocation = std::move(held.allocation);
-  lease.on_notice = std::move(request.on_notice);
-  lease.ticket = std::move(ticket);
-  ++leases_per_uid_[lease.info.peer.uid];
+  Supersede(lease, now.superseded_by, to_tell);
+  if (!grant.ticket.empty()) tickets_[grant.ticket] = grant.lease;
+  ++leases_per_uid_[request.peer.uid];
+  leases_.emplace(grant.lease, std::move(lease));
   return grant;
 }
 
 bool LeaseTable::TakeOut(LeaseId id, EventType type, absl::string_view why) {
-  LeaseInfo info;
+  const bool is_revoked = type == EventType::kLeaseRevoked;
+  Lease lease;
   {
     absl::MutexLock lock(&mu_);
     const auto found = leases_.find(id);
     if (found == leases_.end()) return false;
-    Lease& lease = found->second;
+    lease = std::move(found->second);
+    leases_.erase(found);
+    if (is_revoked && lease.notices != nullptr) revoked_[id] = lease.notices;
     if (!lease.ticket.empty()) tickets_.erase(lease.ticket);
-    const auto held = leases_per_uid_.find(lease.info.peer.uid);
+    const auto held = leases_per_uid_.find(lease.info->peer.uid);
     if (--held->second == 0) leases_per_uid_.erase(held);
-    info = std::move(lease.info);
-    if (type == EventType::kLeaseRevoked && lease.on_notice) {
-      lease.on_notice({.kind = LeaseNotice::Kind::kRevoked});
-    }
-    leases_.erase(found);  // and with it its reference to the allocation
   }
+  if (lease.notices != nullptr) {
+    if (is_revoked) {
+      lease.notices->Put({.kind = LeaseNotice::Kind::kRevoked});
+      lease.notices->Deliver();
+    } else {
+      lease.notices->Stop();
+    }
+  }
+  lease.allocation.reset();  // the table of copies has the last reference
+  const LeaseInfo& info = *lease.info;
   Event event = EventOf(type, info, why);
   event.duration = clock_.Now() - info.since;
-  event.reason = std::string(type == EventType::kLeaseRevoked ? ReasonName(Reason::kLeaseRevoked)
-                                                              : kStreamEnded);
+  event.reason = std::string(is_revoked ? ReasonName(Reason::kLeaseRevoked) : kStreamEnded);
   events_.Publish(std::move(event));
   residency_.Release(info.content->copy);
   return true;
 }
 
 void LeaseTable::End(LeaseId id, absl::string_view why) {
-  (void)TakeOut(id, EventType::kLeaseEnded, why);
+  if (TakeOut(id, EventType::kLeaseEnded, why)) return;
+  std::shared_ptr<Notices> revoked;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = revoked_.find(id);
+    if (found == revoked_.end()) return;
+    revoked = std::move(found->second);
+    revoked_.erase(found);
+  }
+  revoked->Stop();
+}
+
+void LeaseTable::Put(const Lease& lease, const LeaseNotice& notice, ToTell& to_tell) {
+  if (lease.notices == nullptr) return;
+  lease.notices->Put(notice);
+  to_tell.push_back(lease.notices);
+}
+
+void LeaseTable::Tell(const ToTell& to_tell) {
+  for (const std::shared_ptr<Notices>& notices : to_tell) notices->Deliver();
 }
 
 void LeaseTable::NotifyRevoking(const std::vector<CopyInfo>& copies, absl::Time deadline) {
-  absl::MutexLock lock(&mu_);
-  for (const auto& [id, lease] : leases_) {
-    if (!IsOn(lease.info, copies) || !lease.on_notice) continue;
-    lease.on_notice({.kind = LeaseNotice::Kind::kRevoking, .deadline = deadline});
+  ToTell to_tell;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, lease] : leases_) {
+      if (!IsOn(*lease.info, copies)) continue;
+      Put(lease, {.kind = LeaseNotice::Kind::kRevoking, .deadline = deadline}, to_tell);
+    }
   }
+  Tell(to_tell);
 }
 
 uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
@@ -200,7 +233,7 @@ uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
   {
     absl::MutexLock lock(&mu_);
     for (const auto& [id, lease] : leases_) {
-      if (IsOn(lease.info, copies)) ids.push_back(id);
+      if (IsOn(*lease.info, copies)) ids.push_back(id);
     }
   }
   uint32_t revoked = 0;
@@ -212,12 +245,13 @@ uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
 
 absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view ticket,
                                                                const Peer& peer) {
-  // The lock is held across dup(2), which does not block: so the lease cannot end meanwhile.
+  // The lock is held across dup(2), which waits for nothing: so the lease cannot end meanwhile, and
+  // its memory is in the books for as long as somebody here refers to it.
   absl::MutexLock lock(&mu_);
   const auto found = tickets_.find(std::string(ticket));
   if (found == tickets_.end()) return TicketInvalid();
   Lease& lease = leases_.at(found->second);
-  if (lease.info.peer.pid != peer.pid || lease.info.peer.uid != peer.uid) return TicketInvalid();
+  if (lease.info->peer.pid != peer.pid || lease.info->peer.uid != peer.uid) return TicketInvalid();
   ASSIGN_OR_RETURN(Export exported, lease.allocation->CreateExport());
   tickets_.erase(found);
   lease.ticket.clear();
@@ -227,26 +261,33 @@ absl::StatusOr<std::vector<UniqueFd>> LeaseTable::RedeemTicket(absl::string_view
 }
 
 // Once for each generation: the publisher and the grant of a lease may both find it.
-void LeaseTable::Supersede(Lease& lease, GenerationId newer) {
-  if (!newer.valid() || newer == lease.last_told || newer == lease.info.content->id) return;
+void LeaseTable::Supersede(Lease& lease, GenerationId newer, ToTell& to_tell) {
+  if (!newer.valid() || newer == lease.last_told || newer == lease.info->content->id) return;
   lease.last_told = newer;
-  if (!lease.on_notice) return;
-  lease.on_notice({.kind = LeaseNotice::Kind::kSuperseded, .generation = newer});
+  Put(lease, {.kind = LeaseNotice::Kind::kSuperseded, .generation = newer}, to_tell);
 }
 
 void LeaseTable::NotifySuperseded(CopyId old, GenerationId newer) {
-  absl::MutexLock lock(&mu_);
-  for (auto& [id, lease] : leases_) {
-    if (lease.info.content->copy == old) Supersede(lease, newer);
+  ToTell to_tell;
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto& [id, lease] : leases_) {
+      if (lease.info->content->copy == old) Supersede(lease, newer, to_tell);
+    }
   }
+  Tell(to_tell);
 }
 
 void LeaseTable::NotifyDamaged(CopyId damaged) {
-  absl::MutexLock lock(&mu_);
-  for (auto& [id, lease] : leases_) {
-    if (lease.info.content->copy != damaged || !lease.on_notice) continue;
-    lease.on_notice({.kind = LeaseNotice::Kind::kDamaged});
+  ToTell to_tell;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, lease] : leases_) {
+      if (lease.info->content->copy != damaged) continue;
+      Put(lease, {.kind = LeaseNotice::Kind::kDamaged}, to_tell);
+    }
   }
+  Tell(to_tell);
 }
 
 void LeaseTable::set_limits(const LeaseOptions& limits) {
@@ -255,21 +296,28 @@ void LeaseTable::set_limits(const LeaseOptions& limits) {
 }
 
 void LeaseTable::NotifyDraining(absl::Time deadline) {
-  absl::MutexLock lock(&mu_);
-  draining_ = true;
-  for (const auto& [id, lease] : leases_) {
-    if (lease.on_notice) {
-      lease.on_notice({.kind = LeaseNotice::Kind::kDraining, .deadline = deadline});
+  ToTell to_tell;
+  {
+    absl::MutexLock lock(&mu_);
+    draining_ = true;
+    for (const auto& [id, lease] : leases_) {
+      Put(lease, {.kind = LeaseNotice::Kind::kDraining, .deadline = deadline}, to_tell);
     }
   }
+  Tell(to_tell);
 }
 
 std::vector<LeaseInfo> LeaseTable::List(absl::string_view model) const {
-  absl::MutexLock lock(&mu_);
-  std::vector<LeaseInfo> all;
-  for (const auto& [id, lease] : leases_) {
-    if (model.empty() || lease.info.content->model == model) all.push_back(lease.info);
+  std::vector<std::shared_ptr<const LeaseInfo>> found;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, lease] : leases_) {
+      if (model.empty() || lease.info->content->model == model) found.push_back(lease.info);
+    }
   }
+  std::vector<LeaseInfo> all;
+  all.reserve(found.size());
+  for (const auto& info : found) all.push_back(*info);
   return all;
 }
 

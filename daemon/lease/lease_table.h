@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/outbox.h"
 #include "common/strong_id.h"
 #include "common/unique_fd.h"
 #include "daemon/lease/peer.h"
@@ -60,7 +61,7 @@ struct LeaseRequest {
   std::string client_name;  // at most 64 bytes
   JobId job;                // that it waited for; not valid: the model was there
   absl::Time asked_time = absl::InfinitePast();  // of the attach, for its duration
-  // Called with each notice, on any thread: it must be quick and must not call back. Not called
+  // Called with each notice, in order, on any thread, without locks: it must not block. Not called
   // after End() has returned.
   std::function<void(const LeaseNotice&)> on_notice;
 };
@@ -105,8 +106,9 @@ class LeaseTable {
   // From now on; leases beyond new limits stay.
   void set_limits(const LeaseOptions& limits);
 
-  // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored:
-  // the stream's end and a drain may both come.
+  // Ends a lease; `why` goes into the event ("cancelled", "client gone"). Unknown ids are ignored.
+  // Each holder that listens calls it, also of a lease that was revoked. Waits for a notice that is
+  // being told, unless the holder calls it then.
   void End(LeaseId id, absl::string_view why);
 
   // The descriptors of a grant, once, for the process that the grant was for.
@@ -130,25 +132,32 @@ class LeaseTable {
   void WaitUntilEmpty(absl::Time deadline) const;
 
  private:
+  using Notices = Outbox<LeaseNotice>;
+  // Who is to be told, once the lock is given back.
+  using ToTell = std::vector<std::shared_ptr<Notices>>;
+
   struct Lease {
-    LeaseInfo info;
+    std::shared_ptr<const LeaseInfo> info;
     std::shared_ptr<Allocation> allocation;
-    std::function<void(const LeaseNotice&)> on_notice;
-    std::string ticket;      // empty when there is none, or it was used
-    GenerationId last_told;  // of the notices that it is superseded
+    std::shared_ptr<Notices> notices;  // null where nobody listens
+    std::string ticket;                // empty when there is none, or it was used
+    GenerationId last_told;            // of the notices that it is superseded
   };
 
-  static void Supersede(Lease& lease, GenerationId newer);
+  static void Put(const Lease& lease, const LeaseNotice& notice, ToTell& to_tell);
+  static void Supersede(Lease& lease, GenerationId newer, ToTell& to_tell);
+  static void Tell(const ToTell& to_tell);
   absl::StatusOr<Grant> GrantOn(LeaseRequest request, HeldCopy held);
-  Grant AddLease(LeaseRequest request, HeldCopy held, std::string handle, std::string ticket)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes from `held` what the lease needs; what happened to the copy meanwhile is put for telling.
+  absl::StatusOr<Grant> AddLease(const LeaseRequest& request, HeldCopy& held, std::string handle,
+                                 std::string ticket, ToTell& to_tell);
   absl::Status CheckLimits(uint32_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::string> ExportHandle(const HeldCopy& held, const Peer& peer) const;
   void NotifySuperseded(CopyId old, GenerationId newer);
   void NotifyDamaged(CopyId damaged);
   // Takes it out of the books, publishes `type`, and gives the copy back: in this order, so that
   // nobody reads of an eviction before the end of the last lease. kLeaseRevoked tells the holder.
-  // False for an unknown one.
+  // False for one that is unknown or was revoked.
   bool TakeOut(LeaseId id, EventType type, absl::string_view why);
   static Event EventOf(EventType type, const LeaseInfo& info, absl::string_view detail);
   void PublishGranted(const LeaseInfo& info, JobId job, absl::Time asked_time);
@@ -157,11 +166,14 @@ class LeaseTable {
   EventLog& events_;
   const Clock& clock_;
 
-  mutable absl::Mutex mu_;  // held while notices are passed on: they only enqueue
+  // Before ResidencyTable's, after none. Never held while a holder is told.
+  mutable absl::Mutex mu_;
   LeaseOptions options_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mu_);
+  // Of leases that were revoked and whose holders have not called End(): they may be being told.
+  absl::flat_hash_map<LeaseId, std::shared_ptr<Notices>> revoked_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint32_t, uint32_t> leases_per_uid_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, LeaseId> tickets_ ABSL_GUARDED_BY(mu_);
 };

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/listener.h"
 #include "daemon/residency/generation.h"
 
 namespace weightd {
@@ -41,26 +41,24 @@ struct StageRecord {
 // The last stages that read something or failed. Thread-safe.
 class ReportLog {
  public:
-  // Called with each stage that has ended, on its thread: must be quick and must not call back.
-  using Listener = std::function<void(const StageRecord&)>;
+  // Called with each stage that has ended, without locks: must be quick and must not call back.
+  using Call = Listener<StageRecord>::Call;
 
   // When this returns, the listener before is not called any more; null is none.
-  void set_listener(Listener listener) {
-    absl::MutexLock lock(&mu_);
-    listener_ = std::move(listener);
-  }
+  void set_listener(Call listener) { listener_.Set(std::move(listener)); }
 
-  // Tells of it without keeping it.
-  void Tell(const StageRecord& record) {
-    absl::MutexLock lock(&mu_);
-    if (listener_) listener_(record);
-  }
+  // Tells of it without keeping it. The listener knows when this returns.
+  void Tell(StageRecord record) { listener_.Tell(std::move(record)); }
 
+  // Likewise, and keeps it.
   void Add(StageRecord record) {
+    Tell(record);
+    std::deque<StageRecord> forgotten;  // goes after the lock
     absl::MutexLock lock(&mu_);
-    if (listener_) listener_(record);
     records_.push_front(std::move(record));
-    if (records_.size() > kReportsKept) records_.pop_back();
+    if (records_.size() <= kReportsKept) return;
+    forgotten.push_back(std::move(records_.back()));
+    records_.pop_back();
   }
 
   // The newest first.
@@ -70,8 +68,8 @@ class ReportLog {
   }
 
  private:
+  Listener<StageRecord> listener_;
   mutable absl::Mutex mu_;
-  Listener listener_ ABSL_GUARDED_BY(mu_);
   std::deque<StageRecord> records_ ABSL_GUARDED_BY(mu_);
 };
 

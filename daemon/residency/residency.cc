@@ -277,24 +277,21 @@ void Residency::AwaitChange(const Admission& admission) const {
 void Residency::Release(CopyId id) { ReapLater(table_.Release(id, clock_.Now())); }
 
 void Residency::set_supersede_listener(SupersedeListener listener) {
-  absl::MutexLock lock(&listener_mu_);
-  listener_ = std::move(listener);
+  supersede_listener_.Set(
+      listener == nullptr
+          ? Listener<Superseded>::Call()
+          : [listener = std::move(listener)](const Superseded& it) { listener(it.old, it.newer); });
 }
 
 void Residency::OnSuperseded(const CopyInfo& old, GenerationId newer) {
-  absl::MutexLock lock(&listener_mu_);
-  if (listener_) listener_(old.copy, newer);
+  supersede_listener_.Tell({.old = old.copy, .newer = newer});
 }
 
 void Residency::set_damage_listener(DamageListener listener) {
-  absl::MutexLock lock(&listener_mu_);
-  damage_listener_ = std::move(listener);
+  damage_listener_.Set(std::move(listener));
 }
 
-void Residency::OnDamaged(CopyId damaged) {
-  absl::MutexLock lock(&listener_mu_);
-  if (damage_listener_) damage_listener_(damaged);
-}
+void Residency::OnDamaged(CopyId damaged) { damage_listener_.Tell(damaged); }
 
 absl::StatusOr<std::vector<VerifiedCopy>> Residency::Verify(const std::string& model,
                                                             const std::string& device,

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/listener.h"
 #include "common/thread.h"
 #include "common/warning.h"
 #include "daemon/catalog/catalog.h"
@@ -96,7 +97,7 @@ class Residency {
   // A held copy was superseded by generation `newer`.
   using SupersedeListener = std::function<void(CopyId old, GenerationId newer)>;
   using DamageListener = Verifier::DamageListener;
-  using StageListener = ReportLog::Listener;
+  using StageListener = ReportLog::Call;
 
   // Starts the workers; their rings and staging buffers are made before this returns, or it fails.
   // Everything referenced must outlive it; `devices` have budgets in `options`.
@@ -147,8 +148,8 @@ class Residency {
   // Of a copy that the caller holds.
   CopyInfo InfoOf(CopyId id) const { return table_.InfoOf(id); }
 
-  // Called on a worker's thread. When this returns, the listener before is not called any more;
-  // null is none. It must not block.
+  // Called on a worker's thread, without locks. When this returns, the listener before is not
+  // called any more; null is none. It must not block.
   void set_supersede_listener(SupersedeListener listener);
   void set_damage_listener(DamageListener listener);
   // Of every stage that has ended, before its callers know. See ReportLog.
@@ -195,6 +196,11 @@ class Residency {
   Residency(const ResidencyOptions& options, std::shared_ptr<const KeySource> keys,
             const Catalog& catalog, std::vector<std::shared_ptr<Device>> devices, EventLog& events,
             const Clock& clock);
+  struct Superseded {
+    CopyId old;
+    GenerationId newer;
+  };
+
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
@@ -224,9 +230,8 @@ class Residency {
   Evictor evictor_;
   const StageContext context_;
 
-  absl::Mutex listener_mu_;  // held while the listener runs: it does not block
-  SupersedeListener listener_ ABSL_GUARDED_BY(listener_mu_);
-  DamageListener damage_listener_ ABSL_GUARDED_BY(listener_mu_);
+  Listener<Superseded> supersede_listener_;
+  Listener<CopyId> damage_listener_;
 
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;

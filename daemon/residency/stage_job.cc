@@ -57,16 +57,49 @@ JobPriority StageJob::priority() const {
 }
 
 uint64_t StageJob::Observe(Observer observer) {
-  absl::MutexLock lock(&mu_);
-  observer(snapshot_);
-  const uint64_t id = next_observer_++;
-  observers_[id] = std::move(observer);
+  const auto listening = std::make_shared<Listening>(
+      [observer = std::move(observer)](const std::shared_ptr<const StageSnapshot>& snapshot) {
+        observer(*snapshot);
+      });
+  uint64_t id = 0;
+  {
+    absl::MutexLock lock(&mu_);
+    listening->Put(std::make_shared<const StageSnapshot>(snapshot_));
+    id = next_observer_++;
+    observers_[id] = listening;
+  }
+  listening->Deliver();
   return id;
 }
 
 void StageJob::Unobserve(uint64_t id) {
+  std::shared_ptr<Listening> listening;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = observers_.find(id);
+    if (found == observers_.end()) return;
+    listening = std::move(found->second);
+    observers_.erase(found);
+  }
+  listening->Stop();
+}
+
+std::vector<std::shared_ptr<StageJob::Listening>> StageJob::listeners() const {
   absl::MutexLock lock(&mu_);
-  observers_.erase(id);
+  std::vector<std::shared_ptr<Listening>> all;
+  all.reserve(observers_.size());
+  for (const auto& [id, listening] : observers_) all.push_back(listening);
+  return all;
+}
+
+void StageJob::Tell() {
+  for (const auto& listening : listeners()) listening->Deliver();
+}
+
+void StageJob::Notify() {
+  if (observers_.empty()) return;
+  const auto now = std::make_shared<const StageSnapshot>(snapshot_);
+  for (const auto& [id, listening] : observers_) listening->PutLatest(now);
 }
 
 StageSnapshot StageJob::snapshot() const {
@@ -80,21 +113,27 @@ bool StageJob::final() const {
 }
 
 void StageJob::SetJobsAhead(uint32_t jobs, uint64_t version) {
-  absl::MutexLock lock(&mu_);
-  if (version < places_version_) return;
-  places_version_ = version;
-  if (snapshot_.phase != StagePhase::kQueued || snapshot_.jobs_ahead == jobs) return;
-  snapshot_.jobs_ahead = jobs;
-  Notify();
+  {
+    absl::MutexLock lock(&mu_);
+    if (version < places_version_) return;
+    places_version_ = version;
+    if (snapshot_.phase != StagePhase::kQueued || snapshot_.jobs_ahead == jobs) return;
+    snapshot_.jobs_ahead = jobs;
+    Notify();
+  }
+  Tell();
 }
 
 void StageJob::EnterPhase(StagePhase phase, absl::Time now) {
-  absl::MutexLock lock(&mu_);
-  WEIGHTD_CHECK(phase > snapshot_.phase);
-  snapshot_.phase = phase;
-  snapshot_.jobs_ahead = 0;
-  if (phase == StagePhase::kReading) reading_since_ = now;
-  Notify();
+  {
+    absl::MutexLock lock(&mu_);
+    WEIGHTD_CHECK(phase > snapshot_.phase);
+    snapshot_.phase = phase;
+    snapshot_.jobs_ahead = 0;
+    if (phase == StagePhase::kReading) reading_since_ = now;
+    Notify();
+  }
+  Tell();
 }
 
 void StageJob::SetTotal(uint64_t bytes_total) {
@@ -103,40 +142,45 @@ void StageJob::SetTotal(uint64_t bytes_total) {
 }
 
 void StageJob::SetBytesDone(uint64_t bytes_done, absl::Time now) {
-  absl::MutexLock lock(&mu_);
-  if (snapshot_.final()) return;  // a reader that was left comes back late
-  snapshot_.bytes_done = bytes_done;
-  const double seconds = absl::ToDoubleSeconds(now - reading_since_);
-  if (seconds > 0) {
-    snapshot_.bytes_per_second = static_cast<uint64_t>(static_cast<double>(bytes_done) / seconds);
+  {
+    absl::MutexLock lock(&mu_);
+    if (snapshot_.final()) return;  // a reader that was left comes back late
+    snapshot_.bytes_done = bytes_done;
+    const double seconds = absl::ToDoubleSeconds(now - reading_since_);
+    if (seconds > 0) {
+      snapshot_.bytes_per_second = static_cast<uint64_t>(static_cast<double>(bytes_done) / seconds);
+    }
+    if (now - last_notified_ < kProgressInterval) return;
+    last_notified_ = now;
+    Notify();
   }
-  if (now - last_notified_ < kProgressInterval) return;
-  last_notified_ = now;
-  Notify();
+  Tell();
 }
 
 bool StageJob::Finish(const std::vector<std::shared_ptr<const CopyHold>>& holds,
                       bool already_resident, const StageWishes& met) {
-  absl::MutexLock lock(&mu_);
-  if ((wishes_.pin && !met.pin) || (wishes_.restage && !met.restage)) return false;
-  snapshot_.phase = StagePhase::kDone;
-  for (const auto& hold : holds) snapshot_.contents.push_back(hold->held().content);
-  snapshot_.already_resident = already_resident;
-  snapshot_.holds = holds;
-  Notify();
-  snapshot_.holds.clear();  // the caller has them still: nothing is given back under the lock
+  {
+    absl::MutexLock lock(&mu_);
+    if ((wishes_.pin && !met.pin) || (wishes_.restage && !met.restage)) return false;
+    snapshot_.phase = StagePhase::kDone;
+    for (const auto& hold : holds) snapshot_.contents.push_back(hold->held().content);
+    snapshot_.already_resident = already_resident;
+    snapshot_.holds = holds;
+    Notify();
+    snapshot_.holds.clear();  // the caller has them still: nothing is given back under the lock
+  }
+  for (const auto& listening : listeners()) listening->DeliverAll();
   return true;
 }
 
 void StageJob::Fail(absl::Status status) {
-  absl::MutexLock lock(&mu_);
-  snapshot_.phase = StagePhase::kFailed;
-  snapshot_.status = std::move(status);
-  Notify();
-}
-
-void StageJob::Notify() {
-  for (const auto& [id, observer] : observers_) observer(snapshot_);
+  {
+    absl::MutexLock lock(&mu_);
+    snapshot_.phase = StagePhase::kFailed;
+    snapshot_.status = std::move(status);
+    Notify();
+  }
+  Tell();
 }
 
 }  // namespace weightd

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/outbox.h"
 #include "daemon/catalog/model_ref.h"
 #include "daemon/format/tensor_hasher.h"
 #include "daemon/residency/copy_hold.h"
@@ -113,33 +114,40 @@ class StageJob {
   // The highest of its callers'.
   JobPriority priority() const;
 
-  // Calls `observer` with the state now, and then with each change, on the thread that makes it: it
-  // must be quick and must not call back. After Unobserve() it is not called any more.
+  // Calls `observer` with the state now, and then with each change, in order, on a thread that
+  // makes one or asks for one: it must not block. Of changes in quick succession it may be told the
+  // newest alone. After Unobserve() has returned it is not called any more.
   uint64_t Observe(Observer observer);
   void Unobserve(uint64_t id);
   StageSnapshot snapshot() const;
   bool final() const;
 
-  // For the queue and the worker. Reading progress is passed on at most every 100 ms.
+  // For the queue and the worker, without locks. Reading progress is passed on at most every 100 ms.
   // `version` grows with each change of the queue: what comes late is passed over.
   void SetJobsAhead(uint32_t jobs, uint64_t version);
   void EnterPhase(StagePhase phase, absl::Time now);
   void SetTotal(uint64_t bytes_total);
   void SetBytesDone(uint64_t bytes_done, absl::Time now);
   // Done, unless somebody who joined meanwhile wishes more than `met`: then it returns false and
-  // nothing changes. Observers are told with the holds, and may keep them.
+  // nothing changes. Observers are told with the holds, and may keep them; when it returns, all who
+  // observe know, and nobody else has a hold.
   bool Finish(const std::vector<std::shared_ptr<const CopyHold>>& holds, bool already_resident,
               const StageWishes& met);
   void Fail(absl::Status status);
 
  private:
+  using Listening = Outbox<std::shared_ptr<const StageSnapshot>>;
+
+  void Tell();
+  // Puts the state into every outbox: Tell() follows, without the lock.
   void Notify() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<std::shared_ptr<Listening>> listeners() const;
 
   const JobId id_;
   const StageTask task_;
   std::atomic<bool> cancelled_ = false;
 
-  mutable absl::Mutex mu_;  // held while observers run: they only enqueue
+  mutable absl::Mutex mu_;  // never held while an observer runs
   StageSnapshot snapshot_ ABSL_GUARDED_BY(mu_);
   uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
   bool detached_ ABSL_GUARDED_BY(mu_) = false;
@@ -150,7 +158,7 @@ class StageJob {
   absl::Time reading_since_ ABSL_GUARDED_BY(mu_);
   absl::Time last_notified_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   uint64_t next_observer_ ABSL_GUARDED_BY(mu_) = 1;
-  std::map<uint64_t, Observer> observers_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, std::shared_ptr<Listening>> observers_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace weightd

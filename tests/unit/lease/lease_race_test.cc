@@ -1,5 +1,7 @@
 // Leases that are granted while something else happens.
 
+#include <atomic>
+#include <memory>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -79,6 +81,49 @@ TEST(LeaseRaceTest, LeaseEndsBeforeItsCopyIsEvicted) {
   grant = Grant();
   world.leases().End(lease, "done");
   EXPECT_THAT(world.AwaitEvents(2), ElementsAre("lease_ended a done", StartsWith("evicted a")));
+}
+
+// No lock is held while a holder is told: it may ask, and may end its lease.
+TEST(LeaseRaceTest, HolderMayCallBackWhenItIsTold) {
+  LeaseWorld world(DeviceKind::kHost);
+  world.Stage("a");
+  LeaseRequest request = world.Request("a");
+  LeaseId id;
+  size_t held = 0;
+  int told = 0;
+  request.on_notice = [&](const LeaseNotice&) {
+    ++told;
+    held = world.leases().List("a").size();
+    world.leases().End(id, "done");
+  };
+  ASSERT_OK_AND_ASSIGN(const Grant grant, world.leases().GrantLease(request));
+  id = grant.lease;
+  world.leases().NotifyDraining(absl::InfiniteFuture());
+  EXPECT_EQ(held, 1);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(world.leases().count(), 0);
+}
+
+// A holder goes when End() has returned, whoever is about to tell it something.
+TEST(LeaseRaceTest, NobodyIsToldAfterItsEnd) {
+  LeaseWorld world(DeviceKind::kHost);
+  for (int round = 0; round < 50; ++round) {
+    world.Stage("a");
+    auto is_there = std::make_unique<std::atomic<bool>>(true);
+    LeaseRequest request = world.Request("a");
+    request.on_notice = [&](const LeaseNotice&) { EXPECT_TRUE(*is_there); };
+    ASSERT_OK_AND_ASSIGN(const Grant grant, world.leases().GrantLease(request));
+    ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted,
+                         world.residency().Evict("a", "", /*force=*/true));
+    std::thread revoker([&] {
+      world.leases().NotifyRevoking(evicted.revoking, absl::InfiniteFuture());
+      world.leases().Revoke(evicted.revoking);
+    });
+    world.leases().End(grant.lease, "left");
+    is_there.reset();
+    revoker.join();
+    EXPECT_TRUE(world.residency().AwaitGone(evicted.revoking, absl::InfiniteFuture()));
+  }
 }
 
 // Grants, ends and new generations from several threads: in the end nothing is held, and one

@@ -152,6 +152,38 @@ TEST_F(StageJobTest, FinishesOnlyWithEveryWishMet) {
   EXPECT_TRUE(job_.snapshot().final());
 }
 
+// No lock is held while an observer runs: it may ask, and may leave.
+TEST_F(StageJobTest, ObserverMayCallBack) {
+  uint64_t id = 0;
+  std::vector<StagePhase> phases;
+  id = job_.Observe([&](const StageSnapshot& snapshot) {
+    phases.push_back(job_.snapshot().phase);
+    if (snapshot.phase == StagePhase::kPlanning) {
+      job_.Leave();
+      job_.Unobserve(id);
+    }
+  });
+  StartReading();
+  EXPECT_THAT(phases, ElementsAre(StagePhase::kQueued, StagePhase::kPlanning));
+  EXPECT_TRUE(job_.cancelled());
+}
+
+// Nobody but the caller has a hold when the end is told.
+TEST_F(StageJobTest, HoldsAreGivenBackBeforeFinishReturns) {
+  for (int round = 0; round < 100; ++round) {
+    StageJob job(JobId(8), {.ref = {.model = "a"}, .devices = {"host"}});
+    ASSERT_TRUE(job.Join({}));
+    std::thread observer([&job] {
+      for (int n = 0; n < 20; ++n) job.Unobserve(job.Observe([](const StageSnapshot&) {}));
+    });
+    const std::vector<std::shared_ptr<const CopyHold>> holds = {
+        HoldOn(std::make_shared<CopyContent>())};
+    EXPECT_TRUE(job.Finish(holds, false, {}));
+    observer.join();
+    EXPECT_EQ(holds[0].use_count(), 1);
+  }
+}
+
 // Joining and leaving from many threads while the job ends: either somebody is in it, or it is
 // cancelled, or it is over.
 TEST_F(StageJobTest, JoinersAndTheEndMayRace) {
