@@ -2,9 +2,12 @@
 
 #include <linux/magic.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
+
+#include "daemon/storage/volume_call.h"
 
 namespace weightd {
 namespace {
@@ -21,7 +24,7 @@ constexpr std::array<uint64_t, 9> kNetwork = {NFS_SUPER_MAGIC,  CIFS_SUPER_MAGIC
 
 uint64_t FileSystemNumber(int fd) {
   struct statfs facts {};
-  if (::fstatfs(fd, &facts) != 0) return 0;
+  if (VolumeCall(SYS_fstatfs, fd, reinterpret_cast<long>(&facts)) != 0) return 0;
   // f_type is signed, and some of the numbers have the highest bit.
   return static_cast<uint32_t>(facts.f_type);
 }

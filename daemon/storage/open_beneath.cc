@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "daemon/storage/volume_call.h"
 
 namespace weightd {
 namespace {
@@ -69,7 +70,8 @@ absl::StatusOr<UniqueFd> OpenBeneath(const VolumeRoot& root, absl::string_view p
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   int error = 0;
   for (int i = 0; i <= kRenameRetriesMax; ++i) {
-    const auto fd = syscall(SYS_openat2, root.fd.get(), name.c_str(), &how, sizeof(how));
+    const long fd = VolumeCall(SYS_openat2, root.fd.get(), reinterpret_cast<long>(name.c_str()),
+                               reinterpret_cast<long>(&how), sizeof(how));
     if (fd >= 0) return UniqueFd(static_cast<int>(fd));
     error = errno;
     if (error != EAGAIN && error != EINTR) break;
@@ -79,8 +81,8 @@ absl::StatusOr<UniqueFd> OpenBeneath(const VolumeRoot& root, absl::string_view p
 
 absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path) {
   struct statx facts = {};
-  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS | STATX_DIOALIGN,
-            &facts) != 0) {
+  if (VolumeCall(SYS_statx, fd, reinterpret_cast<long>(""), AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+                 STATX_BASIC_STATS | STATX_DIOALIGN, reinterpret_cast<long>(&facts)) != 0) {
     return PosixError(errno, absl::StrCat("stat ", path));
   }
   FileFacts result;

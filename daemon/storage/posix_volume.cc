@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,18 +25,32 @@
 #include "daemon/storage/read_progress.h"
 #include "daemon/storage/steady_time.h"
 #include "daemon/storage/volume.h"
+#include "daemon/storage/volume_call.h"
 
 namespace weightd {
 namespace {
 
 constexpr size_t kDirectoryEntriesMax = 262'144;
+constexpr size_t kDirectoryBytes = 32 * 1024;  // of a call that lists
 constexpr int kReplacedRetriesMax = 3;
 constexpr uint32_t kReadAtRetriesMax = 8;
 // How long whoever opens waits for others to close.
 constexpr absl::Duration kDescriptorWaitMax = absl::Seconds(10);
 
+// To close a file may ask the volume, too: a FUSE server is told of it, and answers.
+void CloseFile(UniqueFd& fd) {
+  if (fd.valid()) (void)VolumeCall(SYS_close, fd.release());
+}
+
 // The descriptors of an open file. Immutable.
 struct Descriptors {
+  Descriptors() = default;
+  Descriptors(Descriptors&&) = default;
+  Descriptors& operator=(Descriptors&&) = default;
+  ~Descriptors() {
+    CloseFile(buffered);
+    CloseFile(direct);
+  }
   DescriptorBudget::Lease lease;  // first: it goes back when they are closed
   UniqueFd buffered;
   UniqueFd direct;  // none where direct reads are not possible
@@ -140,8 +155,10 @@ absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) co
     open = std::make_shared<const Descriptors>(std::move(reopened));
   }
   // Of `open`, which no use can close meanwhile.
-  const PreadFunction pread = [fd = open->buffered.get()](int, void* to, size_t length, off_t at) {
-    return ::pread(fd, to, length, at);
+  const bool may_hang = file_system() == FileSystemKind::kFuse;
+  const PreadFunction pread = [fd = open->buffered.get(), may_hang](int, void* to, size_t length,
+                                                                    off_t at) {
+    return may_hang ? VolumePread(fd, to, length, at) : ::pread(fd, to, length, at);
   };
   ReadProgress progress({.file = this,
                          .offset = offset,
@@ -263,6 +280,38 @@ absl::StatusOr<bool> PosixFileUse::Ready() {
   return ready_ = true;
 }
 
+// As readdir(3), by calls that the volume may keep waiting. Thread-compatible.
+class DirectoryReader {
+ public:
+  explicit DirectoryReader(int fd) : fd_(fd), buffer_(kDirectoryBytes / sizeof(uint64_t)) {}
+
+  // Null at the end or after an error; lives until the next call.
+  const dirent64* Next() {
+    if (at_ == filled_ && !Fill()) return nullptr;
+    const auto* bytes = reinterpret_cast<const char*>(buffer_.data());
+    const auto* entry = reinterpret_cast<const dirent64*>(bytes + at_);
+    at_ += entry->d_reclen;
+    return entry;
+  }
+  int error() const { return error_; }
+
+ private:
+  bool Fill() {
+    const long count = VolumeCall(SYS_getdents64, fd_, reinterpret_cast<long>(buffer_.data()),
+                                  static_cast<long>(kDirectoryBytes));
+    if (count < 0) error_ = errno;
+    at_ = 0;
+    filled_ = count > 0 ? static_cast<size_t>(count) : 0;
+    return count > 0;
+  }
+
+  const int fd_;
+  std::vector<uint64_t> buffer_;  // entries are aligned to 8
+  size_t at_ = 0;
+  size_t filled_ = 0;
+  int error_ = 0;
+};
+
 class PosixVolume final : public Volume {
  public:
   explicit PosixVolume(std::shared_ptr<const VolumeRoot> root) : root_(std::move(root)) {}
@@ -277,18 +326,19 @@ class PosixVolume final : public Volume {
 
  private:
   // The kind of a file or directory entry; nullopt for what List leaves out.
-  std::optional<DirEntry::Kind> KindOf(absl::string_view directory, const dirent& entry) const;
+  std::optional<DirEntry::Kind> KindOf(absl::string_view directory, absl::string_view name,
+                                       uint8_t type) const;
 
   const std::shared_ptr<const VolumeRoot> root_;
 };
 
 std::optional<DirEntry::Kind> PosixVolume::KindOf(absl::string_view directory,
-                                                  const dirent& entry) const {
-  if (entry.d_type == DT_REG) return DirEntry::Kind::kFile;
-  if (entry.d_type == DT_DIR) return DirEntry::Kind::kDirectory;
-  if (entry.d_type != DT_LNK && entry.d_type != DT_UNKNOWN) return std::nullopt;
+                                                  absl::string_view name, uint8_t type) const {
+  if (type == DT_REG) return DirEntry::Kind::kFile;
+  if (type == DT_DIR) return DirEntry::Kind::kDirectory;
+  if (type != DT_LNK && type != DT_UNKNOWN) return std::nullopt;
   const std::string path =
-      directory.empty() ? std::string(entry.d_name) : absl::StrCat(directory, "/", entry.d_name);
+      directory.empty() ? std::string(name) : absl::StrCat(directory, "/", name);
   const auto fd = OpenBeneath(*root_, path, O_PATH);
   if (!fd.ok()) return std::nullopt;
   const auto facts = StatDescriptor(fd->get(), path);
@@ -299,19 +349,13 @@ std::optional<DirEntry::Kind> PosixVolume::KindOf(absl::string_view directory,
 }
 
 absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view directory) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenBeneath(*root_, directory, O_RDONLY | O_DIRECTORY));
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(fd.get()), &closedir);
-  if (stream == nullptr) return PosixError(errno, absl::StrCat("list ", directory));
-  fd.release();  // closedir closes it
-
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenBeneath(*root_, directory, O_RDONLY | O_DIRECTORY));
   std::vector<DirEntry> entries;
-  while (true) {
-    errno = 0;
-    const dirent* entry = readdir(stream.get());
-    if (entry == nullptr) break;
+  DirectoryReader reader(fd.get());
+  while (const dirent64* entry = reader.Next()) {
     const absl::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    const auto kind = KindOf(directory, *entry);
+    const auto kind = KindOf(directory, name, entry->d_type);
     if (!kind.has_value()) continue;
     if (entries.size() == kDirectoryEntriesMax) {
       return ErrorWithReason(
@@ -322,7 +366,7 @@ absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view direct
                        .kind = *kind,
                        .is_link = entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN});
   }
-  if (errno != 0) return PosixError(errno, absl::StrCat("list ", directory));
+  if (reader.error() != 0) return PosixError(reader.error(), absl::StrCat("list ", directory));
   std::sort(entries.begin(), entries.end(),
             [](const DirEntry& a, const DirEntry& b) { return a.name < b.name; });
   return entries;
@@ -375,7 +419,9 @@ absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root,
   auto opened = std::make_shared<VolumeRoot>();
   opened->path = root;
   opened->descriptors = std::move(descriptors);
-  opened->fd = UniqueFd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  opened->fd = UniqueFd(
+      static_cast<int>(VolumeCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(root.c_str()),
+                                  O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (!opened->fd.valid()) return PosixError(errno, absl::StrCat("open volume ", root));
   return std::make_unique<PosixVolume>(std::move(opened));
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "daemon/storage/volume_call.h"
 
 namespace weightd {
 
@@ -108,17 +109,27 @@ ReadDone ReadProgress::TakeDone() {
                   .retries = retries_};
 }
 
-PreadFunction SystemPread() {
-  return [](int fd, void* buffer, size_t length, off_t offset) {
+namespace {
+
+struct SystemPreadCall {
+  ssize_t operator()(int fd, void* buffer, size_t length, off_t offset) const {
     return ::pread(fd, buffer, length, offset);
-  };
-}
+  }
+};
+
+}  // namespace
+
+PreadFunction SystemPread() { return SystemPreadCall(); }
 
 void RunPart(ReadProgress& progress, const PreadFunction& pread) {
   const ReadPart& part = progress.part();
-  const ssize_t result = pread(progress.request().file->descriptor(part.mode),
-                               progress.request().buffer.data() + part.position, part.length,
-                               static_cast<off_t>(part.offset));
+  const File& file = *progress.request().file;
+  // What a FUSE server does not answer cannot be interrupted.
+  const bool may_hang =
+      file.file_system() == FileSystemKind::kFuse && pread.target<SystemPreadCall>() != nullptr;
+  const ssize_t result = (may_hang ? PreadFunction(&VolumePread) : pread)(
+      file.descriptor(part.mode), progress.request().buffer.data() + part.position, part.length,
+      static_cast<off_t>(part.offset));
   progress.OnResult(result < 0 ? -int64_t{errno} : int64_t{result});
 }
 

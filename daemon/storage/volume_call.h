@@ -1,0 +1,32 @@
+#ifndef WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_
+#define WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+// System calls that a volume may never answer.
+//
+// A thread that waits for the answer of a dead FUSE server cannot be ended, not even by SIGKILL,
+// and a process does not end before its last thread: whoever started the daemon would wait for the
+// volume. So each thread that calls has a helper, which shares the daemon's memory and descriptors
+// but is a process of its own to the kernel: the helper makes the call, the thread waits for it,
+// and a daemon that ends leaves a helper behind that the volume keeps, and nothing else.
+//
+// A helper is made at a thread's first call and goes with the thread. Where there can be none
+// (another processor, a limit of processes, a filter of system calls) the thread calls itself.
+
+namespace weightd {
+
+// As syscall(2): -1 and errno for an error. Thread-safe.
+long VolumeCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0);
+
+ssize_t VolumePread(int fd, void* to, size_t length, off_t offset);
+
+// Of the calling thread; for tests. 0: it has none.
+pid_t VolumeHelperPid();
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_

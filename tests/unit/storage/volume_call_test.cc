@@ -1,0 +1,88 @@
+#include "daemon/storage/volume_call.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace weightd {
+namespace {
+
+long Address(const void* pointer) { return reinterpret_cast<long>(pointer); }
+
+TEST(VolumeCallTest, AnswersAsTheKernelDoes) {
+  const long fd =
+      VolumeCall(SYS_openat, AT_FDCWD, Address("/proc/self/stat"), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  std::array<char, 64> text{};
+  const ssize_t count = VolumePread(static_cast<int>(fd), text.data(), text.size() - 1, 0);
+  ASSERT_GT(count, 0);
+  ::close(static_cast<int>(fd));
+  EXPECT_EQ(VolumeCall(SYS_openat, AT_FDCWD, Address("/nowhere"), O_RDONLY), -1);
+  EXPECT_EQ(errno, ENOENT);
+}
+
+// The helper is a process of its own, as a process that ends without it needs; its descriptors and
+// memory are ours.
+TEST(VolumeCallTest, HelperIsNoThreadOfTheProcess) {
+  const pid_t helper = VolumeHelperPid();
+  if (helper == 0) GTEST_SKIP() << "no helpers in this build";
+  EXPECT_EQ(VolumeCall(SYS_getpid), helper);
+  EXPECT_NE(::access(("/proc/self/task/" + std::to_string(helper)).c_str(), F_OK), 0);
+  EXPECT_EQ(VolumeHelperPid(), helper);  // one for a thread
+}
+
+TEST(VolumeCallTest, HelperGoesWithItsThread) {
+  pid_t helper = 0;
+  std::thread([&] { helper = VolumeHelperPid(); }).join();
+  if (helper == 0) GTEST_SKIP() << "no helpers in this build";
+  EXPECT_EQ(::kill(helper, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+}
+
+// A call that is never answered: the process ends, and is reaped, at once.
+TEST(VolumeCallTest, ProcessEndsDuringACall) {
+  if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    std::thread([] { VolumeCall(SYS_pause); }).detach();
+    const char byte = 1;
+    (void)!::write(pipe[1], &byte, 1);
+    ::usleep(20'000);  // in the call by now, or about to be: either must do
+    ::_exit(7);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+}
+
+TEST(VolumeCallTest, ManyThreadsCall) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([] {
+      struct stat facts {};
+      for (int n = 0; n < 500; ++n) {
+        EXPECT_EQ(VolumeCall(SYS_newfstatat, AT_FDCWD, Address("/"), Address(&facts)), 0);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace weightd
