@@ -30,6 +30,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kQuickRounds = 1;
 constexpr double kAttachP99GoalMs = 50;
+constexpr double kHungGrowthGoal = 2;  // of the p99, while a volume hangs
 constexpr double kBytesPerLeaseGoal = 64 * kKiB;
 
 // Of one level, medians over rounds.
@@ -123,6 +124,25 @@ Json SummaryJson(const std::vector<RoundSample>& rounds, const LevelFigures& las
       {"grants_per_s", last.grants_per_s}};
 }
 
+// Of attaches while a volume hangs against those before it, in each round; null without such a
+// root.
+Json HungJson(const std::vector<RoundSample>& rounds) {
+  if (rounds.front().hung_attach_ms.empty()) return nullptr;
+  const auto median = [&](double quantile, std::vector<double> RoundSample::*values) {
+    return MedianOfRounds(
+        rounds, [&](const RoundSample& round) { return Quantile(round.*values, quantile); });
+  };
+  const double idle = median(0.99, &RoundSample::idle_attach_ms);
+  const double hung = median(0.99, &RoundSample::hung_attach_ms);
+  return {{"idle_p50_ms", median(0.5, &RoundSample::idle_attach_ms)},
+          {"hung_p50_ms", median(0.5, &RoundSample::hung_attach_ms)},
+          {"idle_p99_ms", idle},
+          {"hung_p99_ms", hung},
+          {"growth_p99", hung / idle},
+          {"at_most", kHungGrowthGoal},
+          {"met", hung <= kHungGrowthGoal * idle}};
+}
+
 Json GoalsJson(const Json& summary) {
   const double p99_ms = summary["attach_p99_ms"];
   const double bytes = summary["daemon_bytes_per_lease"];
@@ -172,6 +192,15 @@ void PrintGoals(const Json& summary, const Json& goals) {
               YesOrNo(goals["daemon_bytes_per_lease"]["met"]));
 }
 
+void PrintHung(const Json& hung) {
+  if (hung.is_null()) return;
+  std::printf(
+      "attach p99 while a volume hangs: %.2f ms, before it %.2f ms: %.2fx, goal at most %.0fx: "
+      "%s\n",
+      hung["hung_p99_ms"].get<double>(), hung["idle_p99_ms"].get<double>(),
+      hung["growth_p99"].get<double>(), kHungGrowthGoal, YesOrNo(hung["met"]));
+}
+
 absl::StatusOr<std::vector<RoundSample>> MeasureRounds(const LevelOptions& options, int count) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   std::vector<RoundSample> rounds;
@@ -199,6 +228,8 @@ int Run(const LevelOptions& options, int round_count, const std::string& json_pa
   PrintLevels(figures, growth);
   PrintMemory(*rounds);
   PrintGoals(summary, goals);
+  const Json hung = HungJson(*rounds);
+  PrintHung(hung);
   if (json_path.empty()) return 0;
   const Json report = {{"versions", VersionFacts()},
                        {"machine", machine},
@@ -214,6 +245,7 @@ int Run(const LevelOptions& options, int round_count, const std::string& json_pa
                        {"levels", LevelsJson(figures)},
                        {"growth", growth},
                        {"goals", goals},
+                       {"hung_root", hung},
                        {"summary", summary}};
   if (std::ofstream(json_path) << report.dump(1) << "\n" << std::flush) return 0;
   std::fprintf(stderr, "cannot write %s\n", json_path.c_str());
@@ -251,6 +283,9 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", rounds, "Rounds, each with a daemon of its own")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_option("--hung-root", options.hung_root,
+                 "A root that hangs (tests/integration/drain/hung_fuse.py), for attaches meanwhile")
+      ->type_name("DIR");
   app.add_flag("--quick", quick, "1 round");
   app.add_option("--json", json_path, "Raw rows and summary")->type_name("FILE");
   app.add_option("--worker", worker.model)->group("");  // for itself, as are the next

@@ -94,6 +94,23 @@ class Scene {
     return leases == listed.end() ? 0 : leases->size();
   }
 
+  // Stages that hang, as many as run at once, and who asks for lists and waits meanwhile.
+  absl::Status Hang() const {
+    for (const char* model : {"h00", "h01"}) {
+      const testing::CommandResult begun = testing::Weightctl(socket_dir_).Run({"stage", model});
+      if (begun.exit_code != testing::kExitOk) return absl::UnknownError(begun.err);
+    }
+    const auto both_read = [&] {
+      const testing::CommandResult result =
+          testing::Weightctl(socket_dir_).Run({"status", "-o", "json"});
+      const auto status = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+      return status.is_object() && status.value("jobsRunning", 0) == 2;
+    };
+    if (testing::WaitUntil(both_read)) return absl::OkStatus();
+    return absl::InternalError(
+        absl::StrCat("two stages of ", options_.hung_root, " do not hang: is it a hung_fuse.py?"));
+  }
+
   absl::Status Stop() {
     if (daemon_->Stop() == 0) return absl::OkStatus();
     return absl::UnknownError(absl::StrCat("the daemon did not end well: ", daemon_->log()));
@@ -108,11 +125,13 @@ class Scene {
         testing::WriteSafetensors(dir_.File(absl::StrCat(kModel, ".safetensors")),
                                   testing::SmallTensorSpecs(options_.tensors, kModelBytes)));
     const uint64_t leases_max = options_.leases + options_.parallel + kSpareConnections;
+    std::vector<std::string> flags = {"--cuda.enabled", "OFF", "--limits.leases_per_uid_max",
+                                      absl::StrCat(leases_max)};
+    if (!options_.hung_root.empty()) {
+      flags.insert(flags.end(), {"--root", options_.hung_root});
+    }
     daemon_ = std::make_unique<testing::DaemonProcess>(
-        testing::DaemonSetup{.root = dir_.path(),
-                             .socket_dir = socket_dir_,
-                             .flags = {"--cuda.enabled", "OFF", "--limits.leases_per_uid_max",
-                                       absl::StrCat(leases_max)}});
+        testing::DaemonSetup{.root = dir_.path(), .socket_dir = socket_dir_, .flags = flags});
     if (!daemon_->WaitUntilServing()) return absl::UnavailableError(daemon_->log());
     ASSIGN_OR_RETURN(listeners_, CountSockets(daemon_->pid()));
     const testing::CommandResult staged =
@@ -206,6 +225,11 @@ absl::StatusOr<RoundSample> MeasureRound(const LevelOptions& options) {
   ASSIGN_OR_RETURN(round.regrown, scene->Memory());
   RETURN_IF_ERROR(scene->Hold(0));
   ASSIGN_OR_RETURN(round.leases_left, scene->CountListedLeases());
+  if (!options.hung_root.empty()) {
+    ASSIGN_OR_RETURN(round.idle_attach_ms, scene->TimeAttaches(options.samples));
+    RETURN_IF_ERROR(scene->Hang());
+    ASSIGN_OR_RETURN(round.hung_attach_ms, scene->TimeAttaches(options.samples));
+  }
   RETURN_IF_ERROR(scene->Stop());
   return round;
 }

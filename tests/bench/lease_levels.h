@@ -19,6 +19,9 @@ struct LevelOptions {
   uint64_t holders = 8;    // processes that hold the leases
   uint64_t tensors = 300;  // of the model
   std::string program{};   // see WorkerSetup
+  // A second root, whose volume does not answer the reads of its models h00 and h01: see
+  // tests/integration/drain/hung_fuse.py. Empty: none.
+  std::string hung_root{};
   absl::Status Validate() const;
 
   // 1, 10, 100 and so on below `leases`, then `leases`.
@@ -40,6 +43,10 @@ struct RoundSample {
   DaemonMemory dropped;             // no lease any more, after the largest level
   DaemonMemory regrown;             // the largest level, reached once more
   uint64_t leases_left = 0;         // that the daemon lists after the last was dropped
+  // With a hung root, without leases: attaches before anything is read from it, and while every
+  // stage that may run at once hangs in it.
+  std::vector<double> idle_attach_ms;
+  std::vector<double> hung_attach_ms;
 
   // Anonymous memory from the smallest to the largest level, by leases.
   double bytes_per_lease() const;
