@@ -5,6 +5,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 
 option(WEIGHTD_WERROR "Treat warnings as errors" ON)
+option(WEIGHTD_LOCK_CHECKS "The daemon ends where locks are taken in two orders (costs time)" OFF)
 option(WEIGHTD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 set(WEIGHTD_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
 # A sanitizer wants libraries that it can stand in front of.

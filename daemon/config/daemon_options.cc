@@ -12,6 +12,7 @@ namespace weightd {
 namespace {
 
 constexpr uint32_t kDrainGraceMsMax = 600'000;
+constexpr uint32_t kRequestsWaitingMax = 65536;
 
 std::string DefaultStateFile() {
   const auto variable = [](const char* name) {
@@ -158,9 +159,25 @@ void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   if (limits.has_catalog_depth_max()) options.catalog.depth_max = limits.catalog_depth_max();
   if (limits.has_shards_max()) options.catalog.shards_max = limits.shards_max();
   if (limits.has_tensors_max()) options.catalog.tensors_max = limits.tensors_max();
+  if (limits.has_requests_waiting_max()) {
+    options.requests.waiting_max = limits.requests_waiting_max();
+  }
+  if (limits.has_requests_waiting_per_uid_max()) {
+    options.requests.waiting_per_uid_max = limits.requests_waiting_per_uid_max();
+  }
 }
 
 }  // namespace
+
+absl::Status RequestLimits::Validate() const {
+  const auto check = [](const char* name, uint32_t value) {
+    if (value >= 1 && value <= kRequestsWaitingMax) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is ", value, ", wanted 1 to ", kRequestsWaitingMax));
+  };
+  RETURN_IF_ERROR(check("requests_waiting_max", waiting_max));
+  return check("requests_waiting_per_uid_max", waiting_per_uid_max);
+}
 
 RefresherOptions MakeRefresherOptions(const DaemonOptions& options) {
   return {
@@ -212,6 +229,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   RETURN_IF_ERROR(options.residency.Validate());
   RETURN_IF_ERROR(options.leases.Validate());
   RETURN_IF_ERROR(options.retries.Validate());
+  RETURN_IF_ERROR(options.requests.Validate());
   return options;
 }
 

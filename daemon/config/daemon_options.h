@@ -25,6 +25,13 @@ enum class CudaUse { kAuto, kOn, kOff };
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kInfo, kWarning, kError };
 
+// Requests that wait for a thread, of each kind (lists, evictions, ...).
+struct RequestLimits {
+  uint32_t waiting_max = 1024;         // 1..65536
+  uint32_t waiting_per_uid_max = 256;  // 1..65536
+  absl::Status Validate() const;
+};
+
 // The configuration as each folder's Options. What depends on the machine is still open: budgets
 // and the default device, see main/devices.h.
 struct DaemonOptions {
@@ -44,6 +51,7 @@ struct DaemonOptions {
   RetryOptions retries;
   ResidencyOptions residency;  // without budgets and default device
   LeaseOptions leases;
+  RequestLimits requests;
   HostDeviceOptions host;
   bool slot_count_given = false;  // else it depends on the volumes: main
 

@@ -46,7 +46,7 @@ LoadedState LoadState(const std::string& path) {
 }
 
 void KeptFiles::Watch(EventLog::Watcher watcher) {
-  watches_.push_back(events_.Watch(0, std::move(watcher)));
+  watches_.push_back(events_.Watch(std::move(watcher)));
 }
 
 absl::Status KeptFiles::KeepState() {

@@ -15,10 +15,19 @@ namespace {
 // The libraries take plain functions.
 absl::Mutex mu(absl::kConstInit);
 Logger* log_to ABSL_GUARDED_BY(mu) = nullptr;
+int telling ABSL_GUARDED_BY(mu) = 0;
 
 void Tell(const char* library, LogLevel level, const std::string& text) {
+  Logger* logger = nullptr;
+  {
+    absl::MutexLock lock(&mu);
+    if (log_to == nullptr) return;
+    logger = log_to;
+    ++telling;
+  }
+  logger->Log(level, "library", {{"library", library}, {"detail", text}});
   absl::MutexLock lock(&mu);
-  if (log_to != nullptr) log_to->Log(level, "library", {{"library", library}, {"detail", text}});
+  --telling;
 }
 
 void TellGrpc(gpr_log_func_args* said) {
@@ -48,6 +57,8 @@ LibraryLogs::LibraryLogs(Logger& logger) {
 LibraryLogs::~LibraryLogs() {
   absl::MutexLock lock(&mu);
   log_to = nullptr;
+  mu.Await(absl::Condition(
+      +[](int* count) { return *count == 0; }, &telling));
 }
 
 }  // namespace weightd

@@ -1,15 +1,16 @@
 #include "daemon/main/logger.h"
 
-#include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/printable_text.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -33,18 +34,6 @@ absl::string_view LevelName(LogLevel level) {
       return "error";
   }
   return "info";
-}
-
-spdlog::level::level_enum ToSpdlog(LogLevel level) {
-  switch (level) {
-    case LogLevel::kInfo:
-      return spdlog::level::info;
-    case LogLevel::kWarning:
-      return spdlog::level::warn;
-    case LogLevel::kError:
-      return spdlog::level::err;
-  }
-  return spdlog::level::info;
 }
 
 LogLevel LevelOf(EventType type) {
@@ -93,21 +82,50 @@ std::string FormatJsonLine(absl::Time time, absl::string_view level, absl::strin
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-Logger::Logger(LogFormat format, LogLevel level, const Clock& clock)
-    : format_(format),
-      clock_(clock),
-      sink_(std::make_unique<spdlog::logger>("weightd",
-                                             std::make_shared<spdlog::sinks::stderr_sink_mt>())) {
-  sink_->set_pattern("%v");
-  sink_->set_level(ToSpdlog(level));
-  sink_->flush_on(spdlog::level::info);
+namespace {
+
+std::string FormatLine(LogFormat format, absl::Time now, LogLevel level, absl::string_view what,
+                       const std::vector<LogField>& fields) {
+  if (format == LogFormat::kJson) return FormatJsonLine(now, LevelName(level), what, fields);
+  const char letter = static_cast<char>(LevelName(level)[0] - 'a' + 'A');
+  return absl::StrCat(std::string(1, letter),
+                      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone()), " ",
+                      FormatTextLine(what, fields));
 }
 
-Logger::~Logger() = default;
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Logger>> Logger::Start(LogFormat format, LogLevel level,
+                                                      const Clock& clock) {
+  return Start(format, level, clock, STDERR_FILENO, {});
+}
+
+absl::StatusOr<std::unique_ptr<Logger>> Logger::Start(LogFormat format, LogLevel level,
+                                                      const Clock& clock, int fd,
+                                                      const LogWriterLimits& limits) {
+  std::unique_ptr<Logger> logger(new Logger(format, level, clock));
+  // The writer may outlive the logger, so it has what it needs for itself.
+  ASSIGN_OR_RETURN(logger->writer_, LogWriter::Start(
+                                        fd,
+                                        [shared = logger->shared_](uint64_t lines) {
+                                          return FormatLine(shared->format.load(), absl::Now(),
+                                                            LogLevel::kWarning, "log_lines_dropped",
+                                                            {{"lines", lines}});
+                                        },
+                                        limits));
+  return logger;
+}
+
+Logger::Logger(LogFormat format, LogLevel level, const Clock& clock)
+    : clock_(clock), shared_(std::make_shared<Shared>()) {
+  Configure(format, level);
+}
+
+Logger::~Logger() { Flush(kLogFlushTime); }
 
 void Logger::Configure(LogFormat format, LogLevel level) {
-  format_.store(format);
-  sink_->set_level(ToSpdlog(level));
+  shared_->format.store(format);
+  level_.store(level);
 }
 
 bool Logger::Admit(absl::Time now, uint64_t& left_out) {
@@ -122,23 +140,27 @@ bool Logger::Admit(absl::Time now, uint64_t& left_out) {
     return true;
   }
   ++left_out_;
+  ++left_out_total_;
   return false;
+}
+
+uint64_t Logger::dropped_lines() const {
+  const uint64_t unwritten = writer_->dropped();
+  absl::MutexLock lock(&mu_);
+  return unwritten + left_out_total_;
 }
 
 void Logger::Write(absl::Time now, LogLevel level, absl::string_view what,
                    const std::vector<LogField>& fields) {
-  if (format_.load() == LogFormat::kJson) {
-    sink_->log(ToSpdlog(level), FormatJsonLine(now, LevelName(level), what, fields));
-    return;
-  }
-  const char letter = static_cast<char>(LevelName(level)[0] - 'a' + 'A');
-  sink_->log(ToSpdlog(level),
-             absl::StrCat(std::string(1, letter),
-                          absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone()), " ",
-                          FormatTextLine(what, fields)));
+  writer_->Write(FormatLine(shared_->format.load(), now, level, what, fields));
 }
 
+void Logger::WritePlain(std::string line) { writer_->Write(std::move(line)); }
+
+bool Logger::Flush(absl::Duration timeout) { return writer_->Flush(timeout); }
+
 void Logger::Log(LogLevel level, absl::string_view what, const std::vector<LogField>& fields) {
+  if (level < level_.load()) return;
   const absl::Time now = clock_.Now();
   uint64_t left_out = 0;
   if (!Admit(now, left_out)) return;

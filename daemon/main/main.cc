@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/synchronization/mutex.h"
 #include "common/command_line.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
 #include "daemon/main/library_logs.h"
+#include "daemon/main/lock_order.h"
 #include "daemon/main/man_page.h"
 #include "daemon/main/run.h"
 #include "daemon/main/version.h"
@@ -23,8 +23,9 @@ constexpr int kExitUsage = 2;
 
 constexpr const char* kFooter =
     "SIGHUP reads the configuration again, for the settings that say so.\n"
-    "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1), 1 error, 2 usage "
-    "or configuration.";
+    "Exit codes: 0 after SIGTERM or SIGINT (a second one ends it at once with 1; so does the "
+    "daemon "
+    "itself, when it hangs for seconds after drain_grace_ms), 1 error, 2 usage or configuration.";
 
 std::string Footer() {
   return absl::StrCat("Examples:\n  ", absl::StrReplaceAll(kWeightdExamples, {{"\n", "\n  "}}),
@@ -67,23 +68,27 @@ int Main(int argc, char** argv) {
     return kExitOk;
   }
 
-#ifdef NDEBUG
-  // Debian's Abseil looks for deadlocks at every lock; builds with assertions keep that.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-#endif
+  CheckLockOrder();
   ServiceManager service_manager = ServiceManager::FromEnvironment();
-  Signals signals;
+  const absl::StatusOr<std::unique_ptr<Signals>> signals = Signals::Start();
+  if (!signals.ok()) return Fail(kExitError, signals.status());
   SystemClock clock;
-  Logger logger(configuration->options.log_format, configuration->options.log_level, clock);
+  const absl::StatusOr<std::unique_ptr<Logger>> started =
+      Logger::Start(configuration->options.log_format, configuration->options.log_level, clock);
+  if (!started.ok()) return Fail(kExitError, started.status());
+  Logger& logger = **started;
   const LibraryLogs library_logs(logger);
   const absl::Status status = Run(
       *configuration, load,
-      {.clock = clock, .logger = logger, .signals = signals, .service_manager = service_manager});
-  if (!status.ok() && configuration->options.log_format == LogFormat::kJson) {
-    logger.Log(LogLevel::kError, "not_started", {{"detail", std::string(status.message())}});
+      {.clock = clock, .logger = logger, .signals = **signals, .service_manager = service_manager});
+  if (!status.ok()) {
+    if (configuration->options.log_format == LogFormat::kJson) {
+      logger.Log(LogLevel::kError, "not_started", {{"detail", std::string(status.message())}});
+    } else {
+      logger.WritePlain(absl::StrCat("weightd: ", status.message()));
+    }
     return kExitError;
   }
-  if (!status.ok()) return Fail(kExitError, status);
   logger.Log(LogLevel::kInfo, "stopped");
   return kExitOk;
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/format_units.h"
 #include "common/status_macros.h"
+#include "daemon/main/drain.h"
 #include "daemon/main/reloader.h"
 #include "daemon/main/watchdog.h"
 #include "daemon/main/wiring.h"
@@ -19,8 +20,10 @@ namespace {
 
 // For the calls that are being answered when the last lease has ended.
 constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
-// What stopping takes besides the leases' time: jobs end, memory is given back.
-constexpr absl::Duration kStoppingTime = absl::Seconds(30);
+// For the stages, from when they are cancelled.
+constexpr absl::Duration kStagesTime = absl::Milliseconds(800);
+// What a step of a drain may take when all that it waits for has ended.
+constexpr absl::Duration kStepTime = absl::Seconds(1);
 
 // Every connection is a descriptor: take what the hard limit gives.
 void RaiseDescriptorLimit() {
@@ -81,34 +84,6 @@ void Preload(const std::vector<std::string>& models, bool pin, Daemon& daemon) {
   }
 }
 
-void Drain(const DaemonOptions& options, const RunDependencies& dependencies, Daemon& daemon) {
-  dependencies.service_manager.Stopping(options.drain_grace + kStoppingTime);
-  const absl::Time deadline = dependencies.clock.Now() + options.drain_grace;
-  daemon.watcher->Stop();
-  daemon.service->StartDraining();
-  daemon.rpc->SetServing(false);
-  Event event;
-  event.type = EventType::kDrainStarted;
-  event.detail = absl::StrCat("leases=", daemon.leases->count());
-  daemon.events->Publish(std::move(event));
-  daemon.leases->NotifyDraining(deadline);
-  daemon.wishes->Stop();
-  (void)daemon.residency->Shutdown();
-  // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
-  // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
-  daemon.leases->WaitUntilEmpty(deadline);
-  daemon.rpc->StopAccepting();
-  // A client that does not answer gRPC's farewell would hold it up for long.
-  daemon.rpc->Shutdown(std::min(deadline, dependencies.clock.Now() + kLastAnswersTime));
-  daemon.handles->Stop();
-  daemon.files->Stop();
-  daemon.state_pool.reset();
-  daemon.diagnosis_pool.reset();
-  daemon.verify_pool.reset();
-  daemon.eviction_pool.reset();
-  daemon.unary_pool.reset();
-}
-
 // One line on how the daemon is. Takes the locks that all work takes.
 std::string StateLine(const Daemon& daemon) {
   uint64_t used_bytes = 0;
@@ -140,13 +115,101 @@ void Reload(Reloader& reloader, const RunDependencies& dependencies, Daemon& dae
   dependencies.service_manager.Ready(StateLine(daemon));
 }
 
+// The time of a stop runs from the signal, whatever the main thread does then.
+class StopHook {
+ public:
+  StopHook(Signals& signals, StopGuard& guard) : signals_(signals) {
+    signals_.set_on_stop([&guard] { guard.Arm(); });
+  }
+  StopHook(const StopHook&) = delete;
+  StopHook& operator=(const StopHook&) = delete;
+  ~StopHook() { signals_.set_on_stop(nullptr); }
+
+ private:
+  Signals& signals_;
+};
+
+// What is known of the daemon when a step of its drain hangs.
+std::string Facts(const Daemon& daemon) {
+  const Residency::JobCounts jobs = daemon.residency->job_counts();
+  return absl::StrCat(daemon.leases->count(), " leases, ", jobs.running, " stages running, ",
+                      jobs.queued, " queued");
+}
+
+// Lease holders are told first; then everything else ends, see run.h. Each step has its time. What
+// hangs is left behind: then nothing that it may use is destroyed, and the process ends here.
+void Drain(const DaemonOptions& options, const RunDependencies& dependencies, StopGuard& guard,
+           std::unique_ptr<Watchdog> watchdog, std::unique_ptr<Daemon> owned) {
+  // The last step destroys it, unless others are left behind with it.
+  Daemon* const daemon = owned.release();
+  const std::shared_ptr<Watchdog> dog = std::move(watchdog);
+  dependencies.service_manager.Stopping(options.drain_grace + kStopTime + kLogFlushTime);
+  DrainSteps steps(guard, dependencies.logger, [daemon] { return Facts(*daemon); });
+  const absl::Time deadline = dependencies.clock.Now() + options.drain_grace;
+  guard.Enter("tell lease holders");
+  daemon->service->StartDraining();
+  daemon->rpc->SetServing(false);
+  Event event;
+  event.type = EventType::kDrainStarted;
+  event.detail = absl::StrCat("leases=", daemon->leases->count());
+  daemon->events->Publish(std::move(event));
+  const auto told = steps.Begin("tell lease holders",
+                                [daemon, deadline] { daemon->leases->NotifyDraining(deadline); });
+  const auto watched =
+      steps.Begin("stop watching the roots", [daemon] { daemon->watcher->Stop(); });
+  const auto hung = std::make_shared<std::vector<std::string>>();
+  const auto staged = steps.Begin("end stages", [daemon, hung] {
+    daemon->wishes->Stop();
+    *hung = daemon->residency->Shutdown(absl::Now() + kStagesTime);
+  });
+  const auto probed = steps.Begin("stop the watchdog", [dog] { dog->Stop(); });
+  // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
+  // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
+  guard.Enter("wait for leases to end");
+  daemon->leases->WaitUntilEmpty(deadline);
+
+  const absl::Time end = absl::Now() + kDrainStepsTime;
+  const auto left = [end](absl::Duration most) {
+    return std::clamp(end - absl::Now(), absl::ZeroDuration(), most);
+  };
+  for (const auto& running : {told, watched, staged, probed}) {
+    steps.Await(running, left(kStepTime));
+  }
+  if (!hung->empty()) steps.LeaveBehind("end stages", absl::StrJoin(*hung, ", "));
+  // A client that does not answer gRPC's farewell would hold it up for long.
+  const absl::Time answered =
+      std::min(absl::Now() + left(kLastAnswersTime), std::max(deadline, absl::Now()));
+  const auto calls = steps.Begin("end calls", [daemon, answered] {
+    daemon->rpc->StopAccepting();
+    daemon->rpc->Shutdown(answered);
+  });
+  const auto handles = steps.Begin("stop the handle socket", [daemon] { daemon->handles->Stop(); });
+  const auto saved = steps.Begin("save the state", [daemon] { daemon->files->Stop(); });
+  steps.Await(calls, left(absl::InfiniteDuration()));
+  steps.Await(handles, left(kStepTime));
+  steps.Await(saved, left(kStepTime));
+  if (steps.left_behind().empty()) {
+    steps.Run("give memory back", left(absl::InfiniteDuration()), [daemon] { delete daemon; });
+  }
+  guard.Enter("say goodbye");
+  if (steps.left_behind().empty()) return;
+  dependencies.logger.Log(LogLevel::kInfo, "stopped",
+                          {{"left_behind", absl::StrJoin(steps.left_behind(), ", ")}});
+  (void)dependencies.logger.Flush(kLogFlushTime);
+  ::_exit(0);
+}
+
 }  // namespace
 
 absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
                  const RunDependencies& dependencies) {
   RaiseDescriptorLimit();
   const DaemonOptions& options = configuration.options;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Daemon> daemon, WireDaemon(options, dependencies));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StopGuard> guard,
+                   StopGuard::Start(dependencies.logger, options.drain_grace));
+  const StopHook hook(dependencies.signals, *guard);
+  ASSIGN_OR_RETURN(std::unique_ptr<Daemon> daemon, WireDaemon(options, dependencies));
+  guard->Enter("begin to serve");
   daemon->rpc->SetServing(true);
   LogStart(options, *daemon, dependencies.logger);
   StagePinned(*daemon);
@@ -158,17 +221,24 @@ absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
                      .logger = dependencies.logger,
                      .refresher = *daemon->refresher,
                      .residency = *daemon->residency});
-  const Watchdog watchdog(
-      dependencies.service_manager,
-      [&] { return Probe(*daemon, dependencies.service_manager.watchdog() / 4); },
-      [&](const absl::Status& status) {
-        dependencies.logger.Log(LogLevel::kError, "no_answer",
-                                {{"detail", std::string(status.message())}});
-      });
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Watchdog> watchdog,
+      Watchdog::Start(
+          dependencies.service_manager,
+          [raw = daemon.get(), timeout = dependencies.service_manager.watchdog() / 4] {
+            return Probe(*raw, timeout);
+          },
+          [&logger = dependencies.logger](const absl::Status& status) {
+            logger.Log(LogLevel::kError, "no_answer", {{"detail", std::string(status.message())}});
+          }));
+  guard->Enter("serve");
   while (dependencies.signals.Wait() == Signals::Request::kReload) {
+    guard->Enter("reload");
     Reload(reloader, dependencies, *daemon);
+    guard->set_grace(reloader.options().drain_grace);
+    guard->Enter("serve");
   }
-  Drain(reloader.options(), dependencies, *daemon);
+  Drain(reloader.options(), dependencies, *guard, std::move(watchdog), std::move(daemon));
   return absl::OkStatus();
 }
 

@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "common/check.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -21,30 +24,50 @@ sigset_t HandledSignals() {
 
 }  // namespace
 
-Signals::Signals() {
+absl::StatusOr<std::unique_ptr<Signals>> Signals::Start() {
+  std::unique_ptr<Signals> signals(new Signals());
   ::signal(SIGPIPE, SIG_IGN);
   const sigset_t set = HandledSignals();
   WEIGHTD_CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
-  thread_ = std::thread([this] { Run(); });
+  ASSIGN_OR_RETURN(signals->thread_,
+                   Thread::Start("signals", [raw = signals.get()] { raw->Run(); }));
+  return signals;
 }
 
 Signals::~Signals() {
-  ::pthread_kill(thread_.native_handle(), kEndThread);
-  thread_.join();
+  if (!thread_.joinable()) return;
+  // Every thread blocks it: it goes to the one that waits for it.
+  ::kill(::getpid(), kEndThread);
+  thread_.Join();
 }
 
 void Signals::Run() {
   const sigset_t set = HandledSignals();
   int signal = 0;
   while (::sigwait(&set, &signal) == 0 && signal != kEndThread) {
-    absl::MutexLock lock(&mu_);
-    if (signal == SIGHUP) {
-      reload_ = true;
-      continue;
+    {
+      absl::MutexLock lock(&mu_);
+      if (signal == SIGHUP) {
+        reload_ = true;
+        continue;
+      }
+      if (stop_) ::_exit(1);
+      stop_ = true;
     }
-    if (stop_) ::_exit(1);
-    stop_ = true;
+    on_stop_.Tell(true);
   }
+}
+
+void Signals::set_on_stop(std::function<void()> on_stop) {
+  if (on_stop == nullptr) return on_stop_.Set(nullptr);
+  // Told twice where the signal comes right now.
+  on_stop_.Set([on_stop](bool) { on_stop(); });
+  bool stop = false;
+  {
+    absl::MutexLock lock(&mu_);
+    stop = stop_;
+  }
+  if (stop) on_stop_.Tell(true);
 }
 
 Signals::Request Signals::Wait() {

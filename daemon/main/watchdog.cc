@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/status_macros.h"
+
 namespace weightd {
 namespace {
 
@@ -11,18 +13,29 @@ constexpr int kProbesPerInterval = 3;
 
 }  // namespace
 
-Watchdog::Watchdog(const ServiceManager& manager, Probe probe,
-                   std::function<void(const absl::Status&)> on_failure)
-    : manager_(manager), probe_(std::move(probe)), on_failure_(std::move(on_failure)) {
-  if (manager_.watchdog() > absl::ZeroDuration()) thread_ = std::thread([this] { Run(); });
+absl::StatusOr<std::unique_ptr<Watchdog>> Watchdog::Start(
+    const ServiceManager& manager, Probe probe,
+    std::function<void(const absl::Status&)> on_failure) {
+  std::unique_ptr<Watchdog> watchdog(
+      new Watchdog(manager, std::move(probe), std::move(on_failure)));
+  if (manager.watchdog() <= absl::ZeroDuration()) return watchdog;
+  ASSIGN_OR_RETURN(watchdog->thread_,
+                   Thread::Start("watchdog", [raw = watchdog.get()] { raw->Run(); }));
+  return watchdog;
 }
 
-Watchdog::~Watchdog() {
+Watchdog::Watchdog(const ServiceManager& manager, Probe probe,
+                   std::function<void(const absl::Status&)> on_failure)
+    : manager_(manager), probe_(std::move(probe)), on_failure_(std::move(on_failure)) {}
+
+Watchdog::~Watchdog() { Stop(); }
+
+void Watchdog::Stop() {
   {
     absl::MutexLock lock(&mu_);
     stops_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
 }
 
 void Watchdog::Run() {

@@ -2,13 +2,14 @@
 #define WEIGHTD_DAEMON_MAIN_WATCHDOG_H_
 
 #include <functional>
+#include <memory>
 #include <string>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/thread.h"
 #include "daemon/main/service_manager.h"
 
 namespace weightd {
@@ -24,14 +25,20 @@ class Watchdog {
 
   // Does nothing where the manager does not look. `on_failure` is told of the first of several
   // failures in a row. `manager` must outlive it.
-  Watchdog(const ServiceManager& manager, Probe probe,
-           std::function<void(const absl::Status&)> on_failure);
+  static absl::StatusOr<std::unique_ptr<Watchdog>> Start(
+      const ServiceManager& manager, Probe probe,
+      std::function<void(const absl::Status&)> on_failure);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
-  // Waits for a probe that runs.
+  // Stop().
   ~Watchdog();
 
+  // Waits for a probe that runs.
+  void Stop();
+
  private:
+  Watchdog(const ServiceManager& manager, Probe probe,
+           std::function<void(const absl::Status&)> on_failure);
   void Run();
 
   const ServiceManager& manager_;
@@ -39,7 +46,7 @@ class Watchdog {
   const std::function<void(const absl::Status&)> on_failure_;
   absl::Mutex mu_;
   bool stops_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;  // last: it uses the rest
+  Thread thread_;  // last: it uses the rest
 };
 
 }  // namespace weightd

@@ -13,13 +13,41 @@
 namespace weightd {
 namespace {
 
-constexpr uint32_t kUnaryThreads = 4;
-constexpr uint32_t kVerifyThreads = 1;
+constexpr uint32_t kListThreads = 4;
+constexpr uint32_t kEvictionThreads = 4;
+constexpr uint32_t kVerifyThreads = 2;
+// As many as attaches wait: those have limits of their own.
+constexpr uint32_t kGrantThreads = 2;
+constexpr uint32_t kGrantsWaitingMax = 1 << 20;
 constexpr uint32_t kStateThreads = 1;
-constexpr uint32_t kWaitingMax = 1024;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
+
+absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
+  const auto start = [&](const char* name, uint32_t threads) {
+    return BlockingPool::Start({.name = name,
+                                .threads = threads,
+                                .waiting_max = limits.waiting_max,
+                                .waiting_per_uid_max = limits.waiting_per_uid_max});
+  };
+  ServicePools pools;
+  ASSIGN_OR_RETURN(pools.lists, start("lists", kListThreads));
+  ASSIGN_OR_RETURN(pools.evictions, start("evictions", kEvictionThreads));
+  ASSIGN_OR_RETURN(pools.forced_evictions, start("forced evictions", kEvictionThreads));
+  ASSIGN_OR_RETURN(pools.states, start("states", kStateThreads));
+  ASSIGN_OR_RETURN(pools.verifications, start("verifications", kVerifyThreads));
+  ASSIGN_OR_RETURN(pools.grants, BlockingPool::Start({.name = "grants",
+                                                      .threads = kGrantThreads,
+                                                      .waiting_max = kGrantsWaitingMax,
+                                                      .waiting_per_uid_max = kGrantsWaitingMax}));
+  ASSIGN_OR_RETURN(pools.diagnoses,
+                   BlockingPool::Start({.name = "diagnoses",
+                                        .threads = kDiagnosisThreads,
+                                        .waiting_max = kDiagnosesWaitingMax,
+                                        .waiting_per_uid_max = kDiagnosesWaitingMax}));
+  return pools;
+}
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
     const std::vector<std::string>& roots) {
@@ -172,7 +200,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
       [](const auto& volume) { return volume->file_system() != FileSystemKind::kLocal; });
   daemon->events = std::make_unique<EventLog>(
       dependencies.clock,
-      [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); });
+      [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); },
+      EventLogLimits(),
+      [&logger = dependencies.logger](uint64_t events) {
+        logger.Log(LogLevel::kWarning, "events_dropped", {{"events", events}});
+      });
+  RETURN_IF_ERROR(daemon->events->Start());
   daemon->catalog = std::make_unique<Catalog>(daemon->volumes, options.catalog);
   RETURN_IF_ERROR(MakeResidency(options, dependencies, any_remote, *daemon));
   RETURN_IF_ERROR(WatchCatalog(options, dependencies.logger, *daemon));
@@ -182,42 +215,37 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
   daemon->refusals = std::make_unique<RefusalCounts>();
   daemon->info = MakeInfo(options, dependencies, *daemon);
-  daemon->unary_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
-  daemon->eviction_pool = std::make_unique<BlockingPool>(kUnaryThreads, kWaitingMax);
-  daemon->verify_pool = std::make_unique<BlockingPool>(kVerifyThreads, kWaitingMax);
-  daemon->diagnosis_pool = std::make_unique<BlockingPool>(kDiagnosisThreads, kDiagnosesWaitingMax);
-  daemon->state_pool = std::make_unique<BlockingPool>(kStateThreads, kWaitingMax);
-  daemon->service = std::make_unique<WeightCacheService>(
-      ServiceDependencies{.catalog = *daemon->catalog,
-                          .residency = *daemon->residency,
-                          .leases = *daemon->leases,
-                          .events = *daemon->events,
-                          .access = *daemon->access,
-                          .peers = *daemon->peers,
-                          .pool = *daemon->unary_pool,
-                          .eviction_pool = *daemon->eviction_pool,
-                          .verify_pool = *daemon->verify_pool,
-                          .diagnosis_pool = *daemon->diagnosis_pool,
-                          .state_pool = *daemon->state_pool,
-                          .preloads = *daemon->preloads,
-                          .refusals = *daemon->refusals,
-                          .info = daemon->info});
+  ASSIGN_OR_RETURN(daemon->pools, StartPools(options.requests));
+  daemon->service =
+      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
+                                                               .residency = *daemon->residency,
+                                                               .leases = *daemon->leases,
+                                                               .events = *daemon->events,
+                                                               .access = *daemon->access,
+                                                               .peers = *daemon->peers,
+                                                               .pools = daemon->pools,
+                                                               .preloads = *daemon->preloads,
+                                                               .refusals = *daemon->refusals,
+                                                               .info = daemon->info});
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), *daemon->access,
                                                  *daemon->peers, *daemon->service));
   daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
                                                    *daemon->access, *daemon->leases);
   if (!options.metrics_address.empty()) {
-    ASSIGN_OR_RETURN(
-        daemon->metrics,
-        MetricsServer::Start(options.metrics_address, std::make_shared<Metrics>(MetricSources{
-                                                          .version = daemon->info.version,
-                                                          .start_time = daemon->info.start_time,
-                                                          .info = daemon->info,
-                                                          .residency = *daemon->residency,
-                                                          .leases = *daemon->leases,
-                                                          .events = *daemon->events,
-                                                          .access = *daemon->access,
-                                                          .refusals = *daemon->refusals})));
+    ASSIGN_OR_RETURN(daemon->metrics,
+                     MetricsServer::Start(options.metrics_address,
+                                          std::make_shared<Metrics>(MetricSources{
+                                              .version = daemon->info.version,
+                                              .start_time = daemon->info.start_time,
+                                              .info = daemon->info,
+                                              .residency = *daemon->residency,
+                                              .leases = *daemon->leases,
+                                              .events = *daemon->events,
+                                              .access = *daemon->access,
+                                              .refusals = *daemon->refusals,
+                                              .log_lines_dropped = [&logger = dependencies.logger] {
+                                                return logger.dropped_lines();
+                                              }})));
   }
   return daemon;
 }

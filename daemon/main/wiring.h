@@ -72,11 +72,7 @@ struct Daemon {
   std::unique_ptr<PeerRegistry> peers;
   std::unique_ptr<RefusalCounts> refusals;
   DaemonInfo info;
-  std::unique_ptr<BlockingPool> unary_pool;
-  std::unique_ptr<BlockingPool> eviction_pool;
-  std::unique_ptr<BlockingPool> verify_pool;
-  std::unique_ptr<BlockingPool> diagnosis_pool;
-  std::unique_ptr<BlockingPool> state_pool;
+  ServicePools pools;
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;

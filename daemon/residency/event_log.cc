@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/status_macros.h"
+
 namespace weightd {
 namespace {
 
@@ -12,6 +14,11 @@ void AddText(std::vector<LogField>& fields, const char* key, const std::string& 
 
 void AddNumber(std::vector<LogField>& fields, const char* key, uint64_t value) {
   if (value != 0) fields.push_back({key, value});
+}
+
+size_t BytesOf(const Event& event) {
+  return sizeof(Event) + event.model.size() + event.device.size() + event.reason.size() +
+         event.detail.size();
 }
 
 }  // namespace
@@ -80,31 +87,160 @@ std::vector<LogField> EventFields(const Event& event) {
   return fields;
 }
 
-EventLog::EventLog(const Clock& clock, Watcher write_line, uint32_t kept_max)
-    : clock_(clock), write_line_(std::move(write_line)), kept_max_(kept_max) {}
+EventLog::EventLog(const Clock& clock, Watcher write_line, const Limits& limits,
+                   std::function<void(uint64_t events)> tell_dropped)
+    : clock_(clock),
+      write_line_(std::move(write_line)),
+      limits_(limits),
+      tell_dropped_(std::move(tell_dropped)) {}
 
-void EventLog::Publish(Event event) {
-  absl::MutexLock lock(&mu_);
-  event.sequence = next_sequence_++;
-  event.time = clock_.Now();
-  if (write_line_) write_line_(event);
-  for (const auto& [id, watcher] : watchers_) watcher(event);
-  kept_.push_back(std::move(event));
-  if (kept_.size() > kept_max_) kept_.pop_front();
+EventLog::~EventLog() {
+  {
+    absl::MutexLock lock(&mu_);
+    stops_ = true;
+  }
+  thread_.Join();
 }
 
-uint64_t EventLog::Watch(uint32_t replay, Watcher watcher) {
+absl::Status EventLog::Start() {
+  ASSIGN_OR_RETURN(thread_, Thread::Start("events", [this] { Run(); }));
+  return absl::OkStatus();
+}
+
+void EventLog::Publish(Event event) {
+  const absl::Time now = clock_.Now();
+  const bool always_told = event.type == EventType::kDrainStarted;
+  const size_t bytes = BytesOf(event);
+  const auto published = std::make_shared<Event>(std::move(event));
+  std::vector<Shared> forgotten;  // goes after the lock
   absl::MutexLock lock(&mu_);
-  const size_t count = std::min<size_t>(replay, kept_.size());
-  for (size_t i = kept_.size() - count; i < kept_.size(); ++i) watcher(kept_[i]);
+  published->sequence = next_sequence_++;
+  last_time_ = std::max(last_time_, now);  // two threads may come in the other order
+  published->time = last_time_;
+  Keep(published, forgotten);
+  const bool fits =
+      waiting_.size() < limits_.waiting_max && waiting_bytes_ + bytes <= limits_.waiting_bytes_max;
+  if (!fits && !always_told) {
+    ++dropped_;
+    return;
+  }
+  waiting_.push_back(published);
+  waiting_bytes_ += bytes;
+}
+
+void EventLog::Keep(const Shared& event, std::vector<Shared>& forgotten) {
+  kept_.push_back(event);
+  kept_bytes_ += BytesOf(*event);
+  while (kept_.size() > limits_.kept_max || kept_bytes_ > limits_.kept_bytes_max) {
+    kept_bytes_ -= BytesOf(*kept_.front());
+    forgotten.push_back(std::move(kept_.front()));
+    kept_.pop_front();
+  }
+}
+
+uint64_t EventLog::Watch(Watcher watcher) {
+  return Add(/*each=*/true,
+             [watcher = std::move(watcher)](const Shared& event) { watcher(*event); });
+}
+
+uint64_t EventLog::Follow(std::function<void()> on_news) {
+  return Add(/*each=*/false, [on_news = std::move(on_news)](const Shared&) { on_news(); });
+}
+
+uint64_t EventLog::Add(bool each, Outbox<Shared>::Listener listener) {
+  absl::MutexLock lock(&mu_);
   const uint64_t id = next_watcher_++;
-  watchers_[id] = std::move(watcher);
+  watching_[id] = std::make_shared<Watching>(each, next_sequence_, std::move(listener));
   return id;
 }
 
 void EventLog::Unwatch(uint64_t id) {
+  std::shared_ptr<Watching> watching;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = watching_.find(id);
+    if (found == watching_.end()) return;
+    watching = std::move(found->second);
+    watching_.erase(found);
+  }
+  watching->outbox.Stop();
+}
+
+std::shared_ptr<const Event> EventLog::Next(uint64_t after) const {
   absl::MutexLock lock(&mu_);
-  watchers_.erase(id);
+  if (kept_.empty() || kept_.back()->sequence <= after) return nullptr;
+  const uint64_t first = kept_.front()->sequence;
+  return after < first ? kept_.front() : kept_[after + 1 - first];
+}
+
+uint64_t EventLog::SequenceBefore(uint32_t count) const {
+  absl::MutexLock lock(&mu_);
+  return next_sequence_ - 1 - std::min<uint64_t>(count, kept_.size());
+}
+
+bool EventLog::TakeBatch(Batch& batch) {
+  absl::MutexLock lock(&mu_);
+  if (telling_ || waiting_.empty()) return false;
+  telling_ = true;
+  batch.events.swap(waiting_);
+  waiting_bytes_ = 0;
+  batch.dropped = std::exchange(dropped_, 0);
+  batch.last = next_sequence_ - 1;
+  batch.watching.reserve(watching_.size());
+  for (const auto& [id, watching] : watching_) batch.watching.push_back(watching);
+  return true;
+}
+
+void EventLog::Tell(const Batch& batch) const {
+  for (const Shared& event : batch.events) {
+    if (write_line_) write_line_(*event);
+    for (const std::shared_ptr<Watching>& watching : batch.watching) {
+      if (!watching->each || event->sequence < watching->from) continue;
+      watching->outbox.Put(event);
+      watching->outbox.Deliver();
+    }
+  }
+  for (const std::shared_ptr<Watching>& watching : batch.watching) {
+    if (watching->each) continue;
+    watching->outbox.PutLatest(batch.events.back());
+    watching->outbox.Deliver();
+  }
+  if (batch.dropped > 0 && tell_dropped_) tell_dropped_(batch.dropped);
+}
+
+void EventLog::Deliver() {
+  while (true) {
+    Batch batch;
+    if (!TakeBatch(batch)) return;
+    Tell(batch);
+    absl::MutexLock lock(&mu_);
+    telling_ = false;
+    told_ = batch.last;
+  }
+}
+
+bool EventLog::Settle(absl::Duration timeout) {
+  if (!thread_.joinable()) Deliver();
+  absl::MutexLock lock(&mu_);
+  const uint64_t last = next_sequence_ - 1;
+  const auto told = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return told_ >= last || (waiting_.empty() && !telling_);
+  };
+  return mu_.AwaitWithTimeout(absl::Condition(&told), timeout);
+}
+
+void EventLog::Run() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      const auto wakes = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+        return stops_ || !waiting_.empty();
+      };
+      mu_.Await(absl::Condition(&wakes));
+      if (waiting_.empty()) return;
+    }
+    Deliver();
+  }
 }
 
 }  // namespace weightd

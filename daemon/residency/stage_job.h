@@ -122,8 +122,8 @@ class StageJob {
   StageSnapshot snapshot() const;
   bool final() const;
 
-  // For the queue and the worker, without locks. Reading progress is passed on at most every 100 ms.
-  // `version` grows with each change of the queue: what comes late is passed over.
+  // For the queue and the worker, without locks. Reading progress is passed on at most every 100
+  // ms. `version` grows with each change of the queue: what comes late is passed over.
   void SetJobsAhead(uint32_t jobs, uint64_t version);
   void EnterPhase(StagePhase phase, absl::Time now);
   void SetTotal(uint64_t bytes_total);

@@ -109,21 +109,25 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     // The hold keeps what was staged for us from being evicted before we have our lease.
     auto hold = snapshot.holds.empty() ? nullptr : snapshot.holds.front();
     BeginWork();
-    const absl::Status submitted = with_.pool.Submit([this, hold = std::move(hold)]() mutable {
+    const auto submitted = with_.grants.Submit(peer_.uid, [this, hold = std::move(hold)]() mutable {
       GrantStaged(std::move(hold));
       EndWork();
     });
     if (submitted.ok()) return;
-    Refuse(submitted);
+    Refuse(submitted.status());
     EndWork();
   }
 
   void GrantStaged(std::shared_ptr<const CopyHold> hold) {
+    alarm_.Cancel();
+    if (client_gone_.load()) {  // nobody would have the lease
+      phase_.store(Phase::kOver);
+      return;
+    }
     const absl::StatusOr<Grant> grant = hold != nullptr
                                             ? with_.leases.GrantHeld(LeaseRequestFor(), *hold)
                                             : with_.leases.GrantLease(LeaseRequestFor());
     hold.reset();
-    alarm_.Cancel();
     grant.ok() ? Granted(*grant) : Refuse(grant.status());
   }
 
@@ -143,6 +147,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   }
 
   void OnClientGone() override {
+    client_gone_.store(true);
     Enter(Phase::kWaiting, Phase::kOver);
     alarm_.Cancel();
   }
@@ -247,7 +252,14 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     }
     {
       absl::MutexLock lock(&notices_mu_);
-      notices_.push_back(std::move(response));
+      // A client that does not read needs to know of the newest generation alone.
+      const bool replaces =
+          response.has_superseded() && !notices_.empty() && notices_.back().has_superseded();
+      if (replaces) {
+        notices_.back().Swap(&response);
+      } else {
+        notices_.push_back(std::move(response));
+      }
     }
     Wake();
   }
@@ -267,6 +279,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   std::shared_ptr<StageJob> job_;  // that it waited for
   uint64_t observer_ = 0;
   grpc::Alarm alarm_;
+  std::atomic<bool> client_gone_ = false;
   std::atomic<Phase> phase_ = Phase::kWaiting;
   Grant grant_;              // fixed once kGranted
   size_t next_tensor_ = 0;   // used by Produce alone

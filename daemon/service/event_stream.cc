@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <utility>
+#include <memory>
+#include <optional>
 
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/proto_convert.h"
@@ -9,31 +10,40 @@ namespace weightd {
 namespace {
 
 constexpr uint32_t kReplayMax = 1024;
-// Events that wait for a slow reader; beyond, new ones are dropped and the sequence shows it.
-constexpr size_t kQueuedMax = 2048;
 
+// Takes one event after another from those that the log keeps for all, when there is room for it:
+// a client that does not read costs one message, and misses what the log forgets meanwhile.
 class EventStream final : public OutgoingStream<v1::WatchEventsResponse> {
  public:
   void Begin(EventLog& events, const absl::StatusOr<Peer>& peer, uint32_t replay) {
     if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
     events_ = &events;
-    watcher_ = events.Watch(std::min(replay, kReplayMax), [this](const Event& event) {
-      if (queued() >= kQueuedMax) return;
-      v1::WatchEventsResponse response;
-      ToProto(event, *response.mutable_event());
-      Enqueue(std::move(response));
-      // The last event: a watcher must not hold up the daemon's end.
-      if (event.type == EventType::kDrainStarted) Close(grpc::Status::OK);
-    });
+    told_ = events.SequenceBefore(std::min(replay, kReplayMax));
+    follower_ = events.Follow([this] { Wake(); });
   }
 
  private:
+  std::optional<v1::WatchEventsResponse> Produce() override {
+    if (events_ == nullptr || drains_) return std::nullopt;
+    const std::shared_ptr<const Event> event = events_->Next(told_);
+    if (event == nullptr) return std::nullopt;
+    told_ = event->sequence;
+    v1::WatchEventsResponse response;
+    ToProto(*event, *response.mutable_event());
+    // The last event: a watcher must not hold up the daemon's end.
+    drains_ = event->type == EventType::kDrainStarted;
+    if (drains_) Close(grpc::Status::OK);
+    return response;
+  }
+
   void OnGone() override {
-    if (events_ != nullptr) events_->Unwatch(watcher_);
+    if (events_ != nullptr) events_->Unwatch(follower_);
   }
 
   EventLog* events_ = nullptr;  // fixed after Begin
-  uint64_t watcher_ = 0;
+  uint64_t follower_ = 0;       // likewise
+  uint64_t told_ = 0;           // used by Produce alone, as the next is
+  bool drains_ = false;
 };
 
 }  // namespace

@@ -13,6 +13,9 @@ namespace {
 using Labels = prometheus::Labels;
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
+// What a scrape waits for events that are being told.
+constexpr absl::Duration kSettleTime = absl::Seconds(1);
+
 constexpr std::array kTiers = {"volume", "host", "device"};
 
 // Attaches to what is there take a millisecond, those that wait for a stage minutes.
@@ -83,7 +86,7 @@ Metrics::Metrics(MetricSources sources)
       verify_failures_(AddCounters("weightd_verify_failures_total",
                                    "Resident copies whose bytes were not what was staged.")) {
   Register();
-  watch_ = from_.events.Watch(0, [this](const Event& event) { Count(event); });
+  watch_ = from_.events.Watch([this](const Event& event) { Count(event); });
   from_.residency.set_stage_listener([this](const StageRecord& record) { CountStage(record); });
 }
 
@@ -228,6 +231,8 @@ void Metrics::CountStaged(const StageRecord& record) {
 }
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  // Who did something and then looks finds it counted.
+  from_.events.Settle(kSettleTime);
   MetricSnapshot snapshot;
   snapshot.AddGauge("weightd_build_info", "Always 1; the version is a label.");
   snapshot.Value({{"version", from_.version}}, 1);
@@ -242,6 +247,10 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   AddWork(from_.residency, from_.leases, snapshot);
   AddAccess(from_.access, snapshot);
   AddRefusals(from_.refusals, snapshot);
+  snapshot.AddCounter("weightd_log_lines_dropped_total",
+                      "Log lines that were not written: nobody read them, or they were too many in "
+                      "a second.");
+  snapshot.Value({}, static_cast<double>(from_.log_lines_dropped()));
   AddProcess(from_.start_time, snapshot);
   std::vector<prometheus::MetricFamily> families = snapshot.Take();
   std::vector<prometheus::MetricFamily> counted = registry_.Collect();

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct MetricSources {
   EventLog& events;
   const AccessList& access;
   RefusalCounts& refusals;  // of attach and stage they are counted here, from events
+  std::function<uint64_t()> log_lines_dropped;
 };
 
 // What the daemon tells Prometheus: what is, asked of residency and leases at each scrape, and what

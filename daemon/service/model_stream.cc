@@ -26,7 +26,7 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
 
   void Begin(const absl::StatusOr<Peer>& peer) {
     if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
-    watcher_ = events_.Watch(0, [this](const Event& event) {
+    watcher_ = events_.Watch([this](const Event& event) {
       if (event.type == EventType::kDrainStarted) {
         over_.store(true);
         return Close(grpc::Status::OK);

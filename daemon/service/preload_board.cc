@@ -37,7 +37,7 @@ std::string RetryText(const std::optional<WishList::Retry>& retry) {
 PreloadBoard::PreloadBoard(const Residency& residency, EventLog& events, const WishList& wishes,
                            std::function<std::vector<std::string>()> names)
     : residency_(residency), events_(events), wishes_(wishes), names_(std::move(names)) {
-  watch_ = events_.Watch(0, [this](const Event& event) { OnEvent(event); });
+  watch_ = events_.Watch([this](const Event& event) { OnEvent(event); });
 }
 
 PreloadBoard::~PreloadBoard() { events_.Unwatch(watch_); }

@@ -20,7 +20,7 @@ struct AttachDependencies {
   LeaseTable& leases;
   Residency& residency;
   EventLog& events;
-  BlockingPool& pool;
+  BlockingPool& grants;  // of what was waited for: its threads wait for nothing but the driver
 };
 
 // Attach: progress where something must be staged or copied first, grant, tensors in batches,
@@ -39,7 +39,7 @@ grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
     Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
     const v1::StageModelRequest& request);
 
-// WatchEvents: a reader that is too slow misses events.
+// WatchEvents: a reader that is too slow misses events, and costs no memory.
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* MakeEventStream(
     EventLog& events, const absl::StatusOr<Peer>& peer, const v1::WatchEventsRequest& request);
 

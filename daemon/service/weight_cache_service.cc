@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
@@ -22,6 +25,8 @@ constexpr absl::Duration kGraceMax = absl::Minutes(10);
 constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
 // How long a pin waits until the state file has it.
 constexpr absl::Duration kKeepTime = absl::Seconds(2);
+// How long a wait takes to see that the daemon drains.
+constexpr absl::Duration kDrainLook = absl::Milliseconds(200);
 
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
                                     const grpc::Status& status) {
@@ -50,22 +55,67 @@ absl::StatusOr<absl::Duration> GraceOf(const v1::EvictModelRequest& request) {
                                       absl::FormatDuration(kGraceMax)));
 }
 
+// Whether the copies are gone at the deadline. Ends early when the daemon drains: holders then have
+// the drain's own time.
+bool AwaitGone(const Residency& residency, const std::vector<CopyInfo>& copies, absl::Time deadline,
+               const std::atomic<bool>& draining) {
+  while (!draining.load()) {
+    const absl::Time look = std::min(deadline, absl::Now() + kDrainLook);
+    if (residency.AwaitGone(copies, look)) return true;
+    if (look == deadline) return false;
+  }
+  return residency.AwaitGone(copies, absl::InfinitePast());
+}
+
+// A unary call whose answer takes a thread.
+class PooledCall final : public grpc::ServerUnaryReactor {
+ public:
+  using Work = std::function<grpc::Status()>;
+
+  PooledCall(const grpc::CallbackServerContext& context, BlockingPool& pool)
+      : context_(context), pool_(pool) {}
+
+  // Finishes with what `work` returns, or with `refuse` of the pool's refusal.
+  void Begin(uint32_t uid, Work work,
+             const std::function<grpc::Status(const absl::Status&)>& refuse) {
+    const absl::StatusOr<TaskId> task = pool_.Submit(uid, [this, work = std::move(work)] {
+      Finish(context_.IsCancelled() ? Cancelled() : work());
+    });
+    // The call may be over by now, and this object gone: but not before the handler has returned.
+    if (!task.ok()) return Finish(refuse(task.status()));
+    task_ = *task;
+  }
+
+ private:
+  static grpc::Status Cancelled() {
+    return {grpc::StatusCode::CANCELLED, "cancelled before it was its turn"};
+  }
+  void OnCancel() override {
+    if (task_.valid() && pool_.Withdraw(task_)) Finish(Cancelled());
+  }
+  void OnDone() override { delete this; }
+
+  const grpc::CallbackServerContext& context_;
+  BlockingPool& pool_;
+  TaskId task_;  // fixed after Begin
+};
+
 // Blocks until the memory is free.
-absl::Status Evict(Residency& residency, LeaseTable& leases, const v1::EvictModelRequest& request,
-                   v1::EvictModelResponse& response) {
+absl::Status Evict(const ServiceDependencies& with, const std::atomic<bool>& draining,
+                   const v1::EvictModelRequest& request, v1::EvictModelResponse& response) {
   RETURN_IF_ERROR(RequireModel(request.model()));
   ASSIGN_OR_RETURN(const absl::Duration grace, GraceOf(request));
   ASSIGN_OR_RETURN(const Residency::Evicted evicted,
-                   residency.Evict(request.model(), request.device(), request.force()));
+                   with.residency.Evict(request.model(), request.device(), request.force()));
   uint64_t bytes = evicted.bytes;
   if (!evicted.revoking.empty()) {
     const absl::Time deadline = absl::Now() + grace;
-    leases.NotifyRevoking(evicted.revoking, deadline);
-    if (!residency.AwaitGone(evicted.revoking, deadline)) {
-      response.set_leases_revoked(leases.Revoke(evicted.revoking));
+    with.leases.NotifyRevoking(evicted.revoking, deadline);
+    if (!AwaitGone(with.residency, evicted.revoking, deadline, draining)) {
+      response.set_leases_revoked(with.leases.Revoke(evicted.revoking));
     }
     // What still holds it is the daemon itself, which copies from it.
-    if (!residency.AwaitGone(evicted.revoking, absl::Now() + kLastHoldTime)) {
+    if (!AwaitGone(with.residency, evicted.revoking, absl::Now() + kLastHoldTime, draining)) {
       return absl::DeadlineExceededError(
           absl::StrCat("evict ", request.model(),
                        ": its leases have ended, and it is still being "
@@ -147,12 +197,11 @@ grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerConte
                                                        absl::string_view request) {
   const absl::StatusOr<Peer> peer = Authorize(context, right, new_work);
   if (!peer.ok()) return FinishNow(context, Answer(request, peer.status()));
-  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  const absl::Status submitted = pool.Submit([this, reactor, request, work = std::move(work)] {
-    reactor->Finish(Answer(request, work()));
-  });
-  if (!submitted.ok()) reactor->Finish(Answer(request, submitted));
-  return reactor;
+  auto* call = new PooledCall(context, pool);
+  call->Begin(
+      peer->uid, [this, request, work = std::move(work)] { return Answer(request, work()); },
+      [this, request](const absl::Status& status) { return Answer(request, status); });
+  return call;
 }
 
 grpc::Status WeightCacheService::Answer(absl::string_view request,
@@ -164,7 +213,7 @@ grpc::Status WeightCacheService::Answer(absl::string_view request,
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* request,
                                                          v1::ListModelsResponse* response) {
-  return Blocking(*context, Right::kAttach, false, d_.pool, [this, request, response] {
+  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, [this, request, response] {
     return weightd::ListModels(d_.catalog, d_.residency, *request, *response);
   });
 }
@@ -172,7 +221,7 @@ grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
-  return Blocking(*context, Right::kAttach, false, d_.pool, [this, request, response] {
+  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, [this, request, response] {
     return weightd::GetModel(d_.catalog, d_.residency, *request, *response);
   });
 }
@@ -187,18 +236,17 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
                                                          const v1::EvictModelRequest* request,
                                                          v1::EvictModelResponse* response) {
   // A grace period keeps nobody waiting but other evictions by force.
-  BlockingPool& pool = request->force() ? d_.eviction_pool : d_.pool;
+  BlockingPool& pool = request->force() ? *d_.pools.forced_evictions : *d_.pools.evictions;
   return Blocking(
       *context, Right::kOperate, true, pool,
-      [this, request, response] { return Evict(d_.residency, d_.leases, *request, *response); },
-      "evict");
+      [this, request, response] { return Evict(d_, draining_, *request, *response); }, "evict");
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
                                                           const v1::VerifyModelRequest* request,
                                                           v1::VerifyModelResponse* response) {
   return Blocking(
-      *context, Right::kOperate, true, d_.verify_pool,
+      *context, Right::kOperate, true, *d_.pools.verifications,
       [this, context, request, response] {
         return Verify(d_.residency, *context, *request, *response);
       },
@@ -213,16 +261,20 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(grpc::CallbackServe
     response.set_not_kept(d_.info.state_problem);
     return FinishNow(context, absl::OkStatus());
   }
-  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  const absl::Status submitted = d_.state_pool.Submit([state, reactor, &response] {
-    SetKept(state->Flush(kKeepTime), response);
-    reactor->Finish(grpc::Status::OK);
-  });
-  if (!submitted.ok()) {  // it is pinned all the same
-    SetKept(submitted, response);
-    reactor->Finish(grpc::Status::OK);
-  }
-  return reactor;
+  const std::optional<Peer> peer = d_.peers.Find(context.peer());
+  auto* call = new PooledCall(context, *d_.pools.states);
+  call->Begin(
+      peer.has_value() ? peer->uid : 0,
+      [this, state, &response] {
+        d_.events.Settle(kKeepTime);  // by then the writer knows of it
+        SetKept(state->Flush(kKeepTime), response);
+        return grpc::Status::OK;
+      },
+      [&response](const absl::Status& refused) {
+        SetKept(refused, response);  // it is pinned all the same
+        return grpc::Status::OK;
+      });
+  return call;
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
@@ -249,9 +301,11 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
 
 grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
     grpc::CallbackServerContext* context, const v1::AttachRequest* request) {
-  return MakeAttachStream(
-      {.leases = d_.leases, .residency = d_.residency, .events = d_.events, .pool = d_.pool},
-      Authorize(*context, Right::kAttach, true), *request);
+  return MakeAttachStream({.leases = d_.leases,
+                           .residency = d_.residency,
+                           .events = d_.events,
+                           .grants = *d_.pools.grants},
+                          Authorize(*context, Right::kAttach, true), *request);
 }
 
 grpc::ServerWriteReactor<v1::WatchModelsResponse>* WeightCacheService::WatchModels(
@@ -296,7 +350,7 @@ grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerConte
                                                        const v1::DiagnoseRequest* request,
                                                        v1::DiagnoseResponse* response) {
   return Blocking(
-      *context, Right::kAttach, false, d_.diagnosis_pool, [this, context, request, response] {
+      *context, Right::kAttach, false, *d_.pools.diagnoses, [this, context, request, response] {
         const AccessOptions access = d_.access.Get();
         const std::optional<Peer> peer = d_.peers.Find(context->peer());
         const bool operates = peer.has_value() && Allows(access, *peer, Right::kOperate);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 
 #include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
@@ -17,6 +18,17 @@
 
 namespace weightd {
 
+// Threads for what may block, one pool for each kind of request: none waits for another.
+struct ServicePools {
+  std::unique_ptr<BlockingPool> lists;
+  std::unique_ptr<BlockingPool> grants;            // of what attaches waited for
+  std::unique_ptr<BlockingPool> evictions;         // give memory back
+  std::unique_ptr<BlockingPool> forced_evictions;  // likewise, and wait for a grace period
+  std::unique_ptr<BlockingPool> verifications;     // read memory again
+  std::unique_ptr<BlockingPool> diagnoses;         // look at the roots
+  std::unique_ptr<BlockingPool> states;            // wait until pins are on the disk
+};
+
 // What the handlers work with; all of it outlives the server.
 struct ServiceDependencies {
   const Catalog& catalog;
@@ -25,11 +37,7 @@ struct ServiceDependencies {
   EventLog& events;
   const AccessList& access;
   const PeerRegistry& peers;
-  BlockingPool& pool;
-  BlockingPool& eviction_pool;  // for those by force, which wait for a grace period
-  BlockingPool& verify_pool;    // for reading memory again
-  BlockingPool& diagnosis_pool;
-  BlockingPool& state_pool;  // for waiting until pins are on the disk
+  const ServicePools& pools;
   const PreloadBoard& preloads;
   RefusalCounts& refusals;
   const DaemonInfo& info;
@@ -86,8 +94,9 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   // The caller, if it has `right`; `new_work` is refused while draining.
   absl::StatusOr<Peer> Authorize(const grpc::CallbackServerContext& context, Right right,
                                  bool new_work) const;
-  // Runs `work` on `pool`, after Authorize, and finishes the call with its status. Refusals are
-  // counted as those of `request`, unless that is empty.
+  // Runs `work` on `pool`, after Authorize, and finishes the call with its status. A call that is
+  // cancelled before its turn is not worked on. Refusals are counted as those of `request`, unless
+  // that is empty.
   grpc::ServerUnaryReactor* Blocking(grpc::CallbackServerContext& context, Right right,
                                      bool new_work, BlockingPool& pool,
                                      std::function<absl::Status()> work,

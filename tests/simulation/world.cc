@@ -60,7 +60,7 @@ World::World(uint64_t seed)
   auto residency = Residency::Create(options, catalog_, devices, events_, clock_);
   residency_ = *std::move(residency);
   leases_ = std::make_unique<LeaseTable>(Leases(), *residency_, events_, clock_);
-  events_.Watch(0, [this](const Event& event) { OnEvent(event); });
+  events_.Watch([this](const Event& event) { OnEvent(event); });
 }
 
 World::~World() {
@@ -75,6 +75,7 @@ void World::Step() {
   } else {
     Act();
   }
+  events_.Deliver();
   Check();
 }
 
@@ -251,6 +252,7 @@ void World::Quiesce() {
   while (SettleOne() && violation_.empty()) {
     if (++parts == kPartsMax) return Violate("what has begun does not come to its end");
     unpinned_.clear();
+    events_.Deliver();
     Check();
   }
   CheckAtRest();

@@ -46,7 +46,7 @@ TEST_F(ServiceManagerTest, SaysReadyOnceItServesAndStoppingWhenItDrains) {
   EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
   StopCleanly();
   EXPECT_THAT(notify_.Next(),
-              Optional(AllOf(StartsWith("STOPPING=1"), HasSubstr("EXTEND_TIMEOUT_USEC=37000000"))));
+              Optional(AllOf(StartsWith("STOPPING=1"), HasSubstr("EXTEND_TIMEOUT_USEC=12000000"))));
 }
 
 TEST_F(ServiceManagerTest, ReloadIsBracketedAndItsRefusalIsInTheStatus) {

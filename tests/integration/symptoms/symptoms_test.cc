@@ -253,6 +253,23 @@ WEIGHTD_SYMPTOM(SymptomsTest, DrainingDaemon, "draining") {
   EXPECT_TRUE(ShowsSymptom("draining", Failure({"stage", "other", "--wait"})));
 }
 
+// The end does not wait for it.
+WEIGHTD_SYMPTOM(SymptomsTest, VolumeThatHangsInADrain, "drain-hangs") {
+  MakeModel("model", 24 << 20);
+  for (const char* format : kLogFormats) {
+    const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+    std::vector<std::string> flags = kPread;
+    flags.insert(flags.end(), {"--log.format", format, "--drain-grace-ms", "0"});
+    Start(flags, held.environment());
+    const auto stage = ctl_.Start({"stage", "model", "--wait"});
+    EXPECT_TRUE(held.WaitUntilReached());
+    daemon_->Signal(SIGTERM);
+    EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
+    EXPECT_TRUE(ShowsSymptom("drain-hangs", daemon_->log())) << format;
+    held.Release();
+  }
+}
+
 WEIGHTD_SYMPTOM(SymptomsTest, TruncatedFile, "truncated-file") {
   fs::resize_file(MakeModel("model", 1 << 20), 500'000);
   Start();

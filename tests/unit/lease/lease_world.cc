@@ -71,7 +71,8 @@ std::vector<std::string> Notices::lines() const {
 }
 
 LeaseWorld::LeaseWorld(DeviceKind kind, const LeaseOptions& options) {
-  events_.Watch(0, [this](const Event& event) {
+  WEIGHTD_CHECK(events_.Start().ok());
+  events_.Watch([this](const Event& event) {
     absl::MutexLock lock(&mu_);
     events_seen_.push_back(
         absl::StrCat(EventTypeName(event.type), " ", event.model, " ", event.detail));
@@ -134,6 +135,7 @@ LeaseRequest LeaseWorld::Request(const std::string& model, int32_t pid, uint32_t
 }
 
 std::vector<std::string> LeaseWorld::TakeEvents() {
+  WEIGHTD_CHECK(events_.Settle(absl::InfiniteDuration()));
   absl::MutexLock lock(&mu_);
   return std::exchange(events_seen_, {});
 }

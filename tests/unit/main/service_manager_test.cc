@@ -92,13 +92,14 @@ TEST_F(ServiceManagerTest, WatchdogIsFedAsLongAsTheProbeSucceeds) {
   std::atomic<bool> works = true;
   std::atomic<int> failures = 0;
   {
-    const Watchdog watchdog(
+    const auto watchdog = Watchdog::Start(
         manager,
         [&]() -> absl::StatusOr<std::string> {
           if (works.load()) return std::string("serving");
           return absl::DeadlineExceededError("no answer");
         },
         [&](const absl::Status&) { ++failures; });
+    ASSERT_TRUE(watchdog.ok());
     EXPECT_THAT(socket.Next(), Optional(std::string("WATCHDOG=1\nSTATUS=serving")));
     EXPECT_TRUE(socket.Next().has_value());
     works.store(false);
@@ -116,9 +117,10 @@ TEST_F(ServiceManagerTest, WithoutAWatchdogNobodyProbes) {
   const ServiceManager manager(dir_.File("none"));
   std::atomic<int> probes = 0;
   {
-    const Watchdog watchdog(
+    const auto watchdog = Watchdog::Start(
         manager, [&]() -> absl::StatusOr<std::string> { return absl::StrCat(++probes); },
         [](const absl::Status&) {});
+    ASSERT_TRUE(watchdog.ok());
   }
   EXPECT_EQ(probes.load(), 0);
 }

@@ -37,7 +37,7 @@ void GateClock::Open() {
 }
 
 EventRecorder::EventRecorder(EventLog& log) : log_(log) {
-  id_ = log_.Watch(0, [this](const Event& event) {
+  id_ = log_.Watch([this](const Event& event) {
     absl::MutexLock lock(&mu_);
     lines_.push_back(absl::StrCat(EventTypeName(event.type), " ", event.model));
   });
@@ -46,6 +46,7 @@ EventRecorder::EventRecorder(EventLog& log) : log_(log) {
 EventRecorder::~EventRecorder() { log_.Unwatch(id_); }
 
 std::vector<std::string> EventRecorder::lines() const {
+  WEIGHTD_CHECK(log_.Settle(absl::InfiniteDuration()));
   absl::MutexLock lock(&mu_);
   return lines_;
 }
@@ -59,6 +60,7 @@ void EventRecorder::Await(const std::string& line, int nth) {
 }
 
 ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
+  WEIGHTD_CHECK(events_.Start().ok());
   auto volume = OpenVolume(dir_.path());
   WEIGHTD_CHECK(volume.ok());
   catalog_ = std::make_unique<Catalog>(
