@@ -18,6 +18,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/storage/descriptor_budget.h"
+#include "daemon/storage/directory_reader.h"
 #include "daemon/storage/file_identity.h"
 #include "daemon/storage/file_system.h"
 #include "daemon/storage/open_beneath.h"
@@ -31,7 +32,6 @@ namespace weightd {
 namespace {
 
 constexpr size_t kDirectoryEntriesMax = 262'144;
-constexpr size_t kDirectoryBytes = 32 * 1024;  // of a call that lists
 constexpr int kReplacedRetriesMax = 3;
 constexpr uint32_t kReadAtRetriesMax = 8;
 // How long whoever opens waits for others to close.
@@ -279,38 +279,6 @@ absl::StatusOr<bool> PosixFileUse::Ready() {
   ++state_->uses;
   return ready_ = true;
 }
-
-// As readdir(3), by calls that the volume may keep waiting. Thread-compatible.
-class DirectoryReader {
- public:
-  explicit DirectoryReader(int fd) : fd_(fd), buffer_(kDirectoryBytes / sizeof(uint64_t)) {}
-
-  // Null at the end or after an error; lives until the next call.
-  const dirent64* Next() {
-    if (at_ == filled_ && !Fill()) return nullptr;
-    const auto* bytes = reinterpret_cast<const char*>(buffer_.data());
-    const auto* entry = reinterpret_cast<const dirent64*>(bytes + at_);
-    at_ += entry->d_reclen;
-    return entry;
-  }
-  int error() const { return error_; }
-
- private:
-  bool Fill() {
-    const long count = VolumeCall(SYS_getdents64, fd_, reinterpret_cast<long>(buffer_.data()),
-                                  static_cast<long>(kDirectoryBytes));
-    if (count < 0) error_ = errno;
-    at_ = 0;
-    filled_ = count > 0 ? static_cast<size_t>(count) : 0;
-    return count > 0;
-  }
-
-  const int fd_;
-  std::vector<uint64_t> buffer_;  // entries are aligned to 8
-  size_t at_ = 0;
-  size_t filled_ = 0;
-  int error_ = 0;
-};
 
 class PosixVolume final : public Volume {
  public:

@@ -77,7 +77,7 @@ class Life:
                 self.connections.append(connection)
                 return connection
             except OSError:
-                time.sleep(0.01)
+                time.sleep(0.01)  # tidy: polls until the socket is there
         return None
 
     def crowd(self):
@@ -110,11 +110,11 @@ class Life:
         moment = self.random.choice([0.05, 0.5, 1, 2, 3]) * self.random.random()
         if self.random.random() < 0.3:
             hang_at = moment * self.random.random()
-            time.sleep(hang_at)
+            time.sleep(hang_at)  # tidy: the random moment is what is tested
             self.fuse.hang()
-            time.sleep(moment - hang_at)
+            time.sleep(moment - hang_at)  # tidy: likewise
         else:
-            time.sleep(moment)
+            time.sleep(moment)  # tidy: likewise
         early = self.daemon.poll()
         asked = time.monotonic()
         self.daemon.send_signal(signal.SIGTERM)

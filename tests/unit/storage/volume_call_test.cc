@@ -61,7 +61,8 @@ TEST(VolumeCallTest, ProcessEndsDuringACall) {
     std::thread([] { VolumeCall(SYS_pause); }).detach();
     const char byte = 1;
     (void)!::write(pipe[1], &byte, 1);
-    ::usleep(20'000);  // in the call by now, or about to be: either must do
+    // tidy: in the call by then or about to be, either must do; nothing tells which
+    ::usleep(20'000);
     ::_exit(7);
   }
   int status = 0;
