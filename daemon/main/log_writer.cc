@@ -1,6 +1,7 @@
 #include "daemon/main/log_writer.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -75,6 +76,11 @@ class LogWriter::State {
   }
 
   void Run() {
+    // A reader that is gone is an error of write(2).
+    sigset_t pipe;
+    ::sigemptyset(&pipe);
+    ::sigaddset(&pipe, SIGPIPE);
+    (void)::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
     while (true) {
       std::string text;
       const uint64_t lines = Take(text);

@@ -112,9 +112,9 @@ class Life:
             hang_at = moment * self.random.random()
             time.sleep(hang_at)  # tidy: the random moment is what is tested
             self.fuse.hang()
-            time.sleep(moment - hang_at)  # tidy: likewise
+            time.sleep(moment - hang_at)  # tidy: the random moment is what is tested
         else:
-            time.sleep(moment)  # tidy: likewise
+            time.sleep(moment)  # tidy: the random moment is what is tested
         early = self.daemon.poll()
         asked = time.monotonic()
         self.daemon.send_signal(signal.SIGTERM)
