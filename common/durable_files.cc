@@ -5,13 +5,18 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 #include "common/unique_fd.h"
 
 namespace weightd {
 namespace {
+
+constexpr size_t kProbeBytes = 4096;  // a block, which a full disk has not
 
 absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path) {
   while (!text.empty()) {
@@ -24,6 +29,25 @@ absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path)
   return absl::OkStatus();
 }
 
+// The file beside `path` that becomes it.
+struct Temporary {
+  std::string path;
+  UniqueFd fd;
+};
+
+absl::StatusOr<Temporary> MakeTemporary(const std::string& path, uint32_t mode) {
+  const std::string directory = DirectoryOf(path);
+  const size_t slash = path.rfind('/');
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  // One name, so that what a crash leaves is written over the next time; hidden, so that nobody who
+  // reads the directory takes it for a file of it.
+  const std::string temporary = absl::StrCat(directory, "/.", name, ".new");
+  UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!fd.valid()) return PosixError(errno, absl::StrCat("write ", path, ": open ", temporary));
+  return Temporary{.path = temporary, .fd = std::move(fd)};
+}
+
 }  // namespace
 
 std::string DirectoryOf(const std::string& path) {
@@ -33,24 +57,23 @@ std::string DirectoryOf(const std::string& path) {
 }
 
 absl::Status StoreFile(const std::string& path, absl::string_view content, uint32_t mode) {
-  const std::string directory = DirectoryOf(path);
-  const size_t slash = path.rfind('/');
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  // One name, so that what a crash leaves is written over the next time; hidden, so that nobody who
-  // reads the directory takes it for a file of it.
-  const std::string temporary = absl::StrCat(directory, "/.", name, ".new");
-  const UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
-  if (!fd.valid()) return PosixError(errno, absl::StrCat("write ", path, ": open ", temporary));
-  absl::Status stored = WriteWhole(fd.get(), content, path);
-  if (stored.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    stored = PosixError(errno, absl::StrCat("write ", path, ": rename ", temporary));
+  ASSIGN_OR_RETURN(const Temporary made, MakeTemporary(path, mode));
+  absl::Status stored = WriteWhole(made.fd.get(), content, path);
+  if (stored.ok() && ::rename(made.path.c_str(), path.c_str()) != 0) {
+    stored = PosixError(errno, absl::StrCat("write ", path, ": rename ", made.path));
   }
   if (!stored.ok()) {
-    (void)::unlink(temporary.c_str());
+    (void)::unlink(made.path.c_str());
     return stored;
   }
-  return SyncDirectory(directory);
+  return SyncDirectory(DirectoryOf(path));
+}
+
+absl::Status ProbeStoreFile(const std::string& path, uint32_t mode) {
+  ASSIGN_OR_RETURN(const Temporary made, MakeTemporary(path, mode));
+  const absl::Status written = WriteWhole(made.fd.get(), std::string(kProbeBytes, '\n'), path);
+  (void)::unlink(made.path.c_str());
+  return written;
 }
 
 absl::Status SyncDirectory(const std::string& directory) {

@@ -19,6 +19,10 @@ std::string DirectoryOf(const std::string& path);
 // and then the old content is as it was.
 absl::Status StoreFile(const std::string& path, absl::string_view content, uint32_t mode);
 
+// Whether StoreFile() could store something there, found out by writing a little to its temporary
+// file, which is removed again. The errors of the system.
+absl::Status ProbeStoreFile(const std::string& path, uint32_t mode);
+
 // A rename in it has reached the disk when this returns.
 absl::Status SyncDirectory(const std::string& directory);
 

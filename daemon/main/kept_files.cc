@@ -14,6 +14,8 @@ namespace {
 
 // How long a start waits for the state file's volume.
 constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
+// And until it knows whether the file can be written.
+constexpr absl::Duration kProbeTimeout = absl::Seconds(1);
 constexpr uint32_t kReadableByAll = 0644;
 
 // Whether what an attach finds may be otherwise after it: leases come and go much more often.
@@ -59,6 +61,7 @@ absl::Status KeptFiles::KeepState() {
                              {.pins = residency_.pins(), .last_uses = residency_.last_uses()});
                        },
                    .store = [path](const std::string& text) { return StoreSavedState(path, text); },
+                   .probe = [path] { return ProbeSavedState(path); },
                    .on_change =
                        [this, path](const absl::Status& status) {
                          if (status.ok()) {
@@ -69,6 +72,8 @@ absl::Status KeptFiles::KeepState() {
                                      {{"detail", std::string(status.message())}});
                        }},
                   {.name = "state file"}));
+  // What takes longer is told when it ends.
+  (void)state_->AwaitProbe(kProbeTimeout);
   Watch([state = state_.get()](const Event& event) {
     state->Changed(event.type == EventType::kPinned || event.type == EventType::kUnpinned);
   });

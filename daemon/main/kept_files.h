@@ -39,8 +39,8 @@ class KeptFiles {
   KeptFiles& operator=(const KeptFiles&) = delete;
   ~KeptFiles() { Stop(); }
 
-  // Pins matter to an operator; the order of uses may be some seconds old. What is loaded is
-  // written at once: a file that cannot be written is said before anybody pins.
+  // Pins matter to an operator; the order of uses may be some seconds old. A file that cannot be
+  // written is said before anybody pins.
   absl::Status KeepState();
   // Labels follow within a second; what the daemon before this one told is replaced at once.
   absl::Status TellNodeFeatures();

@@ -145,8 +145,6 @@ absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& 
                                              *daemon.events, dependencies.logger);
   if (!options.state_file.empty() && daemon.state_problem.empty()) {
     RETURN_IF_ERROR(daemon.files->KeepState());
-    // A file that could not be understood stays until something changes.
-    if (loaded.warnings.empty()) daemon.files->state()->Changed(/*at_once=*/true);
   }
   RETURN_IF_ERROR(daemon.files->TellNodeFeatures());
   daemon.wishes = std::make_unique<WishList>(

@@ -32,8 +32,9 @@ struct DeferredWriter::Shared {
   bool changed ABSL_GUARDED_BY(mu) = false;
   bool at_once ABSL_GUARDED_BY(mu) = false;
   bool stops ABSL_GUARDED_BY(mu) = false;
-  bool abandoned ABSL_GUARDED_BY(mu) = false;      // the owner is gone, or about to be
-  bool in_owner ABSL_GUARDED_BY(mu) = false;       // `format` or `on_change` runs
+  bool abandoned ABSL_GUARDED_BY(mu) = false;  // the owner is gone, or about to be
+  bool in_owner ABSL_GUARDED_BY(mu) = false;   // `format` or `on_change` runs
+  bool probed ABSL_GUARDED_BY(mu) = false;
   bool ended ABSL_GUARDED_BY(mu) = false;          // the thread touches nothing any more
   uint64_t flushes_asked ABSL_GUARDED_BY(mu) = 0;  // calls of Flush()
   uint64_t flushes_done ABSL_GUARDED_BY(mu) = 0;   // those that an attempt has answered
@@ -63,6 +64,12 @@ void DeferredWriter::Changed(bool at_once) {
   absl::MutexLock lock(&shared_->mu);
   shared_->changed = true;
   shared_->at_once = shared_->at_once || at_once;
+}
+
+bool DeferredWriter::AwaitProbe(absl::Duration timeout) {
+  Shared& s = *shared_;
+  absl::MutexLock lock(&s.mu);
+  return s.mu.AwaitWithTimeout(absl::Condition(&s.probed), timeout);
 }
 
 absl::Status DeferredWriter::Flush(absl::Duration timeout) {
@@ -107,7 +114,7 @@ DeferredWriter::State DeferredWriter::state() const {
 }
 
 void DeferredWriter::Run(Shared& s) {
-  bool goes_on = true;
+  bool goes_on = Probe(s);
   while (goes_on) {
     bool stops = false;
     bool writes = false;
@@ -142,22 +149,38 @@ bool DeferredWriter::Write(Shared& s) {
     absl::MutexLock lock(&s.mu);
     s.in_owner = false;
     if (s.abandoned) return false;
+  }
+  return Attempt(
+      s, [&] { return s.parts.store(content); }, flushes);
+}
+
+bool DeferredWriter::Probe(Shared& s) {
+  const bool goes_on = s.parts.probe == nullptr || Attempt(s, s.parts.probe, 0);
+  absl::MutexLock lock(&s.mu);
+  s.probed = true;
+  return goes_on;
+}
+
+bool DeferredWriter::Attempt(Shared& s, const std::function<absl::Status()>& store,
+                             uint64_t flushes) {
+  {
+    absl::MutexLock lock(&s.mu);
     s.storing_since = absl::Now();
   }
-  const absl::Status stored = s.parts.store(content);
+  const absl::Status stored = store();
   {
     absl::MutexLock lock(&s.mu);
     s.storing_since = absl::InfiniteFuture();
     const bool tells = stored.ok() != s.last.ok();
     if (stored.ok()) {
-      s.stored_time = absl::Now();
+      if (s.probed) s.stored_time = absl::Now();
       s.failing_since = absl::InfiniteFuture();
     } else {
       s.changed = true;
       if (s.last.ok()) s.failing_since = absl::Now();
     }
     s.last = stored;
-    s.flushes_done = flushes;
+    s.flushes_done = std::max(s.flushes_done, flushes);
     if (s.abandoned) return false;
     if (!tells) return true;
     s.in_owner = true;

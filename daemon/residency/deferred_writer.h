@@ -23,6 +23,9 @@ struct DeferredWriterParts {
   std::function<std::string()> format;
   // Puts that on the disk. It may hang, and then outlives the writer: it owns all that it uses.
   std::function<absl::Status(const std::string& content)> store;
+  // Tries once, before anything has changed, whether it could be stored, and leaves nothing. As
+  // `store`; absent: nothing is tried.
+  std::function<absl::Status()> probe = {};
   // Told of the first failure of several in a row, and, with OK, of the first success after it. As
   // `format`; it must not block.
   std::function<void(const absl::Status&)> on_change;
@@ -46,6 +49,9 @@ class DeferredWriter {
 
   void Changed(bool at_once);
 
+  // Waits for the end of the probe; false when that takes longer.
+  bool AwaitProbe(absl::Duration timeout);
+
   // Waits until what is true now is on the disk, or cannot be put there: then why.
   // DEADLINE_EXCEEDED when that takes longer, and at once while the file is known to hang for as
   // long already.
@@ -68,8 +74,11 @@ class DeferredWriter {
 
   explicit DeferredWriter(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
   static void Run(Shared& shared);
-  // One attempt. False when the writer is gone meanwhile.
+  // One attempt, which begins at the store's probe or with what there is to write. False when the
+  // writer is gone meanwhile.
+  static bool Probe(Shared& shared);
   static bool Write(Shared& shared);
+  static bool Attempt(Shared& shared, const std::function<absl::Status()>& store, uint64_t flushes);
 
   const std::shared_ptr<Shared> shared_;  // the thread's too, which may outlive the writer
 };

@@ -25,6 +25,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kFormat = 1;
 constexpr uint64_t kFileBytesMax = 4 * kMiB;
+constexpr uint32_t kMode = 0600;
 
 absl::Status Invalid(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("state: ", what));
@@ -68,6 +69,12 @@ absl::Status ParseUse(const Json& entry, LastUses& uses) {
   if (!ValidateModelName(model).ok() || device.empty()) return Invalid("a use names nothing");
   uses[{model, device}] = absl::FromUnixNanos(time->get<int64_t>());
   return absl::OkStatus();
+}
+
+absl::Status MakeDirectoryOf(const std::string& path) {
+  const std::string directory = DirectoryOf(path);
+  if (::mkdir(directory.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return PosixError(errno, absl::StrCat("make ", directory));
 }
 
 }  // namespace
@@ -137,11 +144,13 @@ absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duratio
 }
 
 absl::Status StoreSavedState(const std::string& path, absl::string_view text) {
-  const std::string directory = DirectoryOf(path);
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return PosixError(errno, absl::StrCat("make ", directory));
-  }
-  return StoreFile(path, text, 0600);
+  RETURN_IF_ERROR(MakeDirectoryOf(path));
+  return StoreFile(path, text, kMode);
+}
+
+absl::Status ProbeSavedState(const std::string& path) {
+  RETURN_IF_ERROR(MakeDirectoryOf(path));
+  return ProbeStoreFile(path, kMode);
 }
 
 }  // namespace weightd

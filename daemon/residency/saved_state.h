@@ -44,6 +44,8 @@ absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duratio
 // crash leaves the old state or the new one. Makes the directory if it is missing. The errors of
 // the system, and then the old one is as it was.
 absl::Status StoreSavedState(const std::string& path, absl::string_view text);
+// Whether that could be done; leaves at most the directory.
+absl::Status ProbeSavedState(const std::string& path);
 
 }  // namespace weightd
 

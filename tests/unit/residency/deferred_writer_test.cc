@@ -132,6 +132,34 @@ TEST_F(DeferredWriterTest, WhoAsksIsToldWhetherItIsOnTheDisk) {
   EXPECT_EQ(StoredPins(), 4);
 }
 
+// A start says what a pin would meet, and writes nothing over.
+TEST_F(DeferredWriterTest, ProbeTellsWithoutWriting) {
+  const auto start = [this] {
+    auto writer = DeferredWriter::Start(
+        {.format = [] { return FormatSavedState({}); },
+         .store = [path = path_](const std::string& text) { return StoreSavedState(path, text); },
+         .probe = [path = path_] { return ProbeSavedState(path); },
+         .on_change = [this](const absl::Status& status) { told_.push_back(status); }},
+        {.interval = absl::Milliseconds(1)});
+    WEIGHTD_CHECK(writer.ok());
+    writer_ = *std::move(writer);
+    EXPECT_TRUE(writer_->AwaitProbe(absl::Minutes(1)));
+  };
+  start();
+  EXPECT_OK(writer_->state().error);
+  EXPECT_OK(writer_->Stop());
+  EXPECT_TRUE(fs::is_empty(dir_.File("state")));
+  EXPECT_THAT(told_, SizeIs(0));
+  fs::remove(dir_.File("state"));
+  std::ofstream(dir_.File("state")) << "in the way of the directory";
+  start();
+  EXPECT_THAT(writer_->state().error.message(), HasSubstr(path_));
+  fs::remove(dir_.File("state"));
+  EXPECT_TRUE(WaitUntil([this] { return writer_->state().error.ok(); }));
+  EXPECT_OK(writer_->Stop());
+  EXPECT_THAT(told_, SizeIs(2));
+}
+
 TEST_F(DeferredWriterTest, LastAttemptThatFailsIsSaid) {
   std::ofstream(dir_.File("state")) << "in the way of the directory";
   Start(absl::InfiniteDuration());
