@@ -1,6 +1,7 @@
 #include "daemon/service/daemon_info.h"
 
 #include "absl/strings/str_cat.h"
+#include "daemon/service/proto_convert.h"
 
 namespace weightd {
 
@@ -16,6 +17,16 @@ Warnings AllWarnings(const DaemonInfo& info) {
                         .text = absl::StrCat("pins will not be kept over a restart: ", error)});
   }
   return warnings;
+}
+
+void FillStateFile(const DaemonInfo& info, v1::StateFile& file) {
+  file.set_error(StateError(info));
+  if (info.state == nullptr) return;
+  const DeferredWriter::State state = info.state->state();
+  if (!state.error.ok()) ToProto(state.failing_since, *file.mutable_failing_since());
+  if (state.stored_time > absl::InfinitePast()) {
+    ToProto(state.stored_time, *file.mutable_written_time());
+  }
 }
 
 }  // namespace weightd

@@ -10,6 +10,7 @@
 #include "daemon/catalog/catalog_watcher.h"
 #include "daemon/catalog/root_check.h"
 #include "daemon/residency/deferred_writer.h"
+#include "weightd/v1/weight_cache.pb.h"
 
 namespace weightd {
 
@@ -34,6 +35,7 @@ struct DaemonInfo {
 
 // Why the state file does not hold what is pinned; empty: it does, or there is none.
 std::string StateError(const DaemonInfo& info);
+void FillStateFile(const DaemonInfo& info, v1::StateFile& file);
 // Of the daemon as a whole, now.
 Warnings AllWarnings(const DaemonInfo& info);
 

@@ -148,16 +148,6 @@ absl::Status Verify(Residency& residency, const grpc::CallbackServerContext& con
   return absl::OkStatus();
 }
 
-void FillStateFile(const DaemonInfo& info, v1::StateFile& file) {
-  file.set_error(StateError(info));
-  if (info.state == nullptr) return;
-  const DeferredWriter::State state = info.state->state();
-  if (!state.error.ok()) ToProto(state.failing_since, *file.mutable_failing_since());
-  if (state.stored_time > absl::InfinitePast()) {
-    ToProto(state.stored_time, *file.mutable_written_time());
-  }
-}
-
 template <typename Response>
 void SetKept(const absl::Status& kept, Response& response) {
   response.set_kept(kept.ok());
