@@ -2,6 +2,7 @@
 #define WEIGHTD_CLIENT_CLI_DOCTOR_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ inline constexpr const char* kLockedMemoryFix =
 inline constexpr const char* kHugePagesFix =
     "on the node: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, or reserve "
     "some: sysctl -w vm.nr_hugepages=N";
+inline constexpr const char* kStuckFix =
+    "look at the mount (`dmesg`, its server): the reads come back with it; `umount -f` ends them "
+    "with an error";
 
 ProcessFacts FromProto(const v1::ProcessFacts& facts);
 MachineFacts FromProto(const v1::MachineFacts& facts);
@@ -51,8 +55,11 @@ Check CheckRoot(const v1::RootFacts& root, bool read);
 Check CheckPidNamespace(uint64_t daemon, uint64_t own, bool uses_gpus);
 // Device nodes, driver, and a check for each GPU.
 std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusResponse& status);
-// How host memory is shared, and how much of it is used.
-Check CheckHostMemory(const v1::GetStatusResponse& status);
+// How host memory is shared, and how much of it is used. `shared_bytes`: the machine's shared
+// memory (Shmem of /proc/meminfo), where that is known. More than is booked is what clients still
+// map after an eviction, or other programs'.
+Check CheckHostMemory(const v1::GetStatusResponse& status,
+                      std::optional<uint64_t> shared_bytes = {});
 // Whether who may open the socket is also who may attach.
 Check CheckAllowList(const v1::AccessFacts& access, uint32_t socket_gid);
 // What the daemon says of itself: draining, another version, what it goes without, preloads.

@@ -22,6 +22,9 @@ const v1::Device* FindDevice(const v1::GetStatusResponse& status, const std::str
   return nullptr;
 }
 
+// Shared memory outside of the books that is not worth a word.
+constexpr uint64_t kSharedBytesUnsaid = uint64_t{256} << 20;
+
 std::string CudaVersion(uint32_t version) {
   return absl::StrCat(version / 1000, ".", version % 1000 / 10);
 }
@@ -186,13 +189,21 @@ std::vector<Check> CheckGpus(const v1::DriverFacts& driver, const v1::GetStatusR
   return checks;
 }
 
-Check CheckHostMemory(const v1::GetStatusResponse& status) {
+Check CheckHostMemory(const v1::GetStatusResponse& status, std::optional<uint64_t> shared_bytes) {
   const v1::Device* host = FindDevice(status, "host");
   if (host == nullptr) return {.name = "host memory", .verdict = Verdict::kSkip, .found = "none"};
-  return {.name = "host memory",
-          .found = absl::StrCat("shares by ", host->share(), ", in ", host->pages(), " pages; ",
-                                FormatBytes(host->used_bytes()), " of the budget of ",
-                                FormatBytes(host->budget_bytes()), " used")};
+  Check check{.name = "host memory",
+              .found = absl::StrCat("shares by ", host->share(), ", in ", host->pages(), " pages; ",
+                                    FormatBytes(host->used_bytes()), " of the budget of ",
+                                    FormatBytes(host->budget_bytes()), " used")};
+  // Reserved huge pages are not counted as shared memory.
+  if (!shared_bytes.has_value() || host->pages() == "hugetlb") return check;
+  if (*shared_bytes < host->used_bytes() + kSharedBytesUnsaid) return check;
+  absl::StrAppend(&check.found, "; the machine has ", FormatBytes(*shared_bytes),
+                  " of shared memory, so ", FormatBytes(*shared_bytes - host->used_bytes()),
+                  " are not in weightd's books: what clients still map of evicted models, or other "
+                  "programs' (`grep -l memfd:weightd /proc/*/maps` names the former)");
+  return check;
 }
 
 std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::string& version) {
@@ -207,6 +218,13 @@ std::vector<Check> CheckDaemon(const v1::GetStatusResponse& status, const std::s
     daemon.verdict = Verdict::kWarn;
     absl::StrAppend(&daemon.found, "; weightctl is ", version);
     daemon.fix = "install both from one build";
+  }
+  for (const v1::VolumeStatus& volume : status.volumes()) {
+    if (!IsStuck(volume)) continue;
+    checks.push_back({.name = absl::StrCat("reads of ", volume.root()),
+                      .verdict = Verdict::kFail,
+                      .found = StuckText(volume),
+                      .fix = kStuckFix});
   }
   for (const v1::Preload& preload : status.preloads()) {
     Check& check = checks.emplace_back(

@@ -12,6 +12,7 @@
 #include "client/cpp/daemon_connection.h"
 #include "common/environment_facts.h"
 #include "common/errors.h"
+#include "common/proc_text.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
 
@@ -97,7 +98,7 @@ void AddDaemonSide(const v1::DiagnoseResponse& facts, const v1::GetStatusRespons
   checks.push_back(CheckMemlock(&status.storage(), process));
   checks.push_back(CheckHugePages(machine));
   for (const v1::RootFacts& root : facts.roots()) checks.push_back(CheckRoot(root, reads));
-  checks.push_back(CheckHostMemory(status));
+  checks.push_back(CheckHostMemory(status, ProcNumber(ReadProcFile("/proc/meminfo"), "Shmem")));
   Append(CheckGpus(facts.driver(), status), checks);
   const bool uses_gpus =
       std::any_of(status.devices().begin(), status.devices().end(),

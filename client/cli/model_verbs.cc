@@ -34,6 +34,7 @@ std::string StateText(const v1::Generation& generation) {
   }
   if (generation.superseded()) absl::StrAppend(&text, ", superseded");
   if (generation.damaged()) absl::StrAppend(&text, ", damaged");
+  if (generation.stuck()) absl::StrAppend(&text, ", stuck: its volume hangs");
   if (generation.host_copy()) absl::StrAppend(&text, ", for the GPUs");
   return text;
 }

@@ -73,6 +73,9 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
       line("scanned ", absl::StrCat(watch.root(), " from time to time: ", watch.reason()));
     }
   }
+  for (const v1::VolumeStatus& volume : status.volumes()) {
+    if (IsStuck(volume)) line("stuck   ", StuckText(volume));
+  }
   line("pins    ", PinsText(status));
   line("storage ", StorageText(status.storage()));
   line("jobs    ",

@@ -30,6 +30,18 @@ std::string FormatRate(uint64_t bytes_per_second) {
   return bytes_per_second == 0 ? "" : FormatBytes(bytes_per_second) + "/s";
 }
 
+bool IsStuck(const v1::VolumeStatus& volume) {
+  return volume.reads_stuck() > 0 || volume.bytes_stuck() > 0;
+}
+
+std::string StuckText(const v1::VolumeStatus& volume) {
+  return absl::StrCat(volume.root(), ": ", volume.reads_stuck(),
+                      volume.reads_stuck() == 1 ? " read does" : " reads do",
+                      " not come back since ", FormatTime(volume.stuck_since()), " (",
+                      volume.stuck_at(), "); ", FormatBytes(volume.bytes_stuck()),
+                      " stay booked until then");
+}
+
 std::string Counted(uint64_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "weightd/v1/weight_cache.pb.h"
 
 // How values look to people. Thread-safe: pure functions.
 
@@ -26,6 +27,10 @@ std::string FormatTime(const google::protobuf::Timestamp& time);
 
 // "2.3 GB/s"; empty for 0.
 std::string FormatRate(uint64_t bytes_per_second);
+
+// Whether reads of the root's volume hang, and how: "/models: 8 reads do not come back since ...".
+bool IsStuck(const v1::VolumeStatus& volume);
+std::string StuckText(const v1::VolumeStatus& volume);
 
 // "3 models", "1 model": `noun` in the plural unless `count` is 1.
 std::string Counted(uint64_t count, absl::string_view noun);

@@ -41,7 +41,11 @@ void ShowHead(const TopLook& look, std::ostream& out) {
       << absl::FormatDuration(absl::Trunc(std::max(up, absl::ZeroDuration()), absl::Seconds(1)))
       << ", " << Printable(status.storage().engine()) << "; stages: " << status.jobs_running()
       << " running, " << status.jobs_queued() << " queued; "
-      << Counted(status.lease_count(), "lease") << "\n\n";
+      << Counted(status.lease_count(), "lease") << "\n";
+  for (const v1::VolumeStatus& volume : status.volumes()) {
+    if (IsStuck(volume)) out << "stuck: " << Printable(StuckText(volume)) << '\n';
+  }
+  out << '\n';
 }
 
 void ShowMemory(const TopLook& look, bool color, std::ostream& out) {

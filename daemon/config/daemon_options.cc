@@ -92,6 +92,7 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   stager.read_queue.engine = EngineFrom(storage.engine());
   stager.read_queue.io_priority = IoPriorityFrom(storage.io_priority());
   if (storage.has_pread_threads()) stager.read_queue.pread_threads = storage.pread_threads();
+  if (storage.has_stuck_reads_max()) stager.read_queue.stuck_max = storage.stuck_reads_max();
   if (storage.has_stall_timeout_ms()) {
     stager.read_queue.stall_timeout = absl::Milliseconds(storage.stall_timeout_ms());
   }

@@ -226,9 +226,9 @@ absl::Status StageRun::CheckNotHanging(const Stager& stager) const {
     if (std::find(files.begin(), files.end(), *stuck.hangs) == files.end()) continue;
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-        absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back since ",
+        absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",
                      absl::FormatDuration(absl::Trunc(stuck.age, absl::Seconds(1))),
-                     " ago: it is not read again before that does; look at the mount"));
+                     ": it is not read again before that does; look at the mount"));
   }
   return absl::OkStatus();
 }

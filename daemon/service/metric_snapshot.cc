@@ -75,6 +75,9 @@ void AddDevices(const Residency& residency, MetricSnapshot& snapshot) {
       [](const DeviceUsage& one) { return one.resident_bytes; });
   add("weightd_memory_staging_bytes", "Bytes taken for copies that are being staged.",
       [](const DeviceUsage& one) { return one.staging_bytes; });
+  add("weightd_memory_stuck_bytes",
+      "Bytes that failed stages keep, since reads of a volume that hangs may still write to them.",
+      [](const DeviceUsage& one) { return one.stuck_bytes; });
   add("weightd_memory_leased_bytes", "Bytes of the copies that clients hold.",
       [](const DeviceUsage& one) { return one.leased_bytes; });
   add("weightd_memory_pinned_bytes", "Bytes of the copies that operators pinned.",
@@ -93,6 +96,24 @@ void AddDevices(const Residency& residency, MetricSnapshot& snapshot) {
       snapshot.Value({{"device", device->info().id}, {"operation", one.operation}},
                      AsDouble(one.count));
     }
+  }
+}
+
+void AddVolumes(const Residency& residency, const std::vector<std::string>& roots,
+                MetricSnapshot& snapshot) {
+  std::map<std::string, std::pair<uint32_t, uint64_t>> by_root;
+  for (const StuckStage& stage : residency.stuck()) {
+    by_root[stage.root].first += stage.reads;
+    by_root[stage.root].second += stage.bytes;
+  }
+  snapshot.AddGauge("weightd_stuck_reads",
+                    "Reads that a root's volume does not answer; their stages have failed.");
+  for (const std::string& root : roots) snapshot.Value({{"root", root}}, by_root[root].first);
+  snapshot.AddGauge("weightd_stuck_bytes",
+                    "Bytes of memory that those reads may still write to: they stay booked until "
+                    "the reads come back.");
+  for (const std::string& root : roots) {
+    snapshot.Value({{"root", root}}, AsDouble(by_root[root].second));
   }
 }
 

@@ -42,6 +42,9 @@ std::string TierName(DeviceKind kind);
 void AddReadPath(const Residency& residency, size_t daemon_warnings, MetricSnapshot& snapshot);
 // What is in memory, and what drivers failed at.
 void AddDevices(const Residency& residency, MetricSnapshot& snapshot);
+// What volumes do not answer, by root.
+void AddVolumes(const Residency& residency, const std::vector<std::string>& roots,
+                MetricSnapshot& snapshot);
 // What is wanted of it now.
 void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapshot& snapshot);
 // Who was refused.

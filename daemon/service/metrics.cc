@@ -244,6 +244,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   snapshot.Value({}, StateError(from_.info).empty() ? 0 : 1);
   AddReadPath(from_.residency, AllWarnings(from_.info).size(), snapshot);
   AddDevices(from_.residency, snapshot);
+  AddVolumes(from_.residency, from_.info.roots, snapshot);
   AddWork(from_.residency, from_.leases, snapshot);
   AddAccess(from_.access, snapshot);
   AddRefusals(from_.refusals, snapshot);

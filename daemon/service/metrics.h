@@ -38,9 +38,9 @@ struct MetricSources {
 
 // What the daemon tells Prometheus: what is, asked of residency and leases at each scrape, and what
 // happened, counted from events and stages that ended. Names and units follow Prometheus'
-// conventions, words are those of events and log. Labels are devices and words of ours alone:
-// nothing that a client or a volume can make more of. Every series is there from the start: one
-// that begins with its first failure cannot be watched for an increase.
+// conventions, words are those of events and log. Labels are devices, roots and words of ours
+// alone: nothing that a client or a volume can make more of. Every series is there from the start:
+// one that begins with its first failure cannot be watched for an increase.
 //
 // deploy/observability/README.md has a table of them, which a test compares with a scrape.
 //

@@ -185,6 +185,7 @@ void ToProto(const CopyInfo& info, v1::Generation& to) {
   to.set_host_copy(info.host_copy);
   to.set_superseded(info.superseded);
   to.set_damaged(info.damaged);
+  to.set_stuck(info.stuck);
   to.set_by_revision(!info.asked_revision.empty());
   to.set_revision(info.revision);
   if (info.content != nullptr) ToProto(info.last_use, *to.mutable_last_use_time());
@@ -250,6 +251,7 @@ void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to) {
   to.set_total_bytes(info.total_bytes);
   to.set_reserve_bytes(usage.budget.reserve_bytes);
   to.set_staging_bytes(usage.staging_bytes);
+  to.set_stuck_bytes(usage.stuck_bytes);
 }
 
 void ToProto(const Warning& warning, v1::Warning& to) {

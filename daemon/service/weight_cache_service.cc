@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/service/diagnosis.h"
@@ -354,6 +355,24 @@ grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEven
   return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
 }
 
+void WeightCacheService::FillVolumes(v1::GetStatusResponse& response) const {
+  const std::vector<StuckStage> stuck = d_.residency.stuck();
+  for (const std::string& root : d_.info.roots) {
+    v1::VolumeStatus& volume = *response.add_volumes();
+    volume.set_root(root);
+    absl::Duration oldest = -absl::InfiniteDuration();
+    for (const StuckStage& stage : stuck) {
+      if (stage.root != root) continue;
+      volume.set_reads_stuck(volume.reads_stuck() + stage.reads);
+      volume.set_bytes_stuck(volume.bytes_stuck() + stage.bytes);
+      if (stage.age <= oldest) continue;
+      oldest = stage.age;
+      volume.set_stuck_at(absl::StrCat(stage.file, " at ", stage.offset));
+      ToProto(absl::Now() - stage.age, *volume.mutable_stuck_since());
+    }
+  }
+}
+
 void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
   response.set_version(d_.info.version);
   ToProto(d_.info.start_time, *response.mutable_start_time());
@@ -370,6 +389,7 @@ void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
     watch.set_notified(info.notified);
     watch.set_reason(info.reason);
   }
+  FillVolumes(response);
   const std::vector<DeviceUsage> usage = d_.residency.Usage();
   for (size_t i = 0; i < usage.size(); ++i) {
     v1::Device& device = *response.add_devices();

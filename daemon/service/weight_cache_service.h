@@ -107,6 +107,7 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   template <typename Response>
   grpc::ServerUnaryReactor* AnswerWhenKept(grpc::CallbackServerContext& context,
                                            Response& response) const;
+  void FillVolumes(v1::GetStatusResponse& response) const;
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

@@ -298,6 +298,30 @@ WEIGHTD_SYMPTOM(SymptomsTest, StalledVolume, "stalled-volume") {
   EXPECT_TRUE(ShowsSymptom("stalled-volume", said));
 }
 
+WEIGHTD_SYMPTOM(SymptomsTest, StuckReads, "stuck-reads") {
+  MakeModel("model", 24 << 20);
+  const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+  std::vector<std::string> flags = kPread;
+  flags.insert(flags.end(), {"--storage.stall-timeout-ms", "300"});
+  Start(flags, held.environment());
+  EXPECT_THAT(Failure({"stage", "model", "--wait"}), ::testing::HasSubstr("stays booked"));
+  EXPECT_TRUE(ShowsSymptom("stuck-reads", StatusText()));
+  held.Release();
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, TooManyStuck, "too-many-stuck") {
+  MakeModel("model", 24 << 20);
+  MakeModel("other", 24 << 20);
+  const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+  std::vector<std::string> flags = kPread;
+  flags.insert(flags.end(),
+               {"--storage.stall-timeout-ms", "300", "--storage.stuck-reads-max", "1"});
+  Start(flags, held.environment());
+  (void)Failure({"stage", "model", "--wait"});
+  EXPECT_TRUE(ShowsSymptom("too-many-stuck", Failure({"stage", "other", "--wait"})));
+  held.Release();
+}
+
 WEIGHTD_SYMPTOM(SymptomsTest, UnreadableFile, "unreadable-file") {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody whom a file can be kept from";
   fs::permissions(dir_.path(), fs::perms(0755));

@@ -17,6 +17,7 @@ namespace weightd::cli {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 class DoctorFixesTest : public ::testing::Test {
@@ -193,11 +194,30 @@ TEST_F(DoctorFixesTest, Daemon) {
         preload.set_state(static_cast<v1::PreloadState>(state));
       }
       status.add_warnings()->set_text("of a daemon to come");
+      status.add_volumes()->set_root("/answers");
+      v1::VolumeStatus& hangs = *status.add_volumes();
+      hangs.set_root("/hangs");
+      hangs.set_reads_stuck(8);
       Take(CheckDaemon(status, "1.0"));
     }
   }
-  EXPECT_THAT(seen_,
-              UnorderedElementsAre("warn daemon", "warn preload", "fail preload", "warn degraded"));
+  EXPECT_THAT(seen_, UnorderedElementsAre("warn daemon", "warn preload", "fail preload",
+                                          "warn degraded", "fail reads of"));
+}
+
+// Memory that is in nobody's books is said, and no fault: other programs have some too.
+TEST(DoctorHostMemoryTest, ComparesWhatIsBookedWithTheMachines) {
+  v1::GetStatusResponse status;
+  v1::Device& host = *status.add_devices();
+  host.set_id("host");
+  host.set_pages("small");
+  host.set_used_bytes(uint64_t{1} << 30);
+  EXPECT_THAT(CheckHostMemory(status, uint64_t{1} << 30).found, Not(HasSubstr("books")));
+  const Check more = CheckHostMemory(status, uint64_t{3} << 30);
+  EXPECT_EQ(more.verdict, Verdict::kPass);
+  EXPECT_THAT(more.found, HasSubstr("2.1 GB are not in weightd's books"));
+  host.set_pages("hugetlb");  // is not counted as shared memory
+  EXPECT_THAT(CheckHostMemory(status, uint64_t{3} << 30).found, Not(HasSubstr("books")));
 }
 
 std::string FixOf(absl::string_view word) {

@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TopLook LookAfter(absl::Duration time, uint64_t bytes_done) {
   TopLook look;
@@ -50,6 +51,23 @@ TEST(TopViewTest, ShowsMemoryStagesAndLeases) {
                     HasSubstr("host    [##########----------]  50 %  5.0 GB  10.0 GB"),
                     HasSubstr("org/llama     host    reading  [####----------------]  20 %"),
                     HasSubstr("org/other     host         3  sglang, vllm")));
+}
+
+TEST(TopViewTest, SaysWhichVolumeHangs) {
+  TopLook look = LookAfter(absl::ZeroDuration(), 2'000'000'000);
+  look.status.add_volumes()->set_root("/answers");
+  v1::VolumeStatus& hangs = *look.status.add_volumes();
+  hangs.set_root("/hangs");
+  hangs.set_reads_stuck(1);
+  hangs.set_bytes_stuck(2'000'000'000);
+  hangs.set_stuck_at("org/llama/model.safetensors at 4096");
+  hangs.mutable_stuck_since()->set_seconds(1'700'000'000);
+  std::ostringstream out;
+  TopView().Show(look, false, out);
+  EXPECT_THAT(out.str(),
+              AllOf(HasSubstr("stuck: /hangs: 1 read does not come back since "),
+                    HasSubstr("(org/llama/model.safetensors at 4096); 2.0 GB stay booked")));
+  EXPECT_THAT(out.str(), Not(HasSubstr("/answers")));
 }
 
 TEST(TopViewTest, TheRateIsThatSinceTheLookBefore) {

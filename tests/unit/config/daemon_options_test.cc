@@ -125,6 +125,8 @@ INSTANTIATE_TEST_SUITE_P(
         Limit{"staging { retry_pause_ms: 1000 }", "staging { retry_pause_ms: 999 }"},
         Limit{"staging { retry_pause_ms: 3600000 }", "staging { retry_pause_ms: 3600001 }"},
         Limit{"storage { pread_threads: 64 }", "storage { pread_threads: 65 }"},
+        Limit{"storage { stuck_reads_max: 1024 }", "storage { stuck_reads_max: 1025 }"},
+        Limit{"storage { stuck_reads_max: 1 }", "storage { stuck_reads_max: 0 }"},
         Limit{"limits { leases_per_uid_max: 65536 }", "limits { leases_per_uid_max: 65537 }"},
         Limit{"limits { leases_max: 65536 }", "limits { leases_max: 0 }"},
         Limit{"limits { jobs_per_uid_max: 4096 }", "limits { jobs_per_uid_max: 4097 }"},

@@ -152,7 +152,7 @@ class Damaged(_message.Message):
     def __init__(self) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ["budget_bytes", "id", "leased_bytes", "name", "pages", "pinned_bytes", "reserve_bytes", "share", "staging_bytes", "tier", "total_bytes", "used_bytes"]
+    __slots__ = ["budget_bytes", "id", "leased_bytes", "name", "pages", "pinned_bytes", "reserve_bytes", "share", "staging_bytes", "stuck_bytes", "tier", "total_bytes", "used_bytes"]
     BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     LEASED_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +162,7 @@ class Device(_message.Message):
     RESERVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     STAGING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STUCK_BYTES_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -174,10 +175,11 @@ class Device(_message.Message):
     reserve_bytes: int
     share: str
     staging_bytes: int
+    stuck_bytes: int
     tier: Tier
     total_bytes: int
     used_bytes: int
-    def __init__(self, id: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., name: _Optional[str] = ..., share: _Optional[str] = ..., budget_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., leased_bytes: _Optional[int] = ..., pinned_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., pages: _Optional[str] = ..., reserve_bytes: _Optional[int] = ..., staging_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., name: _Optional[str] = ..., share: _Optional[str] = ..., budget_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., leased_bytes: _Optional[int] = ..., pinned_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., pages: _Optional[str] = ..., reserve_bytes: _Optional[int] = ..., staging_bytes: _Optional[int] = ..., stuck_bytes: _Optional[int] = ...) -> None: ...
 
 class DeviceNode(_message.Message):
     __slots__ = ["error_number", "mode", "path", "usable"]
@@ -288,7 +290,7 @@ class EvictModelResponse(_message.Message):
     def __init__(self, bytes_freed: _Optional[int] = ..., generations: _Optional[int] = ..., bytes_demoted: _Optional[int] = ..., leases_revoked: _Optional[int] = ...) -> None: ...
 
 class Generation(_message.Message):
-    __slots__ = ["allocated_bytes", "by_revision", "bytes_done", "bytes_per_second", "bytes_total", "damaged", "device", "host_copy", "id", "job_id", "last_use_time", "lease_count", "phase", "pinned", "report", "resident_time", "revision", "state", "superseded", "tensor_bytes", "tensor_count", "tier"]
+    __slots__ = ["allocated_bytes", "by_revision", "bytes_done", "bytes_per_second", "bytes_total", "damaged", "device", "host_copy", "id", "job_id", "last_use_time", "lease_count", "phase", "pinned", "report", "resident_time", "revision", "state", "stuck", "superseded", "tensor_bytes", "tensor_count", "tier"]
     ALLOCATED_BYTES_FIELD_NUMBER: _ClassVar[int]
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
@@ -307,6 +309,7 @@ class Generation(_message.Message):
     RESIDENT_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    STUCK_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     TENSOR_BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSOR_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -329,11 +332,12 @@ class Generation(_message.Message):
     resident_time: _timestamp_pb2.Timestamp
     revision: str
     state: ResidencyState
+    stuck: bool
     superseded: bool
     tensor_bytes: int
     tensor_count: int
     tier: Tier
-    def __init__(self, id: _Optional[int] = ..., device: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., state: _Optional[_Union[ResidencyState, str]] = ..., allocated_bytes: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., tensor_count: _Optional[int] = ..., pinned: bool = ..., lease_count: _Optional[int] = ..., resident_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report: _Optional[_Union[StageReport, _Mapping]] = ..., host_copy: bool = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., revision: _Optional[str] = ..., superseded: bool = ..., by_revision: bool = ..., damaged: bool = ..., job_id: _Optional[int] = ..., phase: _Optional[_Union[StagePhase, str]] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., device: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., state: _Optional[_Union[ResidencyState, str]] = ..., allocated_bytes: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., tensor_count: _Optional[int] = ..., pinned: bool = ..., lease_count: _Optional[int] = ..., resident_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report: _Optional[_Union[StageReport, _Mapping]] = ..., host_copy: bool = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., revision: _Optional[str] = ..., superseded: bool = ..., by_revision: bool = ..., damaged: bool = ..., job_id: _Optional[int] = ..., phase: _Optional[_Union[StagePhase, str]] = ..., bytes_per_second: _Optional[int] = ..., stuck: bool = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ["model", "page_size", "page_token"]
@@ -373,7 +377,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "preloads", "root_watches", "roots", "socket_dir", "start_time", "state", "state_file", "storage", "version", "warnings"]
+    __slots__ = ["default_device", "devices", "draining", "jobs_queued", "jobs_running", "lease_count", "pid", "preloads", "root_watches", "roots", "socket_dir", "start_time", "state", "state_file", "storage", "version", "volumes", "warnings"]
     DEFAULT_DEVICE_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +394,7 @@ class GetStatusResponse(_message.Message):
     STATE_FILE_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     default_device: str
     devices: _containers.RepeatedCompositeFieldContainer[Device]
@@ -407,8 +412,9 @@ class GetStatusResponse(_message.Message):
     state_file: str
     storage: StorageStatus
     version: str
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeStatus]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ..., state: _Optional[_Union[StateFile, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., preloads: _Optional[_Iterable[_Union[Preload, _Mapping]]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., roots: _Optional[_Iterable[str]] = ..., socket_dir: _Optional[str] = ..., draining: bool = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., jobs_running: _Optional[int] = ..., jobs_queued: _Optional[int] = ..., lease_count: _Optional[int] = ..., default_device: _Optional[str] = ..., root_watches: _Optional[_Iterable[_Union[RootWatch, _Mapping]]] = ..., state_file: _Optional[str] = ..., state: _Optional[_Union[StateFile, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., preloads: _Optional[_Iterable[_Union[Preload, _Mapping]]] = ..., volumes: _Optional[_Iterable[_Union[VolumeStatus, _Mapping]]] = ...) -> None: ...
 
 class GpuFacts(_message.Message):
     __slots__ = ["handles", "id", "name"]
@@ -850,6 +856,20 @@ class VerifyModelResponse(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     copies: _containers.RepeatedCompositeFieldContainer[VerifiedCopy]
     def __init__(self, copies: _Optional[_Iterable[_Union[VerifiedCopy, _Mapping]]] = ...) -> None: ...
+
+class VolumeStatus(_message.Message):
+    __slots__ = ["bytes_stuck", "reads_stuck", "root", "stuck_at", "stuck_since"]
+    BYTES_STUCK_FIELD_NUMBER: _ClassVar[int]
+    READS_STUCK_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    STUCK_AT_FIELD_NUMBER: _ClassVar[int]
+    STUCK_SINCE_FIELD_NUMBER: _ClassVar[int]
+    bytes_stuck: int
+    reads_stuck: int
+    root: str
+    stuck_at: str
+    stuck_since: _timestamp_pb2.Timestamp
+    def __init__(self, root: _Optional[str] = ..., reads_stuck: _Optional[int] = ..., bytes_stuck: _Optional[int] = ..., stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stuck_at: _Optional[str] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ["reason", "text"]
