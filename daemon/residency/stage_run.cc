@@ -14,6 +14,9 @@
 namespace weightd {
 namespace {
 
+// Cancelled stages of one file whose reads may still come back, each with its memory.
+constexpr size_t kSlowStagesMax = 2;
+
 absl::Status CheckNotCancelled(const StageJob& job) {
   if (!job.cancelled().load()) return absl::OkStatus();
   return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
@@ -220,10 +223,11 @@ absl::Status StageRun::ChooseVerifyMode() {
 
 absl::Status StageRun::CheckNotHanging(const Stager& stager) const {
   if (plan_.opened == nullptr) return absl::OkStatus();
+  size_t slow = 0;
   for (const StuckStage& stuck : stager.stuck()) {
-    if (!stuck.hangs.has_value()) continue;
     const auto& files = plan_.identities;
-    if (std::find(files.begin(), files.end(), *stuck.hangs) == files.end()) continue;
+    if (std::find(files.begin(), files.end(), stuck.identity) == files.end()) continue;
+    if (!stuck.hangs && ++slow < kSlowStagesMax) continue;
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
         absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",

@@ -120,6 +120,8 @@ void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
   task->stuck.model = task->input.model;
   task->stuck.root = task->input.root;
   task->stuck.file = task->input.files.front()->path();
+  task->stuck.identity = task->input.files.front()->identity();
+  task->stuck.hangs = absl::IsDeadlineExceeded(task->status);
   for (const StageTarget& target : task->input.targets) {
     task->stuck.bytes += target.destination->bytes();
   }

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,10 +63,9 @@ struct StuckStage {
   std::string file;
   uint64_t offset = 0;
   uint32_t reads = 0;
-  uint64_t bytes = 0;  // of its destinations
-  // Of that file, once a read of it took longer than the stall timeout: before, it may only be
-  // slow.
-  std::optional<FileIdentity> hangs = {};
+  uint64_t bytes = 0;          // of its destinations
+  FileIdentity identity = {};  // of that file
+  bool hangs = false;  // a read took longer than the stall timeout: else it may only be slow
   absl::Duration age;  // since it was abandoned
 };
 

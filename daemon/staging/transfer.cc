@@ -403,7 +403,8 @@ StuckStage Transfer::stuck() const {
   if (place.has_value()) {
     stuck.file = input_.files[place->first]->path();
     stuck.offset = place->second;
-    if (first_stuck_.has_value()) stuck.hangs = input_.files[place->first]->identity();
+    stuck.identity = input_.files[place->first]->identity();
+    stuck.hangs = first_stuck_.has_value();
   }
   return stuck;
 }
