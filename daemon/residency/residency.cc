@@ -335,7 +335,7 @@ std::vector<std::string> Residency::Shutdown(absl::Time deadline) {
   }
   for (const StuckStage& stage : stager_ == nullptr ? std::vector<StuckStage>() : stuck()) {
     hung.push_back(absl::StrCat(stage.model, " of ", stage.root, ": ", stage.reads, " reads, of ",
-                                stage.file, " at ", stage.offset, ", have not come back since ",
+                                stage.file, " at ", stage.offset, ", have not come back for ",
                                 absl::FormatDuration(absl::Trunc(stage.age, absl::Seconds(1)))));
   }
   if (hung.empty()) {
