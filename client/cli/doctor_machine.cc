@@ -131,6 +131,14 @@ Check CheckRoot(const v1::RootFacts& root, bool read) {
   if (!root.error().empty()) {
     check.verdict = Verdict::kFail;
     check.found = root.error();
+    if (root.reason() == "VOLUME_STUCK") {
+      check.found = absl::StrCat("stuck: ", root.error());
+      check.fix =
+          "see that the volume's server and the network to it answer (ls the directory), mount it "
+          "anew if not; models of other roots are served meanwhile, and this one is used again as "
+          "soon as it answers";
+      return check;
+    }
     check.fix =
         "let the daemon's user read the directory and its files, and see that the volume "
         "is mounted and answers";

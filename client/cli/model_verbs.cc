@@ -73,6 +73,13 @@ absl::Status RunLs(const Invocation& invocation) {
                   model.changed() ? "changed since it was staged" : model.problem()});
   }
   table.Print(io.out, io.color);
+  for (const v1::ScannedRoot& root : response.roots()) {
+    if (root.problem().empty()) continue;
+    const std::string age =
+        root.has_scan_time() ? absl::StrCat("as of ", FormatTime(root.scan_time())) : "not known";
+    io.err << "weightctl: root " << Printable(root.root()) << ": " << Printable(root.problem())
+           << "; its models are " << age << '\n';
+  }
   return absl::OkStatus();
 }
 

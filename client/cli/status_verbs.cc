@@ -75,6 +75,9 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
   }
   for (const v1::VolumeStatus& volume : status.volumes()) {
     if (IsStuck(volume)) line("stuck   ", StuckText(volume));
+    if (!volume.problem().empty()) {
+      line("root    ", absl::StrCat(volume.root(), ": ", volume.problem()));
+    }
   }
   line("pins    ", PinsText(status));
   line("storage ", StorageText(status.storage()));

@@ -37,8 +37,8 @@ bool IsStuck(const v1::VolumeStatus& volume) {
 std::string StuckText(const v1::VolumeStatus& volume) {
   return absl::StrCat(volume.root(), ": ", volume.reads_stuck(),
                       volume.reads_stuck() == 1 ? " read does" : " reads do",
-                      " not come back since ", FormatTime(volume.stuck_since()), " (",
-                      volume.stuck_at(), "); ", FormatBytes(volume.bytes_stuck()),
+                      " not come back since ", FormatTime(volume.reads_stuck_since()), " (",
+                      volume.reads_stuck_at(), "); ", FormatBytes(volume.bytes_stuck()),
                       " stay booked until then");
 }
 

@@ -13,22 +13,11 @@
 #include "daemon/catalog/open_shards.h"
 #include "daemon/catalog/read_digests.h"
 #include "daemon/catalog/read_headers.h"
+#include "daemon/catalog/root_scan.h"
 #include "daemon/catalog/scan.h"
 
 namespace weightd {
 namespace {
-
-// Fills in what needs the files: sizes, the index and its shards, what is wrong.
-void Describe(Checkpoint& checkpoint, const CatalogOptions& options) {
-  const auto files = OpenShards(checkpoint, options);
-  if (!files.ok()) {
-    checkpoint.problem = std::string(files.status().message());
-    return;
-  }
-  for (const std::shared_ptr<File>& file : *files) {
-    checkpoint.identities.push_back(file->identity());
-  }
-}
 
 // The places where a model of this name would lie. A volume leaves links that lead out of it out
 // of its lists; opening one says so.
@@ -44,11 +33,17 @@ absl::Status FindOutsideLink(Volume& volume, absl::string_view model) {
   return absl::OkStatus();
 }
 
-absl::Status NotFound(absl::string_view model, const std::vector<std::string>& near) {
-  std::string text = absl::StrCat("model ", model, ": no such checkpoint below the roots");
-  if (!near.empty()) absl::StrAppend(&text, "; did you mean ", absl::StrJoin(near, ", "), "?");
-  return ErrorWithReason(absl::StatusCode::kNotFound, Reason::kModelNotFound, text,
-                         {{"model", std::string(model)}});
+// What `work` gives, made near the volume: on a thread of its root.
+template <typename T>
+absl::StatusOr<T> Near(Volume& volume, std::string what, std::function<absl::StatusOr<T>()> work) {
+  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
+  const absl::Status ran =
+      volume.RunNear(std::move(what), [result, work = std::move(work)](Volume&) {
+        result->emplace(work());
+        return absl::OkStatus();
+      });
+  if (!ran.ok()) return ran;
+  return std::move(**result);
 }
 
 }  // namespace
@@ -66,24 +61,57 @@ absl::Status CatalogOptions::Validate() const {
   return check("header_threads", header_threads, 64);
 }
 
-absl::Status OpenedCheckpoint::CheckUnchanged() const {
-  for (const std::shared_ptr<File>& file : files) RETURN_IF_ERROR(file->CheckUnchanged());
-  return absl::OkStatus();
+absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
+                                                const CatalogOptions& options) {
+  OpenedCheckpoint opened;
+  opened.checkpoint = checkpoint;
+  RETURN_IF_ERROR(NameShards(opened.checkpoint, options));
+  opened.checkpoint.problem.clear();
+  const std::shared_ptr<const CheckpointIndex> index = opened.checkpoint.index;
+  const SafetensorsIndex* content = index != nullptr ? &index->content : nullptr;
+  ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.checkpoint, content, options));
+  opened.checkpoint.index.reset();  // large, and done with
+  opened.files = std::move(headers.files);
+  opened.checkpoint.file_bytes = 0;
+  for (const auto& file : opened.files) {
+    opened.checkpoint.file_bytes += file->identity().size_bytes;
+  }
+  ASSIGN_OR_RETURN(opened.manifest,
+                   AssembleManifest(opened.checkpoint, std::move(headers), content, options));
+  ASSIGN_OR_RETURN(opened.digests, ReadDigests(opened.checkpoint, opened.manifest, options));
+  return opened;
 }
 
-Catalog::Catalog(std::vector<std::shared_ptr<Volume>> volumes, CatalogOptions options)
-    : volumes_(std::move(volumes)), options_(options) {}
+absl::Status OpenedCheckpoint::CheckUnchanged() const {
+  if (checkpoint.volume == nullptr) return absl::OkStatus();
+  return checkpoint.volume->RunNear(absl::StrCat("stat the files of ", checkpoint.model),
+                                    [files = files](Volume&) {
+                                      for (const std::shared_ptr<File>& file : files)
+                                        RETURN_IF_ERROR(file->CheckUnchanged());
+                                      return absl::OkStatus();
+                                    });
+}
+
+Catalog::Catalog(std::vector<std::shared_ptr<Root>> roots, CatalogOptions options)
+    : roots_(std::move(roots)), options_(options) {}
+
+Catalog::Catalog(const std::vector<std::shared_ptr<Volume>>& volumes, CatalogOptions options)
+    : options_(options) {
+  for (const std::shared_ptr<Volume>& volume : volumes) roots_.push_back(Root::Fixed(volume));
+}
 
 absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
-  std::vector<Checkpoint> all;
+  using Checkpoints = std::vector<Checkpoint>;
+  Checkpoints all;
   absl::flat_hash_set<std::string> models;
-  for (const std::shared_ptr<Volume>& volume : volumes_) {
-    ASSIGN_OR_RETURN(std::vector<Checkpoint> found, Scan(volume, options_).All());
+  for (const std::shared_ptr<Root>& root : roots_) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
+    ASSIGN_OR_RETURN(Checkpoints found,
+                     Near<Checkpoints>(*volume, "scan", [volume, options = options_] {
+                       return ScanVolume(volume, options);
+                     }));
     for (Checkpoint& checkpoint : found) {
-      if (!models.insert(checkpoint.model).second) continue;
-      Describe(checkpoint, options_);
-      checkpoint.index.reset();
-      all.push_back(std::move(checkpoint));
+      if (models.insert(checkpoint.model).second) all.push_back(std::move(checkpoint));
     }
   }
   std::sort(all.begin(), all.end(),
@@ -91,58 +119,107 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
   return all;
 }
 
-absl::StatusOr<Checkpoint> Catalog::FindRevision(absl::string_view model,
-                                                 absl::string_view revision) const {
-  for (const std::shared_ptr<Volume>& volume : volumes_) {
+absl::StatusOr<std::optional<Checkpoint>> Catalog::FindIn(const std::shared_ptr<Root>& root,
+                                                          absl::string_view model,
+                                                          absl::string_view revision) const {
+  using Found = std::optional<Checkpoint>;
+  const auto find = [root, options = options_, name = std::string(model),
+                     wanted = std::string(revision)]() -> absl::StatusOr<Found> {
+    (void)root->Refresh();  // what is wrong with it, volume() tells
+    ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
+    Scan scan(volume, options);
     ASSIGN_OR_RETURN(std::vector<Checkpoint> found,
-                     Scan(volume, options_).OneRevision(model, revision));
-    if (found.empty()) continue;
-    Describe(found.front(), options_);
+                     wanted.empty() ? scan.One(name) : scan.OneRevision(name, wanted));
+    if (found.empty()) {
+      if (wanted.empty()) RETURN_IF_ERROR(FindOutsideLink(*volume, name));
+      return std::nullopt;
+    }
+    const absl::Status looked = LookAtShards(found.front(), options);
+    if (!looked.ok()) found.front().problem = std::string(looked.message());
     return std::move(found.front());
-  }
-  return ErrorWithReason(
-      absl::StatusCode::kNotFound, Reason::kModelNotFound,
-      absl::StrCat(
-          "model ", model, ": no revision ", revision,
-          " of it below the roots; only the snapshots of a hub cache have revisions, and a "
-          "short one must fit one of them alone"),
-      {{"model", std::string(model)}});
+  };
+  if (root->threads() == nullptr) return find();
+  return root->threads()->Call<Found>(absl::StrCat("look for ", model), find);
+}
+
+bool Catalog::MayPassOver(size_t root, absl::string_view model, const absl::Status& problem) const {
+  const std::optional<Reason> reason = GetReason(problem);
+  if (reason == Reason::kDraining) return false;
+  if (const auto last = LastScan(root); last != nullptr) return last->Find(model) == nullptr;
+  return reason == Reason::kVolumeStuck || reason == Reason::kVolumeBusy ||
+         !roots_[root]->volume().ok();
 }
 
 absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
                                          absl::string_view revision) const {
   RETURN_IF_ERROR(ValidateModelName(model));
-  if (!revision.empty()) return FindRevision(model, revision);
-  for (const std::shared_ptr<Volume>& volume : volumes_) {
-    ASSIGN_OR_RETURN(std::vector<Checkpoint> found, Scan(volume, options_).One(model));
-    if (found.empty()) continue;
-    Describe(found.front(), options_);
-    return std::move(found.front());
+  std::vector<std::string> passed_over;
+  absl::Status outside;  // a link that leads out of a root, unless a later one has the model
+  absl::Status untold;   // a root that hangs, and of which nothing is known
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    absl::StatusOr<std::optional<Checkpoint>> found = FindIn(roots_[i], model, revision);
+    const std::optional<Reason> reason = GetReason(found.status());
+    if (reason == Reason::kPathOutsideRoot) {
+      outside.Update(found.status());
+      continue;
+    }
+    if (!found.ok()) {
+      if (!MayPassOver(i, model, found.status())) return found.status();
+      if (LastScan(i) == nullptr && roots_[i]->volume().ok()) untold.Update(found.status());
+      passed_over.push_back(
+          absl::StrCat("root ", roots_[i]->path(), " was passed over: ", found.status().message()));
+      continue;
+    }
+    if (!found->has_value()) continue;
+    (*found)->fallbacks = std::move(passed_over);
+    return **std::move(found);
   }
-  for (const std::shared_ptr<Volume>& volume : volumes_) {
-    RETURN_IF_ERROR(FindOutsideLink(*volume, model));
-  }
+  RETURN_IF_ERROR(outside);
+  if (!untold.ok()) return Annotate(untold, absl::StrCat("model ", model));
+  return NotFound(model, revision, passed_over);
+}
+
+std::vector<std::string> Catalog::NamesForHints() const {
   std::vector<std::string> names;
-  for (const std::shared_ptr<Volume>& volume : volumes_) {
-    const auto found = Scan(volume, options_).All();
-    if (!found.ok()) continue;  // a hint less; what was asked for is known not to be there
-    for (const Checkpoint& checkpoint : *found) names.push_back(checkpoint.model);
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    std::shared_ptr<const RootScan> scan = LastScan(i);
+    if (scan == nullptr && roots_[i]->threads() == nullptr) {  // of who has no watcher
+      const absl::StatusOr<std::shared_ptr<Volume>> volume = roots_[i]->volume();
+      if (!volume.ok()) continue;
+      auto found = Scan(*volume, options_).All();
+      if (!found.ok()) continue;  // a hint less; what was asked for is known not to be there
+      auto made = std::make_shared<RootScan>();
+      made->checkpoints = *std::move(found);
+      scan = std::move(made);
+    }
+    if (scan == nullptr) continue;
+    for (const Checkpoint& checkpoint : scan->checkpoints) names.push_back(checkpoint.model);
   }
-  return NotFound(model, NearMisses(model, names));
+  return names;
+}
+
+absl::Status Catalog::NotFound(absl::string_view model, absl::string_view revision,
+                               const std::vector<std::string>& passed_over) const {
+  std::string text;
+  if (revision.empty()) {
+    text = absl::StrCat("model ", model, ": no such checkpoint below the roots");
+    const std::vector<std::string> near = NearMisses(model, NamesForHints());
+    if (!near.empty()) absl::StrAppend(&text, "; did you mean ", absl::StrJoin(near, ", "), "?");
+  } else {
+    text = absl::StrCat(
+        "model ", model, ": no revision ", revision,
+        " of it below the roots; only the snapshots of a hub cache have revisions, and a "
+        "short one must fit one of them alone");
+  }
+  for (const std::string& root : passed_over) absl::StrAppend(&text, "; ", root);
+  return ErrorWithReason(absl::StatusCode::kNotFound, Reason::kModelNotFound, text,
+                         {{"model", std::string(model)}});
 }
 
 absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) const {
-  OpenedCheckpoint opened;
-  opened.checkpoint = checkpoint;
-  ASSIGN_OR_RETURN(opened.files, OpenShards(opened.checkpoint, options_));
-  opened.checkpoint.problem.clear();
-  const std::shared_ptr<const CheckpointIndex> index = std::move(opened.checkpoint.index);
-  const SafetensorsIndex* content = index != nullptr ? &index->content : nullptr;
-  ASSIGN_OR_RETURN(ShardHeaders headers, ReadHeaders(opened.files, content, options_));
-  ASSIGN_OR_RETURN(opened.manifest,
-                   AssembleManifest(opened.checkpoint, std::move(headers), content, options_));
-  ASSIGN_OR_RETURN(opened.digests, ReadDigests(opened.checkpoint, opened.manifest, options_));
-  return opened;
+  return Near<OpenedCheckpoint>(
+      *checkpoint.volume, absl::StrCat("open ", checkpoint.model),
+      [checkpoint, options = options_] { return OpenCheckpoint(checkpoint, options); });
 }
 
 }  // namespace weightd

@@ -1,9 +1,13 @@
 #ifndef WEIGHTD_DAEMON_CATALOG_CATALOG_H_
 #define WEIGHTD_DAEMON_CATALOG_CATALOG_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +16,7 @@
 #include "daemon/format/digest_manifest.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/safetensors_index.h"
+#include "daemon/storage/root.h"
 #include "daemon/storage/volume.h"
 
 // Which checkpoints exist below the roots, under which names.
@@ -30,8 +35,9 @@
 // model.safetensors.index.json. Without one all files of the format count, and those that a
 // name like x-00001-of-00003.safetensors promises must be there.
 //
-// Nothing is cached: every call reads directories, so that a model that was just copied is found.
-// Thread-safe.
+// Every call reads directories, so that a model that was just copied is found; what the last looks
+// through the roots showed (catalog_watcher.h) decides only about a root that does not answer.
+// Each root's work runs on the root's threads. Thread-safe.
 
 namespace weightd {
 
@@ -54,6 +60,9 @@ struct Checkpoint {
   // Why it cannot be opened, where that shows without reading headers (an index that is not valid,
   // or names a missing shard): the text that Open() would give. Empty is good.
   std::string problem;
+  // What Find() had to pass over, each a sentence: a root that does not answer and had no such
+  // model.
+  std::vector<std::string> fallbacks;
   // From Find(), where the checkpoint has one: Open() reads it again only where the file is not
   // what it was. Large, so neither List() nor Open() give it out.
   std::shared_ptr<const CheckpointIndex> index;
@@ -72,8 +81,9 @@ struct OpenedCheckpoint {
 };
 
 struct CatalogOptions {
-  uint32_t depth_max = 8;            // directories below a root, 1..32
-  uint32_t entries_max = 100'000;    // directory entries looked at in one scan, 1..10,000,000
+  uint32_t depth_max = 8;  // directories below a root, 1..32
+  // Entries looked at of each directory in a root, with all below it, 1..10,000,000.
+  uint32_t entries_max = 100'000;
   uint32_t shards_max = 4096;        // files of one checkpoint, 1..65536
   uint64_t tensors_max = 1'000'000;  // of one checkpoint, 1..16,000,000
   uint32_t header_threads = 8;       // headers read at once, 1..64
@@ -85,10 +95,28 @@ struct CatalogOptions {
 // a name that a model could have.
 absl::Status ValidateModelName(absl::string_view model);
 
+struct RootScan;
+
+// What Catalog::Open() gives, made on this thread and helpers of it.
+absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
+                                                const CatalogOptions& options);
+
 class Catalog {
  public:
+  // What the last look through a root showed, by the root's place; null where there was none. Must
+  // not block.
+  using LastScans = std::function<std::shared_ptr<const RootScan>(size_t root)>;
+
   // Where two roots have a model of one name, the earlier root's is meant.
-  Catalog(std::vector<std::shared_ptr<Volume>> volumes, CatalogOptions options);
+  Catalog(std::vector<std::shared_ptr<Root>> roots, CatalogOptions options);
+  // Of volumes that stay what they are.
+  Catalog(const std::vector<std::shared_ptr<Volume>>& volumes, CatalogOptions options);
+
+  // Before the first call from another thread.
+  void set_last_scans(LastScans last_scans) { last_scans_ = std::move(last_scans); }
+
+  const std::vector<std::shared_ptr<Root>>& roots() const { return roots_; }
+  const CatalogOptions& options() const { return options_; }
 
   // Sorted by model. A root that cannot be read is an error; a directory below it that cannot be
   // read is passed over.
@@ -96,7 +124,9 @@ class Catalog {
 
   // With a revision, that snapshot of a hub cache's model: see Scan::OneRevision().
   // NOT_FOUND/MODEL_NOT_FOUND (the text names near misses, if any) or the errors of
-  // ValidateModelName.
+  // ValidateModelName. A root that cannot be read is passed over where its last look did not show
+  // the model (Checkpoint::fallbacks), else its error is returned; without last looks any such
+  // error is, but VOLUME_STUCK, VOLUME_BUSY and that of a root that is not there.
   absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "") const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
@@ -105,11 +135,22 @@ class Catalog {
   absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint) const;
 
  private:
-  absl::StatusOr<Checkpoint> FindRevision(absl::string_view model,
-                                          absl::string_view revision) const;
+  // In one root, which is looked up again: no checkpoint where it has none.
+  absl::StatusOr<std::optional<Checkpoint>> FindIn(const std::shared_ptr<Root>& root,
+                                                   absl::string_view model,
+                                                   absl::string_view revision) const;
+  std::shared_ptr<const RootScan> LastScan(size_t root) const {
+    return last_scans_ ? last_scans_(root) : nullptr;
+  }
+  // Whether the error of a root lets the others be asked.
+  bool MayPassOver(size_t root, absl::string_view model, const absl::Status& problem) const;
+  absl::Status NotFound(absl::string_view model, absl::string_view revision,
+                        const std::vector<std::string>& passed_over) const;
+  std::vector<std::string> NamesForHints() const;
 
-  std::vector<std::shared_ptr<Volume>> volumes_;
+  std::vector<std::shared_ptr<Root>> roots_;
   CatalogOptions options_;
+  LastScans last_scans_;
 };
 
 }  // namespace weightd

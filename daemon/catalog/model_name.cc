@@ -60,6 +60,10 @@ bool IsHubDirectory(absl::string_view name) {
   return absl::StartsWith(name, kHubPrefix) && name.size() > kHubPrefix.size();
 }
 
+bool IsOtherHubDirectory(absl::string_view name) {
+  return absl::StartsWith(name, "datasets--") || absl::StartsWith(name, "spaces--");
+}
+
 std::string ModelOfHubDirectory(absl::string_view name) {
   name.remove_prefix(kHubPrefix.size());
   const size_t dashes = name.find("--");

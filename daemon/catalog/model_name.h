@@ -23,6 +23,8 @@ bool IsVisibleName(absl::string_view name);
 
 // Whether a directory holds one repository of a Hugging Face hub cache.
 bool IsHubDirectory(absl::string_view name);
+// Whether a directory holds what a hub cache has besides models: "datasets--...", "spaces--...".
+bool IsOtherHubDirectory(absl::string_view name);
 // "models--org--name" -> "org/name", "models--name" -> "name".
 std::string ModelOfHubDirectory(absl::string_view name);
 

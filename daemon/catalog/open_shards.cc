@@ -23,22 +23,6 @@ absl::Status WithReason(const absl::Status& status) {
   return ErrorWithReason(status.code(), Reason::kReadFailed, status.message());
 }
 
-// Why shard `shard` cannot be opened, in words of the checkpoint where it is simply not there.
-absl::Status ShardProblem(const Checkpoint& checkpoint, size_t shard, const absl::Status& status) {
-  if (!absl::IsNotFound(status)) return WithReason(status);
-  const std::string& path = checkpoint.shard_paths[shard];
-  if (checkpoint.index == nullptr) {
-    return Invalid(absl::StrCat("open ", path, ": no such file, wanted as a shard of ",
-                                checkpoint.directory.empty() ? path : checkpoint.directory));
-  }
-  for (const SafetensorsIndex::Entry& entry : checkpoint.index->content.entries) {
-    if (entry.shard_index != shard) continue;
-    return Invalid(absl::StrCat("open ", path, ": no such file, but index ", checkpoint.index_path,
-                                " names it for tensor ", Quoted(entry.tensor)));
-  }
-  return Invalid(absl::StrCat("open ", path, ": no such file"));
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const CheckpointIndex>> ReadIndex(const Checkpoint& checkpoint,
@@ -66,9 +50,22 @@ absl::StatusOr<std::shared_ptr<const CheckpointIndex>> ReadIndex(const Checkpoin
   return index;
 }
 
-absl::StatusOr<std::vector<std::shared_ptr<File>>> OpenShards(Checkpoint& checkpoint,
-                                                              const CatalogOptions& options) {
-  checkpoint.file_bytes = 0;
+absl::Status ShardProblem(const Checkpoint& checkpoint, size_t shard, const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return WithReason(status);
+  const std::string& path = checkpoint.shard_paths[shard];
+  if (checkpoint.index == nullptr) {
+    return Invalid(absl::StrCat("open ", path, ": no such file, wanted as a shard of ",
+                                checkpoint.directory.empty() ? path : checkpoint.directory));
+  }
+  for (const SafetensorsIndex::Entry& entry : checkpoint.index->content.entries) {
+    if (entry.shard_index != shard) continue;
+    return Invalid(absl::StrCat("open ", path, ": no such file, but index ", checkpoint.index_path,
+                                " names it for tensor ", Quoted(entry.tensor)));
+  }
+  return Invalid(absl::StrCat("open ", path, ": no such file"));
+}
+
+absl::Status NameShards(Checkpoint& checkpoint, const CatalogOptions& options) {
   if (!checkpoint.index_path.empty()) {
     checkpoint.shard_paths.clear();
     ASSIGN_OR_RETURN(checkpoint.index, ReadIndex(checkpoint, options));
@@ -87,19 +84,31 @@ absl::StatusOr<std::vector<std::shared_ptr<File>>> OpenShards(Checkpoint& checkp
         absl::StrCat("open ", checkpoint.model, ": ", checkpoint.shard_paths.size(),
                      " files, at most ", options.shards_max, " are allowed"));
   }
-  std::vector<std::shared_ptr<File>> files;
+  return absl::OkStatus();
+}
+
+absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options) {
+  checkpoint.file_bytes = 0;
+  checkpoint.identities.clear();
+  RETURN_IF_ERROR(NameShards(checkpoint, options));
+  std::vector<FileIdentity> identities;
   absl::Status first_problem;
   for (size_t i = 0; i < checkpoint.shard_paths.size(); ++i) {
-    auto file = checkpoint.volume->Open(checkpoint.shard_paths[i]);
-    if (!file.ok()) {
-      first_problem.Update(ShardProblem(checkpoint, i, file.status()));
+    const std::string& path = checkpoint.shard_paths[i];
+    absl::StatusOr<PathFacts> facts = checkpoint.volume->Stat(path);
+    if (facts.ok() && facts->kind != DirEntry::Kind::kFile) {
+      facts = absl::InvalidArgumentError(absl::StrCat("open ", path, ": not a regular file"));
+    }
+    if (!facts.ok()) {
+      first_problem.Update(ShardProblem(checkpoint, i, facts.status()));
       continue;
     }
-    checkpoint.file_bytes += (*file)->identity().size_bytes;
-    files.push_back(*std::move(file));
+    checkpoint.file_bytes += facts->identity.size_bytes;
+    identities.push_back(facts->identity);
   }
   RETURN_IF_ERROR(first_problem);
-  return files;
+  checkpoint.identities = std::move(identities);
+  return absl::OkStatus();
 }
 
 }  // namespace weightd

@@ -1,15 +1,14 @@
 #ifndef WEIGHTD_DAEMON_CATALOG_OPEN_SHARDS_H_
 #define WEIGHTD_DAEMON_CATALOG_OPEN_SHARDS_H_
 
+#include <cstddef>
 #include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/catalog/catalog.h"
-#include "daemon/storage/volume.h"
 
-// From a checkpoint's names to its open files. Thread-safe.
+// From a checkpoint's names to its files. Thread-safe.
 
 namespace weightd {
 
@@ -17,11 +16,17 @@ namespace weightd {
 absl::StatusOr<std::shared_ptr<const CheckpointIndex>> ReadIndex(const Checkpoint& checkpoint,
                                                                  const CatalogOptions& options);
 
-// Opens every file, in the order of `shard_paths`. Where there is an index, sets `index` and from
-// it `shard_paths`; sets `file_bytes`. It does so as far as it gets: all are of use beside an
-// error.
-absl::StatusOr<std::vector<std::shared_ptr<File>>> OpenShards(Checkpoint& checkpoint,
-                                                              const CatalogOptions& options);
+// Where there is an index, sets `index` and from it `shard_paths`. Checks that there are some, and
+// not too many.
+absl::Status NameShards(Checkpoint& checkpoint, const CatalogOptions& options);
+
+// NameShards(), and looks at every file without opening it: sets `identities` and `file_bytes`. It
+// does so as far as it gets: what it has set is of use beside an error.
+absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options);
+
+// The error of opening or looking at a shard, in words of the checkpoint where the file is simply
+// not there.
+absl::Status ShardProblem(const Checkpoint& checkpoint, size_t shard, const absl::Status& status);
 
 }  // namespace weightd
 

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "common/thread.h"
+#include "daemon/storage/volume_threads.h"
 
 namespace weightd {
 
@@ -32,16 +32,18 @@ absl::Status ParallelForEach(uint32_t threads, size_t count,
     }
   };
   const size_t helpers_max = std::min<size_t>(threads, count);
-  std::vector<std::thread> helpers;
+  const VolumeThreads::Place place = VolumeThreads::CurrentPlace();
+  std::vector<Thread> helpers;
   for (size_t i = 1; i < helpers_max; ++i) {
-    try {
-      helpers.emplace_back(run);
-    } catch (const std::system_error&) {
-      break;  // no more threads are allowed here: fewer do it too
-    }
+    absl::StatusOr<Thread> helper = Thread::Start("headers", [&] {
+      place.Enter();
+      run();
+    });
+    if (!helper.ok()) break;  // no more threads are allowed here: fewer do it too
+    helpers.push_back(*std::move(helper));
   }
   run();
-  for (std::thread& helper : helpers) helper.join();
+  helpers.clear();  // joins
   return first_error;
 }
 

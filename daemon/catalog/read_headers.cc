@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/directory_files.h"
+#include "daemon/catalog/open_shards.h"
 #include "daemon/catalog/parallel.h"
 #include "daemon/catalog/read_text.h"
 #include "daemon/format/tensors_shard.h"
@@ -109,17 +111,25 @@ bool HasExactly(const ShardHeader& header, const Names& names) {
 
 }  // namespace
 
-absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>> files,
+absl::StatusOr<ShardHeaders> ReadHeaders(const Checkpoint& checkpoint,
                                          const SafetensorsIndex* index,
                                          const CatalogOptions& options) {
   const std::vector<Names> names = index != nullptr ? NamesByShard(*index) : std::vector<Names>();
-  const auto count = static_cast<uint32_t>(files.size());
+  const size_t count = checkpoint.shard_paths.size();
   const uint32_t threads_of_each = count > 1 ? 1 : options.header_threads;
   std::atomic<bool> as_indexed = index != nullptr;
   ShardHeaders shards;
-  shards.headers.resize(files.size());
-  RETURN_IF_ERROR(ParallelForEach(options.header_threads, files.size(), [&](size_t i) {
-    const File& file = *files[i];
+  shards.files.resize(count);
+  shards.headers.resize(count);
+  RETURN_IF_ERROR(ParallelForEach(options.header_threads, count, [&](size_t i) {
+    absl::StatusOr<std::shared_ptr<File>> opened =
+        checkpoint.volume->Open(checkpoint.shard_paths[i]);
+    if (!opened.ok()) return ShardProblem(checkpoint, i, opened.status());
+    shards.files[i] = *std::move(opened);
+    const File& file = *shards.files[i];
+    // Closes it when it is done with.
+    const std::unique_ptr<FileUse> use = file.Use();
+    if (const absl::StatusOr<bool> open = use->Ready(); !open.ok()) return open.status();
     ASSIGN_OR_RETURN(shards.headers[i], FormatOf(file.path()) == FileFormat::kTensors
                                             ? ReadTensors(file, options, threads_of_each)
                                             : ReadSafetensors(file, options));

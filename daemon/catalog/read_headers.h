@@ -6,28 +6,29 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/safetensors.h"
 #include "daemon/format/safetensors_index.h"
 #include "daemon/storage/volume.h"
 
-// From open files to a manifest. Thread-safe.
+// From files to a manifest. Thread-safe.
 
 namespace weightd {
 
 struct ShardHeaders {
-  std::vector<ShardHeader> headers;  // like the files
+  std::vector<std::shared_ptr<File>> files;  // in the order of `shard_paths`; none is open any more
+  std::vector<ShardHeader> headers;          // like the files
   // Every file has the tensors that the index names for it, and no others. So no tensor is in two
   // files: an index names each once.
   bool as_indexed = false;
 };
 
-// The headers of `files`, read by at most `options.header_threads` threads, the caller's included.
-// `index` is null without one. Of several errors the first file's is returned. Each thread holds
-// one header's text at a time, at most 256 MiB.
-absl::StatusOr<ShardHeaders> ReadHeaders(absl::Span<const std::shared_ptr<File>> files,
+// Opens the files of `checkpoint`, whose `shard_paths` are known, and reads their headers: each
+// file is closed again before its thread opens the next one. At most `options.header_threads`
+// threads, the caller's included. `index` is null without one. Of several errors the first file's
+// is returned. Each thread holds one header's text at a time, at most 256 MiB.
+absl::StatusOr<ShardHeaders> ReadHeaders(const Checkpoint& checkpoint,
                                          const SafetensorsIndex* index,
                                          const CatalogOptions& options);
 

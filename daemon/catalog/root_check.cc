@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/errors.h"
 
 namespace weightd {
 namespace {
@@ -22,28 +22,41 @@ std::string LargestFile(const std::vector<Checkpoint>& checkpoints) {
   return largest;
 }
 
-}  // namespace
+void SetError(const absl::Status& status, RootFacts& facts) {
+  facts.error = std::string(status.message());
+  if (GetReason(status).has_value()) facts.reason = std::string(ReasonWord(status));
+}
 
-RootFacts CheckRoot(const std::shared_ptr<Volume>& volume, const CatalogOptions& options, bool read,
-                    const ReadSpeedLimits& limits) {
+// On this thread.
+RootFacts CheckHere(Root& root, std::shared_ptr<const RootScan> last, const CatalogOptions& options,
+                    bool read, const ReadSpeedLimits& limits) {
   RootFacts facts;
-  facts.root = volume->root();
-  facts.kind = volume->file_system();
-  // A directory that was removed is still open, and looks empty.
-  if (const auto again = OpenVolume(volume->root()); !again.ok()) {
-    facts.error = absl::StrCat("not there any more: ", again.status().message());
+  facts.root = root.path();
+  if (const auto refreshed = root.Refresh(); !refreshed.ok()) {
+    SetError(refreshed.status(), facts);
     return facts;
   }
-  const auto checkpoints = Catalog({volume}, options).List();
-  if (!checkpoints.ok()) {
-    facts.error = std::string(checkpoints.status().message());
+  const absl::StatusOr<std::shared_ptr<Volume>> volume = root.volume();
+  if (!volume.ok()) {
+    SetError(volume.status(), facts);
     return facts;
   }
-  facts.file = LargestFile(*checkpoints);
+  facts.kind = (*volume)->file_system();
+  if (last == nullptr) {
+    auto found = ScanVolume(*volume, options);
+    if (!found.ok()) {
+      SetError(found.status(), facts);
+      return facts;
+    }
+    auto scan = std::make_shared<RootScan>();
+    scan->checkpoints = *std::move(found);
+    last = std::move(scan);
+  }
+  facts.file = LargestFile(last->checkpoints);
   if (facts.file.empty()) return facts;
-  const auto file = volume->Open(facts.file);
+  const auto file = (*volume)->Open(facts.file);
   if (!file.ok()) {
-    facts.error = std::string(file.status().message());
+    SetError(file.status(), facts);
     return facts;
   }
   facts.direct_alignment = (*file)->direct_alignment();
@@ -52,9 +65,27 @@ RootFacts CheckRoot(const std::shared_ptr<Volume>& volume, const CatalogOptions&
   if (speed.ok()) {
     facts.speed = *std::move(speed);
   } else {
-    facts.error = std::string(speed.status().message());
+    SetError(speed.status(), facts);
   }
   return facts;
+}
+
+}  // namespace
+
+RootFacts CheckRoot(const std::shared_ptr<Root>& root, std::shared_ptr<const RootScan> last,
+                    const CatalogOptions& options, bool read, const ReadSpeedLimits& limits,
+                    absl::Duration patience) {
+  const auto check = [=]() -> absl::StatusOr<RootFacts> {
+    return CheckHere(*root, last, options, read, limits);
+  };
+  if (root->threads() == nullptr) return *check();
+  absl::StatusOr<RootFacts> facts =
+      root->threads()->Call<RootFacts>("look at the root for doctor", check, patience);
+  if (facts.ok()) return *std::move(facts);
+  RootFacts failed;
+  failed.root = root->path();
+  SetError(facts.status(), failed);
+  return failed;
 }
 
 }  // namespace weightd

@@ -29,7 +29,7 @@ std::string WithoutSuffix(absl::string_view name, absl::string_view suffix) {
   return std::string(absl::StripSuffix(name, suffix));
 }
 
-// Whether an error must end a scan instead of being passed over.
+// Whether a directory is too large, and so told instead of being passed over.
 bool IsLimit(const absl::Status& status) { return GetReason(status) == Reason::kLimitExceeded; }
 
 }  // namespace
@@ -38,44 +38,86 @@ absl::StatusOr<std::vector<Checkpoint>> Scan::All() {
   auto root = ListCounted("");
   if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
   FindInRoot(*root);
-
-  // Depth first; the order does not matter, TakeBest sorts.
-  std::vector<Directory> pending;
-  const auto add_children = [&](const Directory& parent, const std::vector<DirEntry>& entries) {
-    for (const DirEntry& entry : entries) {
-      if (entry.kind != DirEntry::Kind::kDirectory || !IsVisibleName(entry.name)) continue;
-      if (parent.depth >= options_.depth_max) continue;
-      pending.push_back({.path = JoinPath(parent.path, entry.name),
-                         .model = JoinPath(parent.model, entry.name),
-                         .revision = parent.revision,
-                         .depth = parent.depth + 1});
-    }
-  };
-  add_children(Directory(), *root);
-  while (!pending.empty()) {
-    const Directory directory = std::move(pending.back());
-    pending.pop_back();
-    const absl::string_view name =
-        absl::string_view(directory.path).substr(directory.path.rfind('/') + 1);
-    if (IsHubDirectory(name)) {
-      RETURN_IF_ERROR(VisitHub(directory, pending));
-      continue;
-    }
-    const auto entries = ListCounted(directory.path);
-    if (IsLimit(entries.status())) return entries.status();
-    if (!entries.ok()) continue;
-    FindInDirectory(directory, *entries);
-    add_children(directory, *entries);
+  visited_.emplace_back();
+  AddChildren(Directory(), *root);
+  while (!pending_.empty() || !linked_.empty()) {
+    std::deque<Directory>& from = pending_.empty() ? linked_ : pending_;
+    const Directory directory = std::move(from.front());
+    from.pop_front();
+    if (directory.through_link && !IsNew(directory)) continue;
+    Visit(directory);
+  }
+  for (const auto& [name, tree] : trees_) {
+    if (tree.lost_count < 2) continue;
+    absl::StrAppend(&found_[tree.lost_index].problem, "; so has ", tree.lost_count - 1,
+                    " directories more of ", name);
   }
   return TakeBest();
+}
+
+void Scan::Visit(const Directory& directory) {
+  const absl::string_view name =
+      absl::string_view(directory.path).substr(directory.path.rfind('/') + 1);
+  if (!directory.through_link) visited_.push_back(directory.path);
+  if (IsHubDirectory(name)) return VisitHub(directory);
+  const auto entries = ListCounted(directory.path);
+  if (IsLimit(entries.status())) Lose(directory, entries.status());
+  if (!entries.ok()) return;
+  FindInDirectory(directory, *entries);
+  AddChildren(directory, *entries);
+}
+
+void Scan::AddChildren(const Directory& parent, const std::vector<DirEntry>& entries) {
+  if (parent.depth >= options_.depth_max) return;
+  for (const DirEntry& entry : entries) {
+    if (entry.kind != DirEntry::Kind::kDirectory || !IsVisibleName(entry.name)) continue;
+    if (IsOtherHubDirectory(entry.name)) continue;
+    Directory child = {.path = JoinPath(parent.path, entry.name),
+                       .model = JoinPath(parent.model, entry.name),
+                       .revision = parent.revision,
+                       .depth = parent.depth + 1,
+                       .through_link = parent.through_link || entry.is_link};
+    (child.through_link ? linked_ : pending_).push_back(std::move(child));
+  }
+}
+
+bool Scan::IsNew(const Directory& directory) {
+  // Nothing but links comes from here on, so that all other paths are known.
+  for (const std::string& path : visited_) {
+    if (const auto facts = volume_->Stat(path); facts.ok()) {
+      visited_ids_.emplace(facts->identity.device, facts->identity.inode);
+    }
+  }
+  visited_.clear();
+  const auto facts = volume_->Stat(directory.path);
+  return facts.ok() && visited_ids_.emplace(facts->identity.device, facts->identity.inode).second;
+}
+
+Scan::Tree& Scan::TreeOf(absl::string_view path) {
+  const absl::string_view name = path.substr(0, path.find('/'));
+  const auto found = trees_.find(name);
+  if (found != trees_.end()) return found->second;
+  return trees_.emplace(std::string(name), Tree{.entries_left = options_.entries_max})
+      .first->second;
+}
+
+void Scan::Lose(const Directory& directory, const absl::Status& why) {
+  Tree& tree = TreeOf(directory.path);
+  if (tree.lost_count++ > 0) return;
+  tree.lost_index = found_.size();
+  Checkpoint lost = Named(directory.model);
+  lost.directory = directory.path;
+  lost.problem = std::string(why.message());
+  found_.push_back(std::move(lost));
 }
 
 absl::StatusOr<std::vector<Checkpoint>> Scan::One(absl::string_view model) {
   auto root = ListCounted("");
   if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
   const std::vector<std::string> parts = absl::StrSplit(model, '/');
-  if (!std::all_of(parts.begin(), parts.end(),
-                   [](const auto& part) { return IsVisibleName(part); })) {
+  if (!std::all_of(parts.begin(), parts.end(), [](const auto& part) {
+        return IsVisibleName(part) && !IsOtherHubDirectory(part);
+      })) {
     return std::vector<Checkpoint>();
   }
   if (parts.size() == 1) FindInRoot(*root);
@@ -134,14 +176,16 @@ absl::Status Scan::Look(const Directory& directory) {
 
 absl::StatusOr<std::vector<DirEntry>> Scan::ListCounted(absl::string_view directory) {
   ASSIGN_OR_RETURN(std::vector<DirEntry> entries, volume_->List(directory));
-  if (entries.size() > entries_left_) {
+  Tree& tree = TreeOf(directory);
+  if (entries.size() > tree.entries_left) {
     return ErrorWithReason(
         absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-        absl::StrCat(
-            "scan ", volume_->root(), ": more than ", options_.entries_max,
-            " directory entries; let the root be nearer to the models or raise entries_max"));
+        absl::StrCat(directory.empty() ? volume_->root() : directory, ": more entries than the ",
+                     options_.entries_max, " that are looked at of one directory in a root, with ",
+                     "all below (limits.catalog_entries_max); raise it, or keep other files away ",
+                     "from the models"));
   }
-  entries_left_ -= entries.size();
+  tree.entries_left -= entries.size();
   return entries;
 }
 
@@ -200,18 +244,20 @@ void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntr
   found_.push_back(std::move(checkpoint));
 }
 
-absl::Status Scan::VisitHub(const Directory& repository, std::vector<Directory>& pending) {
-  if (repository.depth + 2 > options_.depth_max) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string revision, ChooseRevision(repository.path));
-  if (revision.empty()) return absl::OkStatus();
+void Scan::VisitHub(const Directory& repository) {
+  if (repository.depth + 2 > options_.depth_max) return;
   const size_t slash = repository.model.rfind('/');
   const std::string parent = slash == std::string::npos ? "" : repository.model.substr(0, slash);
   const std::string name = repository.path.substr(repository.path.rfind('/') + 1);
-  pending.push_back({.path = absl::StrCat(repository.path, "/snapshots/", revision),
-                     .model = JoinPath(parent, ModelOfHubDirectory(name)),
-                     .revision = revision,
-                     .depth = repository.depth + 2});
-  return absl::OkStatus();
+  Directory snapshot = repository;
+  snapshot.model = JoinPath(parent, ModelOfHubDirectory(name));
+  const absl::StatusOr<std::string> revision = ChooseRevision(repository.path);
+  if (!revision.ok()) return Lose(snapshot, revision.status());
+  if (revision->empty()) return;
+  snapshot.path = absl::StrCat(repository.path, "/snapshots/", *revision);
+  snapshot.revision = *revision;
+  snapshot.depth = repository.depth + 2;
+  (snapshot.through_link ? linked_ : pending_).push_back(std::move(snapshot));
 }
 
 absl::StatusOr<std::string> Scan::ChooseRevision(const std::string& repository) {
@@ -275,8 +321,8 @@ int64_t Scan::NewestWeights(const std::string& snapshot) {
   if (!entries.ok()) return newest_ns;
   const WeightFiles files = SelectWeightFiles(*entries);
   for (const std::string& name : files.of_directory()) {
-    const auto file = volume_->Open(JoinPath(snapshot, name));
-    if (file.ok()) newest_ns = std::max(newest_ns, (*file)->identity().mtime_ns);
+    const auto facts = volume_->Stat(JoinPath(snapshot, name));
+    if (facts.ok()) newest_ns = std::max(newest_ns, facts->identity.mtime_ns);
   }
   return newest_ns;
 }

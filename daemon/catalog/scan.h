@@ -1,9 +1,15 @@
 #ifndef WEIGHTD_DAEMON_CATALOG_SCAN_H_
 #define WEIGHTD_DAEMON_CATALOG_SCAN_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -17,16 +23,24 @@ namespace weightd {
 // Finds the checkpoints below one root by the names of directories and files. No weight file is
 // opened; indexes in the root itself and refs/main are read.
 //
-// What is no model: hidden names (".no_exist", ".cache"), the blobs and refs of a hub cache, names
-// that ValidateModelName refuses. Thread-compatible; used for one call.
+// What is no model: hidden names (".no_exist", ".cache"), the blobs and refs of a hub cache, its
+// data sets and spaces, names that ValidateModelName refuses.
+//
+// A directory is visited once, by its own path if it has one that leads through no link: links that
+// go in a circle end, and a model is listed once. Of each tree below the root (a directory in it,
+// with all below) and of the root itself `entries_max` entries are looked at, the upper directories
+// before the lower ones: a directory that has too many is a model with a problem, and what else is
+// there is found all the same.
+//
+// Thread-compatible; used for one call.
 class Scan {
  public:
   // What is found has `file_bytes` 0 and, with an index, no `shard_paths`.
   Scan(std::shared_ptr<Volume> volume, const CatalogOptions& options)
-      : volume_(std::move(volume)), options_(options), entries_left_(options.entries_max) {}
+      : volume_(std::move(volume)), options_(options) {}
 
   // Everything below the root, sorted by model and each model once. Directories that cannot be
-  // read are passed over; an error is the root's, or LIMIT_EXCEEDED past `entries_max`.
+  // read are passed over; an error is the root's.
   absl::StatusOr<std::vector<Checkpoint>> All();
 
   // The checkpoint that All() would give for `model`, which must be valid, looking only where it
@@ -44,8 +58,22 @@ class Scan {
     std::string model;
     std::string revision;
     uint32_t depth = 0;
+    bool through_link = false;
+  };
+  // What is left to look at of a directory in the root, with all below.
+  struct Tree {
+    uint64_t entries_left = 0;
+    size_t lost_count = 0;  // directories that had too many entries
+    size_t lost_index = 0;  // of the first of them in `found_`
   };
 
+  Tree& TreeOf(absl::string_view path);
+  // Tells a directory that is too large as a model with the problem `why`.
+  void Lose(const Directory& directory, const absl::Status& why);
+  // Whether no directory that was visited is this one, which is reached through a link.
+  bool IsNew(const Directory& directory);
+  void AddChildren(const Directory& parent, const std::vector<DirEntry>& entries);
+  void Visit(const Directory& directory);
   Checkpoint Named(std::string model) const;
   absl::StatusOr<std::vector<DirEntry>> ListCounted(absl::string_view directory);
   void FindInRoot(const std::vector<DirEntry>& entries);
@@ -58,7 +86,7 @@ class Scan {
   // The commit that a file below refs/ holds, or "".
   std::string RevisionOfRef(const std::string& repository, absl::string_view ref);
   int64_t NewestWeights(const std::string& snapshot);
-  absl::Status VisitHub(const Directory& repository, std::vector<Directory>& pending);
+  void VisitHub(const Directory& repository);
   absl::Status LookInHub(absl::string_view model);
   absl::Status Look(const Directory& directory);
   std::vector<Checkpoint> TakeBest();
@@ -66,7 +94,12 @@ class Scan {
 
   const std::shared_ptr<Volume> volume_;
   const CatalogOptions options_;
-  uint64_t entries_left_;
+  std::map<std::string, Tree, std::less<>> trees_;  // by name of the directory; "" for the root
+  std::deque<Directory> pending_;                   // the upper ones first
+  std::deque<Directory> linked_;                    // reached through a link: after all others
+  std::vector<std::string> visited_;                // by their own paths
+  // Device and inode of what was visited; empty until the first link makes it matter.
+  std::set<std::pair<uint64_t, uint64_t>> visited_ids_;
   std::string wanted_revision_;  // empty: the one that counts
   std::vector<Checkpoint> found_;
 };

@@ -96,6 +96,10 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (storage.has_stall_timeout_ms()) {
     stager.read_queue.stall_timeout = absl::Milliseconds(storage.stall_timeout_ms());
   }
+  VolumeThreadsOptions& volume = options.volume_threads;
+  volume.stall_timeout = stager.read_queue.stall_timeout;
+  if (storage.has_volume_threads()) volume.threads = storage.volume_threads();
+  if (storage.has_volume_queue_max()) volume.queue_max = storage.volume_queue_max();
   const config::Staging& staging = config.staging();
   if (staging.has_block_bytes()) stager.block_bytes = staging.block_bytes();
   if (staging.has_depth()) stager.depth = staging.depth();
@@ -159,6 +163,7 @@ void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   if (limits.has_leases_max()) options.leases.leases_max = limits.leases_max();
   if (limits.has_catalog_depth_max()) options.catalog.depth_max = limits.catalog_depth_max();
   if (limits.has_shards_max()) options.catalog.shards_max = limits.shards_max();
+  if (limits.has_catalog_entries_max()) options.catalog.entries_max = limits.catalog_entries_max();
   if (limits.has_tensors_max()) options.catalog.tensors_max = limits.tensors_max();
   if (limits.has_requests_waiting_max()) {
     options.requests.waiting_max = limits.requests_waiting_max();
@@ -226,6 +231,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
     scrub.bytes_per_second = config.scrub().bytes_per_second();
   }
   RETURN_IF_ERROR(options.catalog.Validate());
+  RETURN_IF_ERROR(options.volume_threads.Validate());
   RETURN_IF_ERROR(options.catalog_watch.Validate());
   RETURN_IF_ERROR(options.residency.Validate());
   RETURN_IF_ERROR(options.leases.Validate());

@@ -18,6 +18,7 @@
 #include "daemon/residency/residency.h"
 #include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
+#include "daemon/storage/volume_threads.h"
 
 namespace weightd {
 
@@ -47,6 +48,7 @@ struct DaemonOptions {
   AccessOptions access;
   CatalogOptions catalog;
   CatalogWatchOptions catalog_watch;
+  VolumeThreadsOptions volume_threads;
   RefreshPolicy refresh = RefreshPolicy::kOnRequest;
   RetryOptions retries;
   ResidencyOptions residency;  // without budgets and default device

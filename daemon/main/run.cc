@@ -160,6 +160,8 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   const auto hung = std::make_shared<std::vector<std::string>>();
   const auto staged = steps.Begin("end stages", [daemon, hung] {
     daemon->wishes->Stop();
+    // Who waits for a volume is told, also for one that hangs.
+    for (const auto& root : daemon->roots) root->threads()->Shutdown();
     *hung = daemon->residency->Shutdown(absl::Now() + kStagesTime);
   });
   const auto probed = steps.Begin("stop the watchdog", [dog] { dog->Stop(); });
@@ -181,6 +183,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
       std::min(absl::Now() + left(kLastAnswersTime), std::max(deadline, absl::Now()));
   const auto calls = steps.Begin("end calls", [daemon, answered] {
     daemon->rpc->StopAccepting();
+    daemon->reads->Stop();
     daemon->rpc->Shutdown(answered);
   });
   const auto handles = steps.Begin("stop the handle socket", [daemon] { daemon->handles->Stop(); });

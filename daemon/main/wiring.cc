@@ -13,7 +13,6 @@
 namespace weightd {
 namespace {
 
-constexpr uint32_t kListThreads = 4;
 constexpr uint32_t kEvictionThreads = 4;
 constexpr uint32_t kVerifyThreads = 2;
 // As many as attaches wait: those have limits of their own.
@@ -23,6 +22,8 @@ constexpr uint32_t kStateThreads = 1;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
+// How long a start waits for a root that does not answer.
+constexpr absl::Duration kRootPatience = absl::Seconds(5);
 
 absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   const auto start = [&](const char* name, uint32_t threads) {
@@ -32,7 +33,6 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
                                 .waiting_per_uid_max = limits.waiting_per_uid_max});
   };
   ServicePools pools;
-  ASSIGN_OR_RETURN(pools.lists, start("lists", kListThreads));
   ASSIGN_OR_RETURN(pools.evictions, start("evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.forced_evictions, start("forced evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.states, start("states", kStateThreads));
@@ -49,15 +49,23 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   return pools;
 }
 
-absl::StatusOr<std::vector<std::shared_ptr<Volume>>> OpenRoots(
-    const std::vector<std::string>& roots) {
-  std::vector<std::shared_ptr<Volume>> volumes;
-  for (const std::string& root : roots) {
-    absl::StatusOr<std::unique_ptr<Volume>> volume = OpenVolume(root);
-    if (!volume.ok()) return Annotate(volume.status(), absl::StrCat("root ", root));
-    volumes.push_back(*std::move(volume));
+// One that is not there, or does not answer, is looked up again at each scan, which tells it.
+absl::StatusOr<std::vector<std::shared_ptr<Root>>> OpenRoots(const DaemonOptions& options) {
+  const auto descriptors = DescriptorBudget::ForThisProcess();
+  std::vector<std::shared_ptr<Root>> roots;
+  for (const std::string& path : options.roots) {
+    ASSIGN_OR_RETURN(std::shared_ptr<Root> root,
+                     Root::Create(path, options.volume_threads, descriptors));
+    (void)root->threads()->Call<Root::Refreshed>(
+        "open the root", [root] { return root->Refresh(); }, kRootPatience);
+    roots.push_back(std::move(root));
   }
-  return volumes;
+  return roots;
+}
+
+bool IsRemote(const Root& root) {
+  const absl::StatusOr<std::shared_ptr<Volume>> volume = root.volume();
+  return volume.ok() && (*volume)->file_system() != FileSystemKind::kLocal;
 }
 
 void LogNotice(const WishNotice& notice, Logger& logger) {
@@ -110,10 +118,13 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   info.state_file = options.state_file;
   info.state = daemon.files->state();
   info.state_problem = daemon.state_problem;
-  info.root_watches = [watcher = daemon.watcher.get()] { return watcher->roots(); };
-  info.check_roots = [&volumes = daemon.volumes, catalog = options.catalog](bool read) {
+  info.looks = [watcher = daemon.watcher.get()] { return watcher->looks(); };
+  info.check_roots = [&roots = daemon.roots, watcher = daemon.watcher.get(),
+                      catalog = options.catalog](bool read) {
     std::vector<RootFacts> facts;
-    for (const auto& volume : volumes) facts.push_back(CheckRoot(volume, catalog, read, {}));
+    for (size_t i = 0; i < roots.size(); ++i) {
+      facts.push_back(CheckRoot(roots[i], watcher->last_scan(i), catalog, read, {}));
+    }
     return facts;
   };
   info.uses_cuda = options.cuda != CudaUse::kOff;
@@ -158,7 +169,9 @@ absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& 
   return daemon.wishes->Start();
 }
 
-absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& daemon) {
+absl::Status WatchCatalog(const DaemonOptions& options, const RunDependencies& dependencies,
+                          Daemon& daemon) {
+  Logger& logger = dependencies.logger;
   daemon.refresher = std::make_unique<Refresher>(MakeRefresherOptions(options), *daemon.residency,
                                                  *daemon.events, *daemon.wishes);
   daemon.preloads = std::make_unique<PreloadBoard>(
@@ -177,9 +190,11 @@ absl::Status WatchCatalog(const DaemonOptions& options, Logger& logger, Daemon& 
     logger.Log(LogLevel::kWarning, "catalog_unreadable",
                {{"detail", std::string(status.message())}});
   };
-  ASSIGN_OR_RETURN(daemon.watcher,
-                   CatalogWatcher::Start(options.catalog_watch, *daemon.catalog, daemon.volumes,
-                                         options.catalog.depth_max, std::move(listener)));
+  listener.on_reopened = [&logger](const std::string& root, const std::string& what) {
+    logger.Log(LogLevel::kWarning, "root_reopened", {{"root", root}, {"detail", what}});
+  };
+  ASSIGN_OR_RETURN(daemon.watcher, CatalogWatcher::Start(options.catalog_watch, *daemon.catalog,
+                                                         dependencies.clock, std::move(listener)));
   return absl::OkStatus();
 }
 
@@ -190,12 +205,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   auto daemon = std::make_unique<Daemon>();
   ASSIGN_OR_RETURN(daemon->sockets,
                    SocketDir::Open(options.socket_dir, dependencies.service_manager.TakeSockets()));
-  ASSIGN_OR_RETURN(daemon->volumes, OpenRoots(options.roots));
+  ASSIGN_OR_RETURN(daemon->roots, OpenRoots(options));
   ASSIGN_OR_RETURN(daemon->devices, OpenDevices(options));
   daemon->probe = ProbeReadEngine();
-  const bool any_remote = std::any_of(
-      daemon->volumes.begin(), daemon->volumes.end(),
-      [](const auto& volume) { return volume->file_system() != FileSystemKind::kLocal; });
+  const bool any_remote = std::any_of(daemon->roots.begin(), daemon->roots.end(),
+                                      [](const auto& root) { return IsRemote(*root); });
   daemon->events = std::make_unique<EventLog>(
       dependencies.clock,
       [&logger = dependencies.logger](const Event& event) { logger.LogEvent(event); },
@@ -204,9 +218,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
         logger.Log(LogLevel::kWarning, "events_dropped", {{"events", events}});
       });
   RETURN_IF_ERROR(daemon->events->Start());
-  daemon->catalog = std::make_unique<Catalog>(daemon->volumes, options.catalog);
+  daemon->catalog = std::make_unique<Catalog>(daemon->roots, options.catalog);
   RETURN_IF_ERROR(MakeResidency(options, dependencies, any_remote, *daemon));
-  RETURN_IF_ERROR(WatchCatalog(options, dependencies.logger, *daemon));
+  RETURN_IF_ERROR(WatchCatalog(options, dependencies, *daemon));
+  ASSIGN_OR_RETURN(daemon->reads,
+                   ModelReads::Create({.per_uid_max = options.requests.waiting_per_uid_max},
+                                      *daemon->catalog, *daemon->watcher, *daemon->residency));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
   daemon->access = std::make_unique<AccessList>(options.access);
@@ -215,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->info = MakeInfo(options, dependencies, *daemon);
   ASSIGN_OR_RETURN(daemon->pools, StartPools(options.requests));
   daemon->service =
-      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
+      std::make_unique<WeightCacheService>(ServiceDependencies{.reads = *daemon->reads,
                                                                .residency = *daemon->residency,
                                                                .leases = *daemon->leases,
                                                                .events = *daemon->events,
@@ -241,6 +258,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                               .events = *daemon->events,
                                               .access = *daemon->access,
                                               .refusals = *daemon->refusals,
+                                              .looks = daemon->info.looks,
                                               .log_lines_dropped = [&logger = dependencies.logger] {
                                                 return logger.dropped_lines();
                                               }})));

@@ -25,13 +25,14 @@
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/handle_server.h"
 #include "daemon/service/metrics_server.h"
+#include "daemon/service/model_reads.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/preload_board.h"
 #include "daemon/service/refusal_counts.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
 #include "daemon/service/weight_cache_service.h"
-#include "daemon/storage/volume.h"
+#include "daemon/storage/root.h"
 
 // The daemon's parts and how they are put together. What they then do, and the order in which they
 // are taken apart, is run.h's.
@@ -58,7 +59,7 @@ struct Daemon {
   DeviceSet devices;
   EngineProbe probe;
   std::unique_ptr<EventLog> events;
-  std::vector<std::shared_ptr<Volume>> volumes;
+  std::vector<std::shared_ptr<Root>> roots;
   std::unique_ptr<Catalog> catalog;
   std::unique_ptr<Residency> residency;
   std::unique_ptr<KeptFiles> files;
@@ -67,6 +68,7 @@ struct Daemon {
   std::unique_ptr<Refresher> refresher;
   std::unique_ptr<PreloadBoard> preloads;
   std::unique_ptr<CatalogWatcher> watcher;
+  std::unique_ptr<ModelReads> reads;
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<AccessList> access;
   std::unique_ptr<PeerRegistry> peers;

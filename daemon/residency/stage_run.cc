@@ -360,6 +360,8 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   RETURN_IF_ERROR(plan_.opened->CheckUnchanged());
   report_.verify_time = context_.clock.Now() - verify_start;
   report_.source = std::string(kVolumeSource);
+  const std::vector<std::string>& passed_over = plan_.opened->checkpoint.fallbacks;
+  report_.fallbacks.insert(report_.fallbacks.end(), passed_over.begin(), passed_over.end());
   report_.engine = std::string(ReadEngineName(outcome.engine));
   report_.fallbacks.insert(report_.fallbacks.end(), outcome.fallbacks.begin(),
                            outcome.fallbacks.end());

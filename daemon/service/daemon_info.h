@@ -26,8 +26,8 @@ struct DaemonInfo {
   DeferredWriter* state = nullptr;
   std::string state_problem;
   Warnings warnings;  // `state`'s not among them: AllWarnings()
-  // How changes below the roots are noticed, now.
-  std::function<std::vector<RootWatchInfo>()> root_watches;
+  // What is known of the roots, now.
+  std::function<std::vector<RootLook>()> looks;
   // For Diagnose: with `read`, also how fast they are.
   std::function<std::vector<RootFacts>(bool read)> check_roots;
   bool uses_cuda = true;  // the configuration lets it

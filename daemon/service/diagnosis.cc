@@ -31,24 +31,13 @@ void ToProto(const MachineFacts& facts, v1::MachineFacts& to) {
   to.set_shmem_huge_pages(facts.shmem_huge_pages);
 }
 
-const char* KindName(FileSystemKind kind) {
-  switch (kind) {
-    case FileSystemKind::kLocal:
-      return "local";
-    case FileSystemKind::kNetwork:
-      return "network";
-    case FileSystemKind::kFuse:
-      return "fuse";
-  }
-  return "local";
-}
-
 void ToProto(const RootFacts& facts, v1::RootFacts& to) {
   to.set_root(facts.root);
-  to.set_kind(KindName(facts.kind));
+  to.set_kind(FileSystemKindName(facts.kind));
   to.set_file(facts.file);
   to.set_direct_alignment(facts.direct_alignment);
   to.set_error(facts.error);
+  to.set_reason(facts.reason);
   if (!facts.speed.has_value()) return;
   to.set_bytes_read(facts.speed->bytes);
   weightd::ToProto(facts.speed->time, *to.mutable_read_time());

@@ -57,6 +57,22 @@ void AddReadPath(const Residency& residency, size_t daemon_warnings, MetricSnaps
   snapshot.Value({{"part", "device"}}, AsDouble(device_warnings));
 }
 
+void AddVolumes(const std::vector<RootLook>& looks, MetricSnapshot& snapshot) {
+  snapshot.AddGauge("weightd_volume_stuck_calls",
+                    "Calls that the volume of a root has kept waiting for longer than "
+                    "storage.stall_timeout_ms.");
+  for (const RootLook& look : looks) {
+    snapshot.Value({{"root", look.root}}, AsDouble(look.threads.stuck));
+  }
+  snapshot.AddGauge(
+      "weightd_root_usable",
+      "1 while the last look through a root went well, else 0: it is not there, cannot "
+      "be read, or hangs.");
+  for (const RootLook& look : looks) {
+    snapshot.Value({{"root", look.root}}, look.problem.ok() ? 1 : 0);
+  }
+}
+
 void AddDevices(const Residency& residency, MetricSnapshot& snapshot) {
   const std::vector<DeviceUsage> usage = residency.Usage();
   const auto add = [&](const std::string& name, const std::string& help, auto value_of) {

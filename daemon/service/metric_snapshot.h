@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "daemon/catalog/catalog_watcher.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
@@ -47,6 +48,8 @@ void AddVolumes(const Residency& residency, const std::vector<std::string>& root
                 MetricSnapshot& snapshot);
 // What is wanted of it now.
 void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapshot& snapshot);
+// How the roots are.
+void AddVolumes(const std::vector<RootLook>& looks, MetricSnapshot& snapshot);
 // Who was refused.
 void AddAccess(const AccessList& access, MetricSnapshot& snapshot);
 // What was refused, and why.

@@ -246,6 +246,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   AddDevices(from_.residency, snapshot);
   AddVolumes(from_.residency, from_.info.roots, snapshot);
   AddWork(from_.residency, from_.leases, snapshot);
+  AddVolumes(from_.looks(), snapshot);
   AddAccess(from_.access, snapshot);
   AddRefusals(from_.refusals, snapshot);
   snapshot.AddCounter("weightd_log_lines_dropped_total",

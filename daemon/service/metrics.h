@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "daemon/catalog/catalog_watcher.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/residency.h"
@@ -33,6 +34,7 @@ struct MetricSources {
   EventLog& events;
   const AccessList& access;
   RefusalCounts& refusals;  // of attach and stage they are counted here, from events
+  std::function<std::vector<RootLook>()> looks;
   std::function<uint64_t()> log_lines_dropped;
 };
 

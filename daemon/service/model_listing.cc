@@ -4,15 +4,15 @@
 #include <map>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/errors.h"
-#include "common/status_macros.h"
+#include "daemon/catalog/model_name.h"
 #include "daemon/service/proto_convert.h"
 
 namespace weightd {
@@ -49,63 +49,130 @@ void AddGeneration(const Residency& residency, const CopyInfo& info, v1::Model& 
   if (info.state == ResidencyState::kStaging) AddProgress(residency.JobsFor(info.model), info, to);
 }
 
-// The volume holds other files than the newest copy that follows it.
-bool IsChanged(const Residency& residency, const Checkpoint& checkpoint) {
+// The volume holds other files than the newest of `copies` that follows it.
+bool IsChanged(const std::vector<const CopyInfo*>& copies, const Checkpoint& checkpoint) {
   if (!checkpoint.problem.empty()) return false;
   const CopyInfo* newest = nullptr;
-  const std::vector<CopyInfo> copies = residency.List(checkpoint.model);
-  for (const CopyInfo& info : copies) {
-    if (info.content == nullptr || !info.asked_revision.empty()) continue;
-    if (newest == nullptr || info.id > newest->id) newest = &info;
+  for (const CopyInfo* info : copies) {
+    if (info->content == nullptr || !info->asked_revision.empty()) continue;
+    if (newest == nullptr || info->id > newest->id) newest = info;
   }
   return newest != nullptr && newest->content->identities != checkpoint.identities;
 }
 
-// Adds generations to the models they belong to, which appear where the volume did not have them.
-void AddGenerations(const Residency& residency, const std::string& only,
-                    std::map<std::string, v1::Model>& models) {
-  for (const CopyInfo& info : residency.List(only)) {
-    v1::Model& model = models[info.model];
-    if (model.name().empty()) {
-      model.set_name(info.model);
-      if (info.content != nullptr) FillFromContent(*info.content, model);
-    }
-    AddGeneration(residency, info, model);
+// The copies in memory, by model.
+using CopiesByModel = std::map<std::string, std::vector<const CopyInfo*>>;
+CopiesByModel GroupByModel(const std::vector<CopyInfo>& copies) {
+  CopiesByModel by_model;
+  for (const CopyInfo& info : copies) by_model[info.model].push_back(&info);
+  return by_model;
+}
+
+void AddCopies(const Residency& residency, const std::vector<const CopyInfo*>& copies,
+               v1::Model& model) {
+  for (const CopyInfo* info : copies) AddGeneration(residency, *info, model);
+}
+
+// A model that no root has.
+void FillFromCopies(const std::string& name, const std::vector<const CopyInfo*>& copies,
+                    v1::Model& model) {
+  model.set_name(name);
+  for (const CopyInfo* info : copies) {
+    if (info->content == nullptr) continue;
+    FillFromContent(*info->content, model);
+    return;
   }
 }
 
-// Where a model's tensors are told from.
-struct Described {
-  std::optional<OpenedCheckpoint> opened;       // its files, or else
-  std::shared_ptr<const CopyContent> resident;  // what is staged
+}  // namespace
 
-  const Manifest& manifest() const {
-    return opened.has_value() ? opened->manifest : *resident->manifest;
-  }
-};
+const CatalogRows::Row* CatalogRows::Find(const std::string& model) const {
+  const auto found = rows.find(model);
+  return found == rows.end() ? nullptr : &found->second;
+}
 
-absl::StatusOr<Described> Describe(const Catalog& catalog, const Residency& residency,
-                                   const std::string& name, v1::Model& model) {
-  Described described;
-  for (const CopyInfo& info : residency.List(name)) {
-    AddGeneration(residency, info, model);
-    if (info.content != nullptr && !info.superseded && described.resident == nullptr) {
-      described.resident = info.content;
+std::shared_ptr<const CatalogRows> MakeCatalogRows(std::vector<RootLook> looks) {
+  auto made = std::make_shared<CatalogRows>();
+  made->looks = std::move(looks);
+  for (size_t i = 0; i < made->looks.size(); ++i) {
+    const std::shared_ptr<const RootScan>& scan = made->looks[i].scan;
+    if (scan == nullptr) continue;
+    for (const Checkpoint& checkpoint : scan->checkpoints) {
+      const auto [at, is_new] = made->rows.try_emplace(checkpoint.model);
+      if (!is_new) continue;
+      at->second.checkpoint = &checkpoint;
+      at->second.root = i;
+      ToProto(checkpoint, at->second.model);
     }
   }
-  absl::StatusOr<Checkpoint> checkpoint = catalog.Find(name);
-  if (checkpoint.ok()) {
-    ToProto(*checkpoint, model);
-    model.set_changed(IsChanged(residency, *checkpoint));
+  return made;
+}
+
+std::shared_ptr<const SortedManifest> SortByName(std::shared_ptr<const Manifest> manifest) {
+  auto sorted = std::make_shared<SortedManifest>();
+  sorted->by_name.resize(manifest->tensors.size());
+  std::iota(sorted->by_name.begin(), sorted->by_name.end(), uint32_t{0});
+  std::sort(sorted->by_name.begin(), sorted->by_name.end(), [&](uint32_t a, uint32_t b) {
+    return manifest->tensors[a].name < manifest->tensors[b].name;
+  });
+  sorted->manifest = std::move(manifest);
+  return sorted;
+}
+
+void AddScannedRoots(const std::vector<RootLook>& looks,
+                     google::protobuf::RepeatedPtrField<v1::ScannedRoot>& to) {
+  for (const RootLook& look : looks) {
+    v1::ScannedRoot& root = *to.Add();
+    root.set_root(look.root);
+    if (look.scan != nullptr) ToProto(look.scan->time, *root.mutable_scan_time());
+    if (look.problem.ok()) continue;
+    root.set_problem(std::string(look.problem.message()));
+    root.set_reason(std::string(ReasonWord(look.problem)));
   }
-  if (described.resident != nullptr) {
-    model.set_name(name);
-    if (!checkpoint.ok()) FillFromContent(*described.resident, model);
-    return described;
+}
+
+void ListModels(const CatalogRows& rows, const Residency& residency,
+                v1::ListModelsResponse& response) {
+  const std::vector<CopyInfo> copies = residency.List("");
+  CopiesByModel by_model = GroupByModel(copies);
+  auto next = by_model.begin();
+  const auto add_gone_before = [&](const std::string* name) {
+    for (; next != by_model.end() && (name == nullptr || next->first < *name); ++next) {
+      v1::Model& model = *response.add_models();
+      FillFromCopies(next->first, next->second, model);
+      AddCopies(residency, next->second, model);
+    }
+  };
+  response.mutable_models()->Reserve(static_cast<int>(rows.rows.size() + by_model.size()));
+  for (const auto& [name, row] : rows.rows) {
+    add_gone_before(&name);
+    v1::Model& model = *response.add_models();
+    model = row.model;
+    if (next == by_model.end() || next->first != name) continue;
+    model.set_changed(IsChanged(next->second, *row.checkpoint));
+    AddCopies(residency, next->second, model);
+    ++next;
   }
-  if (!checkpoint.ok()) return checkpoint.status();
-  ASSIGN_OR_RETURN(described.opened, catalog.Open(*checkpoint));
-  return described;
+  add_gone_before(nullptr);
+  AddScannedRoots(rows.looks, *response.mutable_roots());
+}
+
+void ListResident(const Residency& residency, const std::string& only,
+                  google::protobuf::RepeatedPtrField<v1::Model>& to) {
+  const std::vector<CopyInfo> copies = residency.List(only);
+  for (const auto& [name, infos] : GroupByModel(copies)) {
+    v1::Model& model = *to.Add();
+    FillFromCopies(name, infos, model);
+    AddCopies(residency, infos, model);
+  }
+}
+
+std::shared_ptr<const CopyContent> ContentToTell(const Residency& residency,
+                                                 const std::string& model) {
+  for (const CopyInfo& info : residency.List(model)) {
+    if (info.content != nullptr && !info.superseded) return info.content;
+  }
+  return nullptr;
 }
 
 absl::StatusOr<size_t> ParsePageToken(const std::string& token) {
@@ -115,61 +182,57 @@ absl::StatusOr<size_t> ParsePageToken(const std::string& token) {
                          "page_token is not one that this daemon gave");
 }
 
-}  // namespace
-
-absl::Status ListModels(const Catalog& catalog, const Residency& residency,
-                        const v1::ListModelsRequest& request, v1::ListModelsResponse& response) {
-  std::map<std::string, v1::Model> models;
-  if (!request.resident_only()) {
-    ASSIGN_OR_RETURN(const std::vector<Checkpoint> checkpoints, catalog.List());
-    for (const Checkpoint& checkpoint : checkpoints) {
-      v1::Model& model = models[checkpoint.model];
-      ToProto(checkpoint, model);
-      model.set_changed(IsChanged(residency, checkpoint));
-    }
+void DescribeModel(const CatalogRows& rows, const Residency& residency,
+                   const std::shared_ptr<const CopyContent>& content, const SortedManifest& tensors,
+                   size_t begin, const v1::GetModelRequest& request,
+                   v1::GetModelResponse& response) {
+  const std::vector<CopyInfo> copies = residency.List(request.model());
+  const CopiesByModel by_model = GroupByModel(copies);
+  const auto found = by_model.find(request.model());
+  const std::vector<const CopyInfo*> infos =
+      found != by_model.end() ? found->second : std::vector<const CopyInfo*>();
+  v1::Model& model = *response.mutable_model();
+  if (const CatalogRows::Row* row = rows.Find(request.model()); row != nullptr) {
+    model = row->model;
+    model.set_changed(IsChanged(infos, *row->checkpoint));
+  } else {
+    model.set_name(request.model());
+    if (content != nullptr) FillFromContent(*content, model);
   }
-  AddGenerations(residency, "", models);
-  for (auto& [name, model] : models) *response.add_models() = std::move(model);
-  return absl::OkStatus();
-}
+  AddCopies(residency, infos, model);
 
-void ListResident(const Residency& residency, const std::string& only,
-                  v1::WatchModelsResponse& response) {
-  std::map<std::string, v1::Model> models;
-  AddGenerations(residency, only, models);
-  for (auto& [name, model] : models) *response.add_models() = std::move(model);
-}
-
-absl::Status GetModel(const Catalog& catalog, const Residency& residency,
-                      const v1::GetModelRequest& request, v1::GetModelResponse& response) {
-  RETURN_IF_ERROR(ValidateModelName(request.model()));
-  ASSIGN_OR_RETURN(const size_t begin, ParsePageToken(request.page_token()));
-  ASSIGN_OR_RETURN(const Described described,
-                   Describe(catalog, residency, request.model(), *response.mutable_model()));
-  const Manifest& manifest = described.manifest();
-
+  const Manifest& manifest = *tensors.manifest;
   response.set_tensor_count(manifest.tensors.size());
   response.set_tensor_bytes(manifest.tensor_bytes());
   response.mutable_metadata()->insert(manifest.metadata.begin(), manifest.metadata.end());
-  if (request.page_size() == 0) return absl::OkStatus();
-
-  std::vector<size_t> by_name(manifest.tensors.size());
-  std::iota(by_name.begin(), by_name.end(), size_t{0});
-  std::sort(by_name.begin(), by_name.end(), [&](size_t a, size_t b) {
-    return manifest.tensors[a].name < manifest.tensors[b].name;
-  });
-  const size_t end = std::min(by_name.size(), begin + std::min(request.page_size(), kPageSizeMax));
+  const size_t size = std::min(request.page_size(), kPageSizeMax);
+  if (size == 0) return;
+  const size_t count = tensors.by_name.size();
+  const size_t end = begin < count ? std::min(count, begin + size) : count;
   for (size_t i = begin; i < end; ++i) {
+    const uint32_t index = tensors.by_name[i];
     v1::Tensor& to = *response.add_tensors();
-    ToProto(manifest, by_name[i], to);
-    if (described.resident != nullptr) {
-      to.set_offset(described.resident->layout->tensor_offsets[by_name[i]]);
-      const auto& digests = described.resident->digests;
-      if (digests != nullptr) to.set_xxh3_128(DigestText((*digests)[by_name[i]]));
-    }
+    ToProto(manifest, index, to);
+    if (content == nullptr) continue;
+    to.set_offset(content->layout->tensor_offsets[index]);
+    if (content->digests != nullptr) to.set_xxh3_128(DigestText((*content->digests)[index]));
   }
-  if (end < by_name.size()) response.set_next_page_token(absl::StrCat(end));
-  return absl::OkStatus();
+  if (end < count) response.set_next_page_token(absl::StrCat(end));
+}
+
+absl::Status UnknownModel(const CatalogRows& rows, const std::string& model) {
+  std::vector<std::string> names;
+  names.reserve(rows.rows.size());
+  for (const auto& [name, row] : rows.rows) names.push_back(name);
+  std::string text = absl::StrCat("model ", model, ": no such checkpoint below the roots");
+  const std::vector<std::string> near = NearMisses(model, names);
+  if (!near.empty()) absl::StrAppend(&text, "; did you mean ", absl::StrJoin(near, ", "), "?");
+  for (const RootLook& look : rows.looks) {
+    if (look.problem.ok()) continue;
+    absl::StrAppend(&text, "; root ", look.root, ": ", look.problem.message());
+  }
+  return ErrorWithReason(absl::StatusCode::kNotFound, Reason::kModelNotFound, text,
+                         {{"model", model}});
 }
 
 }  // namespace weightd

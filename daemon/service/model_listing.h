@@ -1,25 +1,75 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_MODEL_LISTING_H_
 #define WEIGHTD_DAEMON_SERVICE_MODEL_LISTING_H_
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "daemon/catalog/catalog.h"
+#include "daemon/catalog/catalog_watcher.h"
+#include "daemon/format/manifest.h"
 #include "daemon/residency/residency.h"
 #include "weightd/v1/weight_cache.pb.h"
 
-// ListModels and GetModel: what the volume holds joined with what is in memory. Both read the
-// volume and may block. Thread-safe.
+// What the last looks through the roots showed joined with what is in memory: the parts of
+// ListModels, GetModel and WatchModels. Nothing here touches a volume. Thread-safe.
 
 namespace weightd {
 
-absl::Status ListModels(const Catalog& catalog, const Residency& residency,
-                        const v1::ListModelsRequest& request, v1::ListModelsResponse& response);
+// The models below the roots, made once for each set of looks. Immutable.
+struct CatalogRows {
+  struct Row {
+    const Checkpoint* checkpoint = nullptr;  // of one of `looks`
+    size_t root = 0;
+    v1::Model model;  // what the volume tells of it
+  };
+  std::vector<RootLook> looks;
+  std::map<std::string, Row> rows;  // by model; an earlier root's hides a later one's
 
-// What WatchModels sends: the models in memory, or `only` one. Does not block.
+  // Null without such a model.
+  const Row* Find(const std::string& model) const;
+};
+std::shared_ptr<const CatalogRows> MakeCatalogRows(std::vector<RootLook> looks);
+
+// A manifest and the order of its tensors by name, which is made once. Immutable.
+struct SortedManifest {
+  std::shared_ptr<const Manifest> manifest;
+  std::vector<uint32_t> by_name;  // indices of its tensors
+};
+std::shared_ptr<const SortedManifest> SortByName(std::shared_ptr<const Manifest> manifest);
+
+// How old what is told may be: when each root was looked through, and what is wrong with it.
+void AddScannedRoots(const std::vector<RootLook>& looks,
+                     google::protobuf::RepeatedPtrField<v1::ScannedRoot>& to);
+
+void ListModels(const CatalogRows& rows, const Residency& residency,
+                v1::ListModelsResponse& response);
+
+// What WatchModels sends: the models in memory, or `only` one.
 void ListResident(const Residency& residency, const std::string& only,
-                  v1::WatchModelsResponse& response);
+                  google::protobuf::RepeatedPtrField<v1::Model>& to);
 
-absl::Status GetModel(const Catalog& catalog, const Residency& residency,
-                      const v1::GetModelRequest& request, v1::GetModelResponse& response);
+// The content that GetModel tells the tensors of: the newest that is not superseded; null where the
+// model is not in memory.
+std::shared_ptr<const CopyContent> ContentToTell(const Residency& residency,
+                                                 const std::string& model);
+
+// Where a page begins. INVALID_ARGUMENT/INVALID_REQUEST for a token that is not ours.
+absl::StatusOr<size_t> ParsePageToken(const std::string& token);
+
+// The answer to GetModel. `content` is null for a model that is not in memory; `tensors` are of it,
+// or of the model's files.
+void DescribeModel(const CatalogRows& rows, const Residency& residency,
+                   const std::shared_ptr<const CopyContent>& content, const SortedManifest& tensors,
+                   size_t begin, const v1::GetModelRequest& request,
+                   v1::GetModelResponse& response);
+
+// NOT_FOUND/MODEL_NOT_FOUND with near misses, and with the roots that may hide it.
+absl::Status UnknownModel(const CatalogRows& rows, const std::string& model);
 
 }  // namespace weightd
 

@@ -58,7 +58,7 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
   std::optional<v1::WatchModelsResponse> Produce() override {
     if (!due_.exchange(false)) return std::nullopt;
     v1::WatchModelsResponse response;
-    ListResident(residency_, only_, response);
+    ListResident(residency_, only_, *response.mutable_models());
     for (const v1::Model& model : response.models()) {
       for (const v1::Generation& generation : model.generations()) {
         if (generation.state() == v1::STAGING) SetAlarm(kProgressInterval);

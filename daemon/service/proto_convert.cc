@@ -1,5 +1,6 @@
 #include "daemon/service/proto_convert.h"
 
+#include "absl/time/clock.h"
 #include "common/errors.h"
 
 namespace weightd {
@@ -216,6 +217,34 @@ void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to) {
   const StoredTensor& stored = manifest.stored[index];
   to.set_kind(static_cast<v1::TensorKind>(stored.kind));
   to.set_torch_dtype(stored.torch_dtype);
+}
+
+const char* FileSystemKindName(FileSystemKind kind) {
+  switch (kind) {
+    case FileSystemKind::kLocal:
+      return "local";
+    case FileSystemKind::kNetwork:
+      return "network";
+    case FileSystemKind::kFuse:
+      return "fuse";
+  }
+  return "local";
+}
+
+void ToProto(const RootLook& look, v1::VolumeStatus& to) {
+  to.set_root(look.root);
+  if (look.kind.has_value()) to.set_kind(FileSystemKindName(*look.kind));
+  if (!look.problem.ok()) {
+    to.set_problem(std::string(look.problem.message()));
+    to.set_reason(std::string(ReasonWord(look.problem)));
+  }
+  if (look.scan != nullptr) ToProto(look.scan->time, *to.mutable_scan_time());
+  to.set_threads_stuck(look.threads.stuck);
+  if (look.threads.stuck > 0) {
+    ToProto(absl::Now() - look.threads.stuck_for, *to.mutable_stuck_since());
+    to.set_stuck_what(look.threads.stuck_what);
+  }
+  to.set_queued(look.threads.queued);
 }
 
 void ToProto(const Checkpoint& checkpoint, v1::Model& to) {

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "common/warning.h"
 #include "daemon/catalog/catalog.h"
+#include "daemon/catalog/catalog_watcher.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/generation.h"
@@ -31,6 +32,9 @@ absl::StatusOr<std::optional<VerifyMode>> FromProto(v1::VerifyMode mode);
 // Of the manifest's tensor `index`: all but where it is in memory.
 void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to);
 void ToProto(const Checkpoint& checkpoint, v1::Model& to);
+void ToProto(const RootLook& look, v1::VolumeStatus& to);
+// "local", "network", "fuse".
+const char* FileSystemKindName(FileSystemKind kind);
 void ToProto(const LeaseInfo& lease, v1::Lease& to);
 void ToProto(const DeviceUsage& usage, const DeviceInfo& info, v1::Device& to);
 void ToProto(const Event& event, v1::Event& to);

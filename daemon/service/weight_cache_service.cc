@@ -1,7 +1,5 @@
 #include "daemon/service/weight_cache_service.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <optional>
@@ -14,7 +12,6 @@
 #include "common/status_macros.h"
 #include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
-#include "daemon/service/model_listing.h"
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/streams.h"
 
@@ -201,20 +198,37 @@ grpc::Status WeightCacheService::Answer(absl::string_view request,
   return ToGrpcStatus(status);
 }
 
+std::optional<ModelReads::Caller> WeightCacheService::Reading(
+    grpc::CallbackServerContext& context, grpc::ServerUnaryReactor* reactor) const {
+  const absl::StatusOr<Peer> peer = Authorize(context, Right::kAttach, false);
+  if (!peer.ok()) {
+    reactor->Finish(ToGrpcStatus(peer.status()));
+    return std::nullopt;
+  }
+  return ModelReads::Caller{
+      .uid = peer->uid,
+      .cancelled = [&context] { return context.IsCancelled(); },
+      .done = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); }};
+}
+
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* request,
                                                          v1::ListModelsResponse* response) {
-  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, [this, request, response] {
-    return weightd::ListModels(d_.catalog, d_.residency, *request, *response);
-  });
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (auto caller = Reading(*context, reactor); caller.has_value()) {
+    d_.reads.ListModels(*std::move(caller), request, response);
+  }
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
-  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, [this, request, response] {
-    return weightd::GetModel(d_.catalog, d_.residency, *request, *response);
-  });
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (auto caller = Reading(*context, reactor); caller.has_value()) {
+    d_.reads.GetModel(*std::move(caller), request, response);
+  }
+  return reactor;
 }
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* WeightCacheService::StageModel(
@@ -353,67 +367,6 @@ grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerConte
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(
     grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) {
   return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
-}
-
-void WeightCacheService::FillVolumes(v1::GetStatusResponse& response) const {
-  const std::vector<StuckStage> stuck = d_.residency.stuck();
-  for (const std::string& root : d_.info.roots) {
-    v1::VolumeStatus& volume = *response.add_volumes();
-    volume.set_root(root);
-    absl::Duration oldest = -absl::InfiniteDuration();
-    for (const StuckStage& stage : stuck) {
-      if (stage.root != root) continue;
-      volume.set_reads_stuck(volume.reads_stuck() + stage.reads);
-      volume.set_bytes_stuck(volume.bytes_stuck() + stage.bytes);
-      if (stage.age <= oldest) continue;
-      oldest = stage.age;
-      volume.set_stuck_at(absl::StrCat(stage.file, " at ", stage.offset));
-      ToProto(absl::Now() - stage.age, *volume.mutable_stuck_since());
-    }
-  }
-}
-
-void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
-  response.set_version(d_.info.version);
-  ToProto(d_.info.start_time, *response.mutable_start_time());
-  response.set_pid(::getpid());
-  for (const std::string& root : d_.info.roots) response.add_roots(root);
-  response.set_socket_dir(d_.info.socket_dir);
-  response.set_draining(draining_.load());
-  response.set_default_device(d_.residency.default_device());
-  response.set_state_file(d_.info.state_file);
-  if (!d_.info.state_file.empty()) FillStateFile(d_.info, *response.mutable_state());
-  for (const RootWatchInfo& info : d_.info.root_watches()) {
-    v1::RootWatch& watch = *response.add_root_watches();
-    watch.set_root(info.root);
-    watch.set_notified(info.notified);
-    watch.set_reason(info.reason);
-  }
-  FillVolumes(response);
-  const std::vector<DeviceUsage> usage = d_.residency.Usage();
-  for (size_t i = 0; i < usage.size(); ++i) {
-    v1::Device& device = *response.add_devices();
-    ToProto(usage[i], d_.residency.devices()[i]->info(), device);
-    device.set_pages(d_.residency.devices()[i]->pages());
-  }
-  const ReadPathInfo path = d_.residency.read_path();
-  v1::StorageStatus& storage = *response.mutable_storage();
-  storage.set_engine(std::string(ReadEngineName(path.engine)));
-  storage.set_engine_reason(d_.info.engine_reason);
-  storage.set_block_bytes(path.block_bytes);
-  storage.set_pool_bytes(path.pool_bytes);
-  storage.set_pool_pages(std::string(PageKindName(path.pool_pages)));
-  const auto add = [&response](const Warnings& warnings) {
-    for (const Warning& warning : warnings) ToProto(warning, *response.add_warnings());
-  };
-  add(AllWarnings(d_.info));
-  add(path.fallbacks);
-  for (const auto& device : d_.residency.devices()) add(device->warnings());
-  const Residency::JobCounts jobs = d_.residency.job_counts();
-  response.set_jobs_running(jobs.running);
-  response.set_jobs_queued(jobs.queued);
-  response.set_lease_count(d_.leases.count());
-  for (v1::Preload& preload : d_.preloads.List()) *response.add_preloads() = std::move(preload);
 }
 
 }  // namespace weightd

@@ -4,13 +4,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 
-#include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
 #include "daemon/service/daemon_info.h"
+#include "daemon/service/model_reads.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/preload_board.h"
 #include "daemon/service/refusal_counts.h"
@@ -20,7 +21,6 @@ namespace weightd {
 
 // Threads for what may block, one pool for each kind of request: none waits for another.
 struct ServicePools {
-  std::unique_ptr<BlockingPool> lists;
   std::unique_ptr<BlockingPool> grants;            // of what attaches waited for
   std::unique_ptr<BlockingPool> evictions;         // give memory back
   std::unique_ptr<BlockingPool> forced_evictions;  // likewise, and wait for a grace period
@@ -31,7 +31,7 @@ struct ServicePools {
 
 // What the handlers work with; all of it outlives the server.
 struct ServiceDependencies {
-  const Catalog& catalog;
+  ModelReads& reads;
   Residency& residency;
   LeaseTable& leases;
   EventLog& events;
@@ -101,13 +101,16 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
                                      bool new_work, BlockingPool& pool,
                                      std::function<absl::Status()> work,
                                      absl::string_view request = "");
+  // Who asks for a list, after Authorize; none, and the call was finished, where that refuses.
+  std::optional<ModelReads::Caller> Reading(grpc::CallbackServerContext& context,
+                                            grpc::ServerUnaryReactor* reactor) const;
   // What the client is told; counted where it is an error.
   grpc::Status Answer(absl::string_view request, const absl::Status& status) const;
   // Answers once what was pinned is on the disk, or cannot be put there.
   template <typename Response>
   grpc::ServerUnaryReactor* AnswerWhenKept(grpc::CallbackServerContext& context,
                                            Response& response) const;
-  void FillVolumes(v1::GetStatusResponse& response) const;
+  void FillStuckReads(v1::VolumeStatus& volume) const;
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

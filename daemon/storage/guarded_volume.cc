@@ -109,6 +109,10 @@ class GuardedFile final : public File {
 
   // Into memory of its own: the caller's may be gone when a late read comes back.
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override {
+    if (threads_->IsOwnThread()) {
+      VolumeThreads::Beat(absl::StrCat("read ", path(), " at ", offset));
+      return raw_->ReadAt(offset, buffer);
+    }
     using Bytes = std::vector<std::byte>;
     ASSIGN_OR_RETURN(const Bytes bytes,
                      threads_->Call<Bytes>(

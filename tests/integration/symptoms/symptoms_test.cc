@@ -108,7 +108,10 @@ WEIGHTD_SYMPTOM(SymptomsTest, SocketsInUse, "sockets-in-use") {
 WEIGHTD_SYMPTOM(SymptomsTest, NoRoot, "no-root") {
   fs::remove_all(root_);
   for (const char* format : kLogFormats) {
-    EXPECT_TRUE(ShowsSymptom("no-root", Refusal({"--log.format", format}))) << format;
+    Start({"--log.format", format});
+    EXPECT_TRUE(daemon_->WaitForLog("catalog_unreadable"));
+    EXPECT_TRUE(ShowsSymptom("no-root", daemon_->log())) << format;
+    EXPECT_TRUE(ShowsSymptom("no-root", StatusText()));
   }
 }
 
@@ -320,6 +323,25 @@ WEIGHTD_SYMPTOM(SymptomsTest, TooManyStuck, "too-many-stuck") {
   (void)Failure({"stage", "model", "--wait"});
   EXPECT_TRUE(ShowsSymptom("too-many-stuck", Failure({"stage", "other", "--wait"})));
   held.Release();
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, StuckVolume, "stuck-volume") {
+  MakeModel("model", 1 << 20);
+  const HeldRead held(dir_, "/model.safetensors", 8);  // of its header
+  std::vector<std::string> flags = kPread;
+  flags.insert(flags.end(), {"--storage.stall-timeout-ms", "300"});
+  Start(flags, held.environment());
+  EXPECT_NE(ctl_.Run({"stage", "model", "--wait"}).exit_code, kExitOk);
+  EXPECT_TRUE(ShowsSymptom("stuck-volume", StatusText()));
+  held.Release();
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, TooManyEntries, "too-many-entries") {
+  for (const char* name : {"images/1.jpg", "images/2.jpg"}) {
+    ASSERT_OK(WriteRawFile(InRoot(name), "x"));
+  }
+  Start({"--limits.catalog-entries-max", "1"});
+  EXPECT_TRUE(ShowsSymptom("too-many-entries", ctl_.Run({"ls"}).out));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, UnreadableFile, "unreadable-file") {

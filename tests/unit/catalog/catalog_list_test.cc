@@ -1,12 +1,16 @@
 #include <utime.h>
 
 #include <cerrno>
+#include <filesystem>
 
+#include "absl/strings/str_cat.h"
+#include "daemon/storage/descriptor_budget.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace weightd::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -201,11 +205,74 @@ TEST_F(CatalogListTest, StopsAtTheDepth) {
   EXPECT_THAT(Models(MakeCatalog({.depth_max = 3})), ElementsAre("a/b", "a/b/c"));
 }
 
-TEST_F(CatalogListTest, StopsAtTheNumberOfEntries) {
-  for (int i = 0; i < 10; ++i) ASSERT_OK(WriteRawFile(first_.File("m/" + std::to_string(i)), "x"));
-  EXPECT_OK(MakeCatalog({.entries_max = 11}).List());
-  EXPECT_THAT(MakeCatalog({.entries_max = 10}).List(),
-              ReasonIs(Reason::kLimitExceeded, HasSubstr("more than 10 directory entries")));
+TEST_F(CatalogListTest, ADirectoryWithTooManyEntriesIsLostAndNothingElse) {
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_OK(WriteRawFile(first_.File("images/" + std::to_string(i)), "x"));
+  }
+  WriteOne("m/model.safetensors");
+  EXPECT_THAT(Models(MakeCatalog({.entries_max = 10})), ElementsAre("m"));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog({.entries_max = 9}).List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].model, "images");
+  EXPECT_THAT(list[0].problem, AllOf(HasSubstr("images: more entries than the 9"),
+                                     HasSubstr("limits.catalog_entries_max")));
+  EXPECT_EQ(list[1].model, "m");
+  EXPECT_EQ(list[1].problem, "");
+}
+
+// The entries of a tree count together, the upper directories first.
+TEST_F(CatalogListTest, OneRowTellsOfAllThatATreeLoses) {
+  WriteOne("data/model/model.safetensors");
+  for (const char* directory : {"data/x", "data/y", "data/z"}) {
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_OK(WriteRawFile(first_.File(absl::StrCat(directory, "/", i)), "x"));
+    }
+  }
+  // data has 4, model 1, x 4.
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog({.entries_max = 9}).List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].model, "data/model");
+  EXPECT_EQ(list[1].model, "data/y");
+  EXPECT_THAT(list[1].problem, HasSubstr("1 directories more of data"));
+}
+
+TEST_F(CatalogListTest, DataSetsAndSpacesOfAHubCacheAreNoModels) {
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  WriteOne("datasets--org--images/snapshots/abc/model.safetensors");
+  WriteOne("spaces--org--demo/snapshots/abc/model.safetensors");
+  const Catalog catalog = MakeCatalog({.entries_max = 3});
+  EXPECT_THAT(Models(catalog), ElementsAre("org/name"));
+  EXPECT_THAT(catalog.Find("datasets--org--images/snapshots/abc"),
+              ReasonIs(Reason::kModelNotFound, ::testing::_));
+}
+
+TEST_F(CatalogListTest, ADirectoryIsVisitedOnceWhateverLinksThereAre) {
+  WriteOne("m/model.safetensors");
+  WriteOne("n/deep/model.safetensors");
+  for (int i = 0; i < 10; ++i) {
+    std::filesystem::create_directory_symlink(".", first_.File(absl::StrCat("all", i)));
+  }
+  std::filesystem::create_directory_symlink("..", first_.File("m/up"));
+  std::filesystem::create_directory_symlink("../n", first_.File("m/other"));
+  // By its own path, though the link comes first.
+  std::filesystem::create_directory_symlink("n", first_.File("a"));
+  EXPECT_THAT(Models(MakeCatalog()), ElementsAre("m", "n/deep"));
+  EXPECT_OK(MakeCatalog().Find("a/deep"));
+}
+
+// No descriptor but those of looking.
+TEST_F(CatalogListTest, OpensNoWeightFile) {
+  ASSERT_OK(WriteSharded(first_.File("m"), Specs(), 3));
+  ASSERT_OK_AND_ASSIGN(std::shared_ptr<Volume> volume,
+                       OpenVolume(first_.path(), std::make_shared<DescriptorBudget>(2, 8)));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, Catalog({volume}, {}).List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].identities.size(), 3u);
+  // And one after the other where headers are read.
+  const Catalog catalog({volume}, {.header_threads = 8});
+  ASSERT_OK_AND_ASSIGN(const OpenedCheckpoint opened, catalog.Open(list[0]));
+  ASSERT_EQ(opened.files.size(), 3u);
+  EXPECT_EQ(opened.files[0]->descriptor(ReadMode::kBuffered), -1);
 }
 
 TEST_F(CatalogListTest, FailsWhereARootCannotBeRead) {

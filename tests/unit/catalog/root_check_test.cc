@@ -9,9 +9,9 @@ namespace {
 class RootCheckTest : public testing::CatalogFixture {
  protected:
   RootFacts Check(bool read) const {
-    auto volume = OpenVolume(first_.path());
-    EXPECT_OK(volume);
-    return CheckRoot(*std::move(volume), {}, read, {});
+    auto root = Root::Create(first_.path(), {});
+    EXPECT_OK(root);
+    return CheckRoot(*root, nullptr, {}, read, {});
   }
 };
 
@@ -36,10 +36,10 @@ TEST_F(RootCheckTest, AnEmptyRootHasNoFileAndNoError) {
 }
 
 TEST_F(RootCheckTest, ARootThatIsGoneIsSaid) {
-  auto volume = OpenVolume(first_.path());
-  ASSERT_OK(volume);
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Root> root, Root::Create(first_.path(), {}));
+  EXPECT_EQ(CheckRoot(root, nullptr, {}, true, {}).error, "");
   std::filesystem::remove_all(first_.path());
-  EXPECT_NE(CheckRoot(*std::move(volume), {}, true, {}).error, "");
+  EXPECT_NE(CheckRoot(root, nullptr, {}, true, {}).error, "");
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ TEST(TopViewTest, SaysWhichVolumeHangs) {
   hangs.set_root("/hangs");
   hangs.set_reads_stuck(1);
   hangs.set_bytes_stuck(2'000'000'000);
-  hangs.set_stuck_at("org/llama/model.safetensors at 4096");
-  hangs.mutable_stuck_since()->set_seconds(1'700'000'000);
+  hangs.set_reads_stuck_at("org/llama/model.safetensors at 4096");
+  hangs.mutable_reads_stuck_since()->set_seconds(1'700'000'000);
   std::ostringstream out;
   TopView().Show(look, false, out);
   EXPECT_THAT(out.str(),

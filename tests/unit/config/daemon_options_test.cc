@@ -141,6 +141,11 @@ INSTANTIATE_TEST_SUITE_P(
         Limit{"catalog { scan_interval_ms: 86400000 }", "catalog { scan_interval_ms: 86400001 }"},
         Limit{"catalog { settle_ms: 600000 }", "catalog { settle_ms: 600001 }"},
         Limit{"limits { catalog_depth_max: 32 }", "limits { catalog_depth_max: 33 }"},
+        Limit{"limits { catalog_entries_max: 10000000 }",
+              "limits { catalog_entries_max: 10000001 }"},
+        Limit{"limits { catalog_entries_max: 1 }", "limits { catalog_entries_max: 0 }"},
+        Limit{"storage { volume_threads: 64 }", "storage { volume_threads: 65 }"},
+        Limit{"storage { volume_queue_max: 65536 }", "storage { volume_queue_max: 65537 }"},
         Limit{"limits { shards_max: 65536 }", "limits { shards_max: 65537 }"},
         Limit{"limits { tensors_max: 16000000 }", "limits { tensors_max: 16000001 }"}));
 

@@ -498,10 +498,12 @@ class ListModelsRequest(_message.Message):
     def __init__(self, resident_only: bool = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ["models"]
+    __slots__ = ["models", "roots"]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+    roots: _containers.RepeatedCompositeFieldContainer[ScannedRoot]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., roots: _Optional[_Iterable[_Union[ScannedRoot, _Mapping]]] = ...) -> None: ...
 
 class ListStageReportsRequest(_message.Message):
     __slots__ = []
@@ -622,7 +624,7 @@ class Revoking(_message.Message):
     def __init__(self, deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RootFacts(_message.Message):
-    __slots__ = ["bytes_read", "direct", "direct_alignment", "engine", "error", "file", "kind", "read_time", "root"]
+    __slots__ = ["bytes_read", "direct", "direct_alignment", "engine", "error", "file", "kind", "read_time", "reason", "root"]
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     DIRECT_ALIGNMENT_FIELD_NUMBER: _ClassVar[int]
     DIRECT_FIELD_NUMBER: _ClassVar[int]
@@ -631,6 +633,7 @@ class RootFacts(_message.Message):
     FILE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     READ_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     bytes_read: int
     direct: bool
@@ -640,8 +643,9 @@ class RootFacts(_message.Message):
     file: str
     kind: str
     read_time: _duration_pb2.Duration
+    reason: str
     root: str
-    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., file: _Optional[str] = ..., direct_alignment: _Optional[int] = ..., bytes_read: _Optional[int] = ..., read_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., direct: bool = ..., engine: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., file: _Optional[str] = ..., direct_alignment: _Optional[int] = ..., bytes_read: _Optional[int] = ..., read_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., direct: bool = ..., engine: _Optional[str] = ..., error: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RootWatch(_message.Message):
     __slots__ = ["notified", "reason", "root"]
@@ -652,6 +656,18 @@ class RootWatch(_message.Message):
     reason: str
     root: str
     def __init__(self, root: _Optional[str] = ..., notified: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ScannedRoot(_message.Message):
+    __slots__ = ["problem", "reason", "root", "scan_time"]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    SCAN_TIME_FIELD_NUMBER: _ClassVar[int]
+    problem: str
+    reason: str
+    root: str
+    scan_time: _timestamp_pb2.Timestamp
+    def __init__(self, root: _Optional[str] = ..., scan_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class StageModelRequest(_message.Message):
     __slots__ = ["bytes_per_second_max", "detached", "devices", "host_copy", "model", "pin", "restage", "verify"]
@@ -858,18 +874,34 @@ class VerifyModelResponse(_message.Message):
     def __init__(self, copies: _Optional[_Iterable[_Union[VerifiedCopy, _Mapping]]] = ...) -> None: ...
 
 class VolumeStatus(_message.Message):
-    __slots__ = ["bytes_stuck", "reads_stuck", "root", "stuck_at", "stuck_since"]
+    __slots__ = ["bytes_stuck", "kind", "problem", "queued", "reads_stuck", "reads_stuck_at", "reads_stuck_since", "reason", "root", "scan_time", "stuck_since", "stuck_what", "threads_stuck"]
     BYTES_STUCK_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    READS_STUCK_AT_FIELD_NUMBER: _ClassVar[int]
     READS_STUCK_FIELD_NUMBER: _ClassVar[int]
+    READS_STUCK_SINCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
-    STUCK_AT_FIELD_NUMBER: _ClassVar[int]
+    SCAN_TIME_FIELD_NUMBER: _ClassVar[int]
     STUCK_SINCE_FIELD_NUMBER: _ClassVar[int]
+    STUCK_WHAT_FIELD_NUMBER: _ClassVar[int]
+    THREADS_STUCK_FIELD_NUMBER: _ClassVar[int]
     bytes_stuck: int
+    kind: str
+    problem: str
+    queued: int
     reads_stuck: int
+    reads_stuck_at: str
+    reads_stuck_since: _timestamp_pb2.Timestamp
+    reason: str
     root: str
-    stuck_at: str
+    scan_time: _timestamp_pb2.Timestamp
     stuck_since: _timestamp_pb2.Timestamp
-    def __init__(self, root: _Optional[str] = ..., reads_stuck: _Optional[int] = ..., bytes_stuck: _Optional[int] = ..., stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stuck_at: _Optional[str] = ...) -> None: ...
+    stuck_what: str
+    threads_stuck: int
+    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ..., scan_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., threads_stuck: _Optional[int] = ..., stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stuck_what: _Optional[str] = ..., queued: _Optional[int] = ..., reads_stuck: _Optional[int] = ..., bytes_stuck: _Optional[int] = ..., reads_stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reads_stuck_at: _Optional[str] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ["reason", "text"]

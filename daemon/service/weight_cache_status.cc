@@ -1,0 +1,73 @@
+// The part of weight_cache_service.h that tells how the daemon is.
+
+#include <unistd.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/service/proto_convert.h"
+#include "daemon/service/weight_cache_service.h"
+
+namespace weightd {
+
+void WeightCacheService::FillStuckReads(v1::VolumeStatus& volume) const {
+  absl::Duration oldest = -absl::InfiniteDuration();
+  for (const StuckStage& stage : d_.residency.stuck()) {
+    if (stage.root != volume.root()) continue;
+    volume.set_reads_stuck(volume.reads_stuck() + stage.reads);
+    volume.set_bytes_stuck(volume.bytes_stuck() + stage.bytes);
+    if (stage.age <= oldest) continue;
+    oldest = stage.age;
+    volume.set_reads_stuck_at(absl::StrCat(stage.file, " at ", stage.offset));
+    ToProto(absl::Now() - stage.age, *volume.mutable_reads_stuck_since());
+  }
+}
+
+void WeightCacheService::FillStatus(v1::GetStatusResponse& response) const {
+  response.set_version(d_.info.version);
+  ToProto(d_.info.start_time, *response.mutable_start_time());
+  response.set_pid(::getpid());
+  for (const std::string& root : d_.info.roots) response.add_roots(root);
+  response.set_socket_dir(d_.info.socket_dir);
+  response.set_draining(draining_.load());
+  response.set_default_device(d_.residency.default_device());
+  response.set_state_file(d_.info.state_file);
+  if (!d_.info.state_file.empty()) FillStateFile(d_.info, *response.mutable_state());
+  for (const RootLook& look : d_.info.looks()) {
+    v1::RootWatch& watch = *response.add_root_watches();
+    watch.set_root(look.root);
+    watch.set_notified(look.notified);
+    watch.set_reason(look.reason);
+    v1::VolumeStatus& volume = *response.add_volumes();
+    ToProto(look, volume);
+    FillStuckReads(volume);
+  }
+  const std::vector<DeviceUsage> usage = d_.residency.Usage();
+  for (size_t i = 0; i < usage.size(); ++i) {
+    v1::Device& device = *response.add_devices();
+    ToProto(usage[i], d_.residency.devices()[i]->info(), device);
+    device.set_pages(d_.residency.devices()[i]->pages());
+  }
+  const ReadPathInfo path = d_.residency.read_path();
+  v1::StorageStatus& storage = *response.mutable_storage();
+  storage.set_engine(std::string(ReadEngineName(path.engine)));
+  storage.set_engine_reason(d_.info.engine_reason);
+  storage.set_block_bytes(path.block_bytes);
+  storage.set_pool_bytes(path.pool_bytes);
+  storage.set_pool_pages(std::string(PageKindName(path.pool_pages)));
+  const auto add = [&response](const Warnings& warnings) {
+    for (const Warning& warning : warnings) ToProto(warning, *response.add_warnings());
+  };
+  add(AllWarnings(d_.info));
+  add(path.fallbacks);
+  for (const auto& device : d_.residency.devices()) add(device->warnings());
+  const Residency::JobCounts jobs = d_.residency.job_counts();
+  response.set_jobs_running(jobs.running);
+  response.set_jobs_queued(jobs.queued);
+  response.set_lease_count(d_.leases.count());
+  for (v1::Preload& preload : d_.preloads.List()) *response.add_preloads() = std::move(preload);
+}
+
+}  // namespace weightd
