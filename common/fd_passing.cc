@@ -62,6 +62,13 @@ absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const
 }
 
 absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
+  FdMessage result;
+  ASSIGN_OR_RETURN(result.bytes, ReceiveMessage(socket, timeout, result.fds));
+  return result;
+}
+
+absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
+                                           std::vector<UniqueFd>& strays) {
   const absl::Time deadline = absl::Now() + timeout;
   std::array<char, kFdMessageBytesMax + 1> bytes;
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))> control{};
@@ -79,7 +86,6 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
     if (errno != EAGAIN) return PosixError(errno, "receive message");
     RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
   }
-  FdMessage result;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
@@ -87,7 +93,7 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
     for (size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      result.fds.emplace_back(fd);
+      strays.emplace_back(fd);
     }
   }
   if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
@@ -96,8 +102,7 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
                                                    kFdMessageBytesMax, " bytes or more than ",
                                                    kFdsPerMessageMax, " descriptors"));
   }
-  result.bytes.assign(bytes.data(), static_cast<size_t>(received));
-  return result;
+  return std::string(bytes.data(), static_cast<size_t>(received));
 }
 
 }  // namespace weightd

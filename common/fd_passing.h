@@ -35,6 +35,11 @@ absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const
 // INVALID_ARGUMENT for a message beyond the limits (descriptors that came are closed).
 absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
 
+// Likewise, of a peer whose descriptors nobody wants: the message's bytes. Descriptors that came,
+// also with an error, are put into `strays`: to close them may take for ever.
+absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
+                                           std::vector<UniqueFd>& strays);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_COMMON_FD_PASSING_H_

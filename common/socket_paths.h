@@ -2,6 +2,7 @@
 #define WEIGHTD_COMMON_SOCKET_PATHS_H_
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 
@@ -12,9 +13,22 @@ namespace weightd {
 // The environment variable that names the socket directory for all of them.
 inline constexpr const char* kSocketDirVariable = "WEIGHTD_SOCKET_DIR";
 
-// `given` if not empty, else $WEIGHTD_SOCKET_DIR, else /run/weightd for root, else
-// $XDG_RUNTIME_DIR/weightd, else /tmp/weightd-<uid>.
-std::string ResolveSocketDir(absl::string_view given);
+// A socket directory, and whether nobody named it: then clients ask who made it, and who serves
+// there (client/cpp/server_trust.h).
+struct SocketDirectory {
+  // NOLINTNEXTLINE(google-explicit-constructor): one that is spelled out is named.
+  SocketDirectory(std::string named) : path(std::move(named)) {}
+  SocketDirectory(std::string dir, bool by_default)
+      : path(std::move(dir)), is_default(by_default) {}
+  SocketDirectory(const char* named) : path(named) {}  // NOLINT(google-explicit-constructor)
+
+  std::string path;
+  bool is_default = false;
+};
+
+// `given` if not empty, else $WEIGHTD_SOCKET_DIR: these are named. Else the default: /run/weightd
+// for root, else $XDG_RUNTIME_DIR/weightd, else /tmp/weightd-<uid>.
+SocketDirectory ResolveSocketDir(absl::string_view given);
 
 // <dir>/weightd.sock: gRPC (SOCK_STREAM).
 std::string RpcSocketPath(absl::string_view dir);

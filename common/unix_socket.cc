@@ -16,6 +16,14 @@
 namespace weightd {
 namespace {
 
+// Linux 6.16; the headers of Debian 12 do not have it yet. The number is that of all
+// architectures but parisc and sparc.
+#ifdef SO_PASSRIGHTS
+constexpr int kPassRights = SO_PASSRIGHTS;
+#else
+constexpr int kPassRights = 83;
+#endif
+
 absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -68,6 +76,17 @@ absl::StatusOr<UniqueFd> BindUnixSocket(const std::string& path, int type) {
     return PosixError(errno, absl::StrCat("bind ", path));
   }
   return socket;
+}
+
+bool RefuseDescriptors(int socket) {
+  const int off = 0;
+  return ::setsockopt(socket, SOL_SOCKET, kPassRights, &off, sizeof(off)) == 0;
+}
+
+bool RefusesDescriptors(int socket) {
+  int passes = 1;
+  socklen_t bytes = sizeof(passes);
+  return ::getsockopt(socket, SOL_SOCKET, kPassRights, &passes, &bytes) == 0 && passes == 0;
 }
 
 }  // namespace weightd

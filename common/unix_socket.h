@@ -22,6 +22,13 @@ absl::StatusOr<UniqueFd> ConnectUnixSocket(const std::string& path, int type, ab
 // not listen yet. ALREADY_EXISTS when something has that name.
 absl::StatusOr<UniqueFd> BindUnixSocket(const std::string& path, int type);
 
+// Has the kernel refuse descriptors that others send to `socket` (EPERM at their sendmsg), and to
+// what is accepted from it where it listens. Else whoever takes or drops them closes them, and a
+// close(2) may last for ever. False where the kernel cannot (before Linux 6.16).
+bool RefuseDescriptors(int socket);
+// Whether it does.
+bool RefusesDescriptors(int socket);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_COMMON_UNIX_SOCKET_H_

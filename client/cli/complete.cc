@@ -155,7 +155,7 @@ void KeepStartingWith(absl::string_view typed, Completion& completion) {
 
 absl::StatusOr<Daemon> QuickDaemon(GlobalOptions options, const std::string& socket_dir) {
   if (!socket_dir.empty()) options.socket_dir = socket_dir;
-  options.socket_dir = ResolveSocketDir(options.socket_dir);
+  SetSocketDir(ResolveSocketDir(options.socket_dir), options);
   options.timeout = kAnswerTime;
   return Daemon::Connect(options);
 }
@@ -164,7 +164,7 @@ absl::StatusOr<std::vector<Candidate>> AskModels(const Daemon& daemon, bool resi
   v1::ListModelsRequest request;
   request.set_resident_only(resident_only);
   ASSIGN_OR_RETURN(const v1::ListModelsResponse response,
-                   daemon.Call(&v1::WeightCache::Stub::ListModels, request));
+                   daemon.CallPaged(&v1::WeightCache::Stub::ListModels, request));
   std::vector<Candidate> models;
   for (const v1::Model& model : response.models()) {
     models.push_back({model.name(), FormatBytes(model.file_bytes())});

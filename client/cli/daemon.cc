@@ -9,14 +9,23 @@
 
 namespace weightd::cli {
 
+SocketDirectory DirectoryOf(const GlobalOptions& options) {
+  return {options.socket_dir, options.default_socket_dir};
+}
+
+void SetSocketDir(const SocketDirectory& directory, GlobalOptions& options) {
+  options.socket_dir = directory.path;
+  options.default_socket_dir = directory.is_default;
+}
+
 absl::StatusOr<Daemon> Daemon::Connect(const GlobalOptions& options) {
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                   client::OpenChannel(options.socket_dir, absl::Now() + options.timeout));
+                   client::OpenChannel(DirectoryOf(options), absl::Now() + options.timeout));
   return Daemon(std::move(channel), options);
 }
 
 Daemon::Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options)
-    : socket_dir_(options.socket_dir),
+    : socket_dir_(DirectoryOf(options)),
       timeout_(options.timeout),
       channel_(std::move(channel)),
       stub_(v1::WeightCache::NewStub(channel_)) {}

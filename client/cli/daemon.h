@@ -19,6 +19,10 @@
 
 namespace weightd::cli {
 
+// The socket directory of the options, and whether somebody named it.
+SocketDirectory DirectoryOf(const GlobalOptions& options);
+void SetSocketDir(const SocketDirectory& directory, GlobalOptions& options);
+
 // Whether a stream goes on after a message.
 enum class Next { kContinue, kStop };
 
@@ -41,6 +45,23 @@ class Daemon {
     const grpc::Status status = ((*stub_).*method)(&context, request, &response);
     if (!status.ok()) return Error(status);
     return response;
+  }
+
+  // A call whose answer comes in pages: all of them as one.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> CallPaged(grpc::Status (v1::WeightCache::Stub::*method)(
+                                         grpc::ClientContext*, const Request&, Response*),
+                                     Request request) const {
+    Response all;
+    while (true) {
+      absl::StatusOr<Response> page = Call(method, request);
+      if (!page.ok()) return page.status();
+      const std::string next = page->next_page_token();
+      page->clear_next_page_token();
+      all.MergeFrom(*page);
+      if (next.empty() || next == request.page_token()) return all;
+      request.set_page_token(next);
+    }
   }
 
   // A call with a stream of answers, within `timeout`. `take` gets each; after kStop the stream is
@@ -71,7 +92,7 @@ class Daemon {
   static void SetDeadline(grpc::ClientContext& context, absl::Duration timeout);
   absl::Status Error(const grpc::Status& status) const;
 
-  std::string socket_dir_;
+  SocketDirectory socket_dir_;
   absl::Duration timeout_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::WeightCache::Stub> stub_;

@@ -133,7 +133,7 @@ std::vector<Check> Examine(const GlobalOptions& options, bool reads) {
     AddCallerSide(own, checks);
     return checks;
   }
-  const absl::Status answer = client::AskWhoAmI(options.socket_dir);
+  const absl::Status answer = client::AskWhoAmI(DirectoryOf(options));
   checks.push_back(CheckHandleSocket(handles, &answer, own));
   Append(CheckDaemon(*status, ClientVersion()), checks);
   v1::DiagnoseRequest request;

@@ -24,7 +24,8 @@ enum class OutputFormat { kTable, kJson };
 
 // What stands before or after any verb.
 struct GlobalOptions {
-  std::string socket_dir;  // resolved once parsed
+  std::string socket_dir;           // resolved once parsed
+  bool default_socket_dir = false;  // nobody named it: who serves there must be trusted
   OutputFormat output = OutputFormat::kTable;
   absl::Duration timeout = absl::Seconds(10);
   bool timeout_given = false;

@@ -21,7 +21,7 @@ absl::Status RunLeases(const Invocation& invocation, const std::string& model) {
   v1::ListLeasesRequest request;
   request.set_model(model);
   ASSIGN_OR_RETURN(const v1::ListLeasesResponse response,
-                   daemon.Call(&v1::WeightCache::Stub::ListLeases, request));
+                   daemon.CallPaged(&v1::WeightCache::Stub::ListLeases, request));
   const Io& io = invocation.io;
   if (invocation.json()) {
     io.out << JsonText(invocation, ToJson(response));

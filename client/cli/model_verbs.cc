@@ -43,7 +43,7 @@ absl::StatusOr<v1::ListModelsResponse> ListModels(const Invocation& invocation, 
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   v1::ListModelsRequest request;
   request.set_resident_only(resident);
-  return daemon.Call(&v1::WeightCache::Stub::ListModels, request);
+  return daemon.CallPaged(&v1::WeightCache::Stub::ListModels, request);
 }
 
 // "host" or "GPU-1f3a (staging)" for each copy.
@@ -116,14 +116,19 @@ void PrintResident(const Response& response, const Io& io) {
 absl::Status WatchPs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   const Io& io = invocation.io;
+  v1::WatchModelsResponse list;  // of one message or several
   const auto take = [&](const v1::WatchModelsResponse& response) {
+    list.MergeFrom(response);
+    list.clear_more();
+    if (response.more()) return Next::kContinue;
     if (invocation.json()) {
-      io.out << JsonLine(ToJson(response));
+      io.out << JsonLine(ToJson(list));
     } else {
       if (io.out_is_terminal) io.out << kClearScreen;
-      PrintResident(response, io);
+      PrintResident(list, io);
       if (!io.out_is_terminal) io.out << '\n';
     }
+    list.Clear();
     io.out << std::flush;
     return io.out.good() ? Next::kContinue : Next::kStop;
   };
@@ -172,6 +177,9 @@ void PrintModel(const v1::GetModelResponse& response, const Io& io) {
   line("problem ", model.problem());
   for (const auto& [key, value] : response.metadata()) {
     line("metadata", absl::StrCat(key, " = ", value));
+  }
+  if (response.metadata_left_out() > 0) {
+    line("metadata", absl::StrCat(response.metadata_left_out(), " more, too large to be shown"));
   }
   if (model.generations().empty()) {
     io.out << "memory    not resident\n";

@@ -60,7 +60,7 @@ absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
   invocation.what = absl::StrCat("read ", arguments.model, " ", arguments.tensor);
   const client::Result<client::Mapping> mapping = client::Attach(
       arguments.model,
-      {.socket_dir = invocation.options.socket_dir,
+      {.socket_dir = invocation.options.default_socket_dir ? "" : invocation.options.socket_dir,
        .device = arguments.device,
        .client_name = "weightctl read",
        .timeout = absl::ToChronoMilliseconds(

@@ -24,10 +24,10 @@ absl::StatusOr<TopLook> Look(const GlobalOptions& options) {
                    daemon.Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest()));
   v1::ListModelsRequest resident;
   resident.set_resident_only(true);
-  ASSIGN_OR_RETURN(look.models, daemon.Call(&v1::WeightCache::Stub::ListModels, resident));
+  ASSIGN_OR_RETURN(look.models, daemon.CallPaged(&v1::WeightCache::Stub::ListModels, resident));
   look.time = absl::Now();
   ASSIGN_OR_RETURN(look.leases,
-                   daemon.Call(&v1::WeightCache::Stub::ListLeases, v1::ListLeasesRequest()));
+                   daemon.CallPaged(&v1::WeightCache::Stub::ListLeases, v1::ListLeasesRequest()));
   return look;
 }
 

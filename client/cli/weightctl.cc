@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/complete.h"
+#include "client/cli/daemon.h"
 #include "client/cli/exit_codes.h"
 #include "client/cli/help.h"
 #include "client/cli/man_page.h"
@@ -146,7 +147,7 @@ int RunWeightctl(int argc, const char* const* argv, Io& io) {
     io.err << "weightctl: " << UsageText(app, error) << '\n';
     return static_cast<int>(ExitCode::kUsage);
   }
-  invocation.options.socket_dir = ResolveSocketDir(invocation.options.socket_dir);
+  SetSocketDir(ResolveSocketDir(invocation.options.socket_dir), invocation.options);
   const absl::Status status = invocation.run();
   if (!status.ok()) PrintError(status, invocation);
   return static_cast<int>(ExitCodeOf(status));

@@ -19,6 +19,9 @@ google::protobuf::ArenaOptions ArenaBlocks() {
   return options;
 }
 
+// Headers of shards have up to 100 MB each; no more than this is taken.
+constexpr size_t kMetadataBytesMax = size_t{1} << 30;
+
 absl::Status Unexpected(absl::string_view message) {
   return absl::InternalError(
       absl::StrCat("grant from weightd: message `", message, "` out of order"));
@@ -55,7 +58,7 @@ Progress ToProgress(const v1::StageModelResponse& message) {
 }  // namespace
 
 AttachStream::AttachStream(std::shared_ptr<grpc::Channel> channel, const v1::AttachRequest& request,
-                           std::string socket_dir, AttachCallbacks callbacks)
+                           SocketDirectory socket_dir, AttachCallbacks callbacks)
     : socket_dir_(std::move(socket_dir)),
       callbacks_(std::move(callbacks)),
       channel_(std::move(channel)),
@@ -137,6 +140,9 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
     case v1::AttachResponse::kGranted:
       if (now > State::kWaiting) return Unexpected("granted");
       return HandleGranted(*message.mutable_granted());
+    case v1::AttachResponse::kMetadata:
+      if (now != State::kGranted) return Unexpected("metadata");
+      return HandleMetadata(message.metadata());
     case v1::AttachResponse::kTensors:
       if (now != State::kGranted) return Unexpected("tensors");
       return table_->Add(message.tensors());
@@ -171,12 +177,31 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
 
 absl::Status AttachStream::HandleGranted(v1::Granted& granted) {
   table_ = std::make_unique<TensorTable>(granted);
+  metadata_ = {granted.metadata().begin(), granted.metadata().end()};
   granted_ = std::make_unique<v1::Granted>(std::move(granted));
   MoveTo(State::kGranted);
   return absl::OkStatus();
 }
 
+absl::Status AttachStream::HandleMetadata(const v1::MetadataBatch& batch) {
+  for (const v1::MetadataPiece& piece : batch.pieces()) {
+    metadata_bytes_ += piece.key().size() + piece.value().size();
+    if (metadata_bytes_ > kMetadataBytesMax) {
+      return absl::InternalError(
+          absl::StrCat("grant from weightd: metadata of more than ", kMetadataBytesMax, " bytes"));
+    }
+    metadata_key_.append(piece.key());
+    metadata_value_.append(piece.value());
+    metadata_continues_ = piece.continues();
+    if (metadata_continues_) continue;
+    metadata_.insert_or_assign(std::exchange(metadata_key_, {}),
+                               std::exchange(metadata_value_, {}));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AttachStream::HandleReady() {
+  if (metadata_continues_) return Unexpected("ready");
   RETURN_IF_ERROR(table_->CheckComplete());
   MoveTo(State::kReady);
   return absl::OkStatus();

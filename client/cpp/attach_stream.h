@@ -6,6 +6,7 @@
 #include <weightd/client.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/cpp/tensor_table.h"
+#include "common/socket_paths.h"
 #include "google/protobuf/arena.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
@@ -30,8 +32,8 @@ struct AttachCallbacks {
 //
 // Messages are handled on gRPC's threads, one at a time:
 //
-//   kStart --progress*--> kWaiting --granted--> kGranted --tensors*, ready--> kReady --notices*
-//   --> kEnded
+//   kStart --progress*--> kWaiting --granted--> kGranted --metadata*, tensors*, ready--> kReady
+//   --notices*--> kEnded
 //
 // straight from kStart to kGranted where there is nothing to wait for,
 // and from every state to kEnded when the call ends or a message breaks the protocol. Thread-safe.
@@ -39,7 +41,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
  public:
   // Starts the call. `socket_dir` is for the diagnosis of a call that dies.
   AttachStream(std::shared_ptr<grpc::Channel> channel, const v1::AttachRequest& request,
-               std::string socket_dir, AttachCallbacks callbacks);
+               SocketDirectory socket_dir, AttachCallbacks callbacks);
   // Ends the call, and with it the lease; waits until the last callback has returned.
   ~AttachStream() override;
 
@@ -55,6 +57,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   // Only after WaitForGrant.
   const v1::Granted& granted() const { return *granted_; }
   // Only after WaitForReady.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
   TensorTable& table() { return *table_; }
   const TensorTable& table() const { return *table_; }
 
@@ -71,6 +74,7 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   // Takes one message; an error breaks the call.
   absl::Status Handle(v1::AttachResponse& message);
   absl::Status HandleGranted(v1::Granted& granted);
+  absl::Status HandleMetadata(const v1::MetadataBatch& batch);
   absl::Status HandleReady();
   void Notify(const Notice& notice) const;
   void MoveTo(State state);
@@ -79,19 +83,25 @@ class AttachStream final : private grpc::ClientReadReactor<v1::AttachResponse> {
   bool Reached(State wanted) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
 
   // Fixed at construction.
-  const std::string socket_dir_;
+  const SocketDirectory socket_dir_;
   const AttachCallbacks callbacks_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WeightCache::Stub> stub_;
   const v1::AttachRequest request_;
 
-  // Of gRPC's callbacks, which come one at a time. `granted_` and `table_` are read by others once
-  // the state says that they are complete.
+  // Of gRPC's callbacks, which come one at a time. `granted_`, `table_` and `metadata_` are read by
+  // others once the state says that they are complete.
   grpc::ClientContext context_;
   google::protobuf::Arena arena_;
   v1::AttachResponse* message_ = nullptr;
   std::unique_ptr<v1::Granted> granted_;
   std::unique_ptr<TensorTable> table_;
+  std::map<std::string, std::string> metadata_;
+  size_t metadata_bytes_ = 0;
+  // Of a key and value that go on in the next piece.
+  bool metadata_continues_ = false;
+  std::string metadata_key_;
+  std::string metadata_value_;
 
   mutable absl::Mutex mu_;  // never held across a callback of the user or a call of gRPC
   State state_ ABSL_GUARDED_BY(mu_) = State::kStart;

@@ -44,7 +44,7 @@ absl::Status Cancelled() {
 }
 
 // Waits for the grant, and maps while the tensors arrive.
-absl::StatusOr<MappedMemory> MapGranted(AttachStream& stream, const std::string& socket_dir,
+absl::StatusOr<MappedMemory> MapGranted(AttachStream& stream, const SocketDirectory& socket_dir,
                                         const AttachOptions& options, absl::Time deadline) {
   const std::stop_callback stop(options.stop_token, [&stream] { stream.Abort(Cancelled()); });
   // The daemon ends the wait itself, and says why; this is for one that does not answer.
@@ -64,7 +64,7 @@ absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::strin
   RETURN_IF_ERROR(CheckAboveZero("timeout", options.timeout));
   RETURN_IF_ERROR(CheckAboveZero("wait_timeout", options.wait_timeout));
   const absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
-  const std::string socket_dir = ResolveSocketDir(options.socket_dir);
+  const SocketDirectory socket_dir = ResolveSocketDir(options.socket_dir);
   if (options.stop_token.stop_requested()) return Cancelled();
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(socket_dir, deadline));
   auto stream = std::make_unique<AttachStream>(
@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::strin
 
 Mapping::Impl::Impl(std::unique_ptr<AttachStream> stream, MappedMemory memory)
     : pid_(::getpid()),
-      metadata_(stream->granted().metadata().begin(), stream->granted().metadata().end()),
+      metadata_(stream->metadata()),
       stream_(std::move(stream)),
       memory_(std::move(memory)) {}
 

@@ -11,9 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/cpp/server_trust.h"
 #include "common/errors.h"
 #include "common/fd_passing.h"
 #include "common/handle_protocol.h"
+#include "common/message_limits.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
 #include "common/unix_socket.h"
@@ -60,6 +62,13 @@ absl::Status ConnectError(const absl::Status& error, const std::string& path) {
   }
 }
 
+absl::StatusOr<UniqueFd> ConnectTrusted(const SocketDirectory& socket_dir, const std::string& path,
+                                        int type, absl::Time deadline) {
+  ASSIGN_OR_RETURN(UniqueFd socket, ConnectToDaemon(path, type, deadline));
+  if (socket_dir.is_default) RETURN_IF_ERROR(CheckDefaultServer(socket_dir.path, socket.get()));
+  return socket;
+}
+
 absl::StatusCode FromRpcCode(grpc::StatusCode code) {
   const int value = static_cast<int>(code);
   const bool known = value >= 0 && value <= static_cast<int>(absl::StatusCode::kUnauthenticated);
@@ -74,16 +83,25 @@ absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl
   return socket;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& socket_dir,
+absl::StatusOr<UniqueFd> ConnectToRpcSocket(const SocketDirectory& socket_dir,
+                                            absl::Time deadline) {
+  return ConnectTrusted(socket_dir, RpcSocketPath(socket_dir.path), SOCK_STREAM, deadline);
+}
+
+absl::StatusOr<UniqueFd> ConnectToHandleSocket(const SocketDirectory& socket_dir,
+                                               absl::Time deadline) {
+  return ConnectTrusted(socket_dir, HandleSocketPath(socket_dir.path), SOCK_SEQPACKET, deadline);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const SocketDirectory& socket_dir,
                                                            absl::Time deadline) {
-  ASSIGN_OR_RETURN(UniqueFd socket,
-                   ConnectToDaemon(RpcSocketPath(socket_dir), SOCK_STREAM, deadline));
+  ASSIGN_OR_RETURN(UniqueFd socket, ConnectToRpcSocket(socket_dir, deadline));
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
     return PosixError(errno, "make socket non-blocking");
   }
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
+  arguments.SetMaxReceiveMessageSize(static_cast<int>(kMessageBytesMax));
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytesMax);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
@@ -113,26 +131,25 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
   return absl::Status(code, status.error_message());
 }
 
-absl::Status AskWhoAmI(const std::string& socket_dir) {
-  const std::string path = HandleSocketPath(socket_dir);
+absl::Status AskWhoAmI(const SocketDirectory& socket_dir) {
   ASSIGN_OR_RETURN(const UniqueFd socket,
-                   ConnectToDaemon(path, SOCK_SEQPACKET, absl::Now() + kWhoAmITimeout));
+                   ConnectToHandleSocket(socket_dir, absl::Now() + kWhoAmITimeout));
   RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
   ASSIGN_OR_RETURN(const FdMessage reply, ReceiveFdMessage(socket.get(), kWhoAmITimeout));
   return DecodeHandleReply(reply.bytes);
 }
 
-absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir) {
+absl::Status DiagnoseRpcStatus(const grpc::Status& status, const SocketDirectory& socket_dir) {
   absl::Status error = FromRpcStatus(status);
   if (error.code() != absl::StatusCode::kUnavailable || GetReason(error).has_value()) return error;
   absl::Status me = AskWhoAmI(socket_dir);
   if (GetReason(me).has_value()) return me;
   if (!me.ok()) {
     return Unreachable(
-        absl::StrCat("the connection to weightd at ", RpcSocketPath(socket_dir),
+        absl::StrCat("the connection to weightd at ", RpcSocketPath(socket_dir.path),
                      " broke, and its handle socket does not answer: ", me.message()));
   }
-  return Unreachable(absl::StrCat("weightd at ", RpcSocketPath(socket_dir),
+  return Unreachable(absl::StrCat("weightd at ", RpcSocketPath(socket_dir.path),
                                   " closed the connection: ", error.message()));
 }
 

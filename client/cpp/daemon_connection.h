@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/socket_paths.h"
 #include "common/unique_fd.h"
 
 // The way to the daemon, and what it means when there is none. Shared by the library and weightctl.
@@ -17,18 +18,21 @@
 
 namespace weightd::client {
 
-// The larger of the daemon's messages: 5000 tensors in GetModel, every model in ListModels.
-inline constexpr int kMessageBytesMax = 64 << 20;
-
 // Connects to a Unix socket of `type` by `deadline`. A failure says what an operator can do about
 // it: no such socket and nobody listening are UNAVAILABLE/UNREACHABLE, no access to the directory
 // or the socket is PERMISSION_DENIED/PERMISSION_DENIED, a full queue DEADLINE_EXCEEDED.
 absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl::Time deadline);
 
+// Likewise, to the socket of a directory for gRPC or for handles. Where nobody named the directory,
+// who serves there must be trusted: errors of CheckDefaultServer() too.
+absl::StatusOr<UniqueFd> ConnectToRpcSocket(const SocketDirectory& socket_dir, absl::Time deadline);
+absl::StatusOr<UniqueFd> ConnectToHandleSocket(const SocketDirectory& socket_dir,
+                                               absl::Time deadline);
+
 // A channel over one connection to <socket_dir>/weightd.sock, made here: no name resolution, no
 // load balancing, no proxy, no reconnecting. When the connection ends, every call on the channel
 // fails with UNAVAILABLE. Errors as ConnectToDaemon.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& socket_dir,
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const SocketDirectory& socket_dir,
                                                            absl::Time deadline);
 
 // A call's status with the reason and the metadata of its google.rpc.ErrorInfo. A reason that this
@@ -37,12 +41,12 @@ absl::Status FromRpcStatus(const grpc::Status& status);
 
 // Asks on <socket_dir>/handles.sock whether the daemon serves us: PERMISSION_DENIED when its
 // allow-list does not name us. Errors as ConnectToDaemon; takes a few seconds at most.
-absl::Status AskWhoAmI(const std::string& socket_dir);
+absl::Status AskWhoAmI(const SocketDirectory& socket_dir);
 
 // FromRpcStatus, and for a call that died with its connection the cause: the daemon is asked on the
 // handle socket whether it knows us. PERMISSION_DENIED when the allow-list refuses us,
 // UNAVAILABLE/UNREACHABLE otherwise.
-absl::Status DiagnoseRpcStatus(const grpc::Status& status, const std::string& socket_dir);
+absl::Status DiagnoseRpcStatus(const grpc::Status& status, const SocketDirectory& socket_dir);
 
 }  // namespace weightd::client
 

@@ -70,15 +70,14 @@ HostMapping::~HostMapping() {
   if (base_ != nullptr) ::munmap(base_, bytes_);
 }
 
-absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const std::string& socket_dir,
+absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& socket_dir,
                                                        absl::string_view ticket,
                                                        absl::Time deadline) {
   if (ticket.size() != kTicketBytes) {
     return absl::InternalError(absl::StrCat("grant from weightd: ticket of ", ticket.size(),
                                             " bytes, expected ", kTicketBytes));
   }
-  ASSIGN_OR_RETURN(const UniqueFd socket,
-                   ConnectToDaemon(HandleSocketPath(socket_dir), SOCK_SEQPACKET, deadline));
+  ASSIGN_OR_RETURN(const UniqueFd socket, ConnectToHandleSocket(socket_dir, deadline));
   const HandleRequest request{.kind = HandleRequest::Kind::kTicket, .ticket = std::string(ticket)};
   const absl::string_view what = "fetch descriptors from weightd";
   if (const absl::Status sent =

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/socket_paths.h"
 #include "common/unique_fd.h"
 
 namespace weightd::client {
@@ -40,7 +41,7 @@ class HostMapping {
 };
 
 // Shows `ticket` on the handle socket and returns the grant's descriptors.
-absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const std::string& socket_dir,
+absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& socket_dir,
                                                        absl::string_view ticket,
                                                        absl::Time deadline);
 

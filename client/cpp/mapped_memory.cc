@@ -16,7 +16,8 @@ absl::Status WrongHandle(int allocation, absl::string_view device, absl::string_
 }  // namespace
 
 absl::StatusOr<MappedMemory> MappedMemory::Map(const v1::Granted& granted,
-                                               const std::string& socket_dir, absl::Time deadline) {
+                                               const SocketDirectory& socket_dir,
+                                               absl::Time deadline) {
   MappedMemory memory;
   if (granted.device() == kHostDevice) {
     RETURN_IF_ERROR(memory.MapHost(granted, socket_dir, deadline));
@@ -26,7 +27,7 @@ absl::StatusOr<MappedMemory> MappedMemory::Map(const v1::Granted& granted,
   return memory;
 }
 
-absl::Status MappedMemory::MapHost(const v1::Granted& granted, const std::string& socket_dir,
+absl::Status MappedMemory::MapHost(const v1::Granted& granted, const SocketDirectory& socket_dir,
                                    absl::Time deadline) {
   if (granted.allocations().empty()) return absl::OkStatus();
   for (int i = 0; i < granted.allocations_size(); ++i) {

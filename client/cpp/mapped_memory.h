@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "client/cpp/cuda_mapping.h"
 #include "client/cpp/host_mapping.h"
+#include "common/socket_paths.h"
 #include "weightd/v1/weight_cache.pb.h"
 
 namespace weightd::client {
@@ -23,15 +24,15 @@ class MappedMemory {
  public:
   // Opens every handle of `granted`: descriptors for "host", CUDA IPC for a GPU. INTERNAL for a
   // handle of the other kind.
-  static absl::StatusOr<MappedMemory> Map(const v1::Granted& granted, const std::string& socket_dir,
-                                          absl::Time deadline);
+  static absl::StatusOr<MappedMemory> Map(const v1::Granted& granted,
+                                          const SocketDirectory& socket_dir, absl::Time deadline);
 
   // One address per allocation; null for one without bytes.
   absl::Span<const std::byte* const> bases() const { return bases_; }
 
  private:
   MappedMemory() = default;
-  absl::Status MapHost(const v1::Granted& granted, const std::string& socket_dir,
+  absl::Status MapHost(const v1::Granted& granted, const SocketDirectory& socket_dir,
                        absl::Time deadline);
   absl::Status MapCuda(const v1::Granted& granted);
 

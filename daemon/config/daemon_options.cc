@@ -11,6 +11,7 @@
 namespace weightd {
 namespace {
 
+constexpr uint64_t kTensorTablesBytesMax = uint64_t{1} << 40;
 constexpr uint32_t kDrainGraceMsMax = 600'000;
 constexpr uint32_t kRequestsWaitingMax = 65536;
 
@@ -153,6 +154,28 @@ void SetCatalogWatch(const config::CatalogWatch& catalog, DaemonOptions& options
   if (catalog.has_settle_ms()) watch.settle = absl::Milliseconds(catalog.settle_ms());
 }
 
+void SetUidLimits(const config::Limits& limits, UidLimitOptions& to) {
+  const auto set = [](bool given, uint64_t value, uint64_t& setting) {
+    if (given) setting = value;
+  };
+  set(limits.has_connections_per_uid_max(), limits.connections_per_uid_max(),
+      to.connections.per_uid_max);
+  set(limits.has_connections_max(), limits.connections_max(), to.connections.max);
+  set(limits.has_calls_per_uid_max(), limits.calls_per_uid_max(), to.calls.per_uid_max);
+  set(limits.has_calls_max(), limits.calls_max(), to.calls.max);
+  set(limits.has_waiting_attaches_per_uid_max(), limits.waiting_attaches_per_uid_max(),
+      to.waiting_attaches.per_uid_max);
+  set(limits.has_waiting_attaches_max(), limits.waiting_attaches_max(), to.waiting_attaches.max);
+  set(limits.has_watchers_per_uid_max(), limits.watchers_per_uid_max(), to.watchers.per_uid_max);
+  set(limits.has_watchers_max(), limits.watchers_max(), to.watchers.max);
+  set(limits.has_queued_bytes_per_uid_max(), limits.queued_bytes_per_uid_max(),
+      to.queued_bytes.per_uid_max);
+  set(limits.has_queued_bytes_max(), limits.queued_bytes_max(), to.queued_bytes.max);
+  if (limits.has_operator_reserve_percent()) {
+    to.operator_reserve_percent = limits.operator_reserve_percent();
+  }
+}
+
 void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   if (limits.has_leases_per_uid_max()) {
     options.leases.leases_per_uid_max = limits.leases_per_uid_max();
@@ -170,6 +193,10 @@ void SetLimits(const config::Limits& limits, DaemonOptions& options) {
   }
   if (limits.has_requests_waiting_per_uid_max()) {
     options.requests.waiting_per_uid_max = limits.requests_waiting_per_uid_max();
+  }
+  SetUidLimits(limits, options.uid_limits);
+  if (limits.has_tensor_tables_bytes_max()) {
+    options.tensor_tables_bytes_max = limits.tensor_tables_bytes_max();
   }
 }
 
@@ -197,7 +224,7 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
     return absl::InvalidArgumentError(
         "no root: name a directory with checkpoints, --root DIR or root: \"DIR\"");
   }
-  options.socket_dir = ResolveSocketDir(config.socket_dir());
+  options.socket_dir = ResolveSocketDir(config.socket_dir()).path;
   options.preload.assign(config.preload().begin(), config.preload().end());
   if (options.preload.size() > kPreloadsMax) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -237,6 +264,12 @@ absl::StatusOr<DaemonOptions> MakeDaemonOptions(const config::Config& config) {
   RETURN_IF_ERROR(options.leases.Validate());
   RETURN_IF_ERROR(options.retries.Validate());
   RETURN_IF_ERROR(options.requests.Validate());
+  RETURN_IF_ERROR(options.uid_limits.Validate());
+  if (options.tensor_tables_bytes_max > kTensorTablesBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("tensor_tables_bytes_max is ",
+                                                   options.tensor_tables_bytes_max,
+                                                   ", wanted at most ", kTensorTablesBytesMax));
+  }
   return options;
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/residency/residency.h"
 #include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
+#include "daemon/service/uid_limits.h"
 #include "daemon/storage/volume_threads.h"
 
 namespace weightd {
@@ -54,6 +55,8 @@ struct DaemonOptions {
   ResidencyOptions residency;  // without budgets and default device
   LeaseOptions leases;
   RequestLimits requests;
+  UidLimitOptions uid_limits;
+  uint64_t tensor_tables_bytes_max = uint64_t{64} << 20;  // 0..2^40
   HostDeviceOptions host;
   bool slot_count_given = false;  // else it depends on the volumes: main
 

@@ -42,6 +42,7 @@ absl::StatusOr<Reloader::Reloaded> Reloader::Reload() {
   to_.logger.Configure(options.log_format, options.log_level);
   to_.access.Set(options.access);
   to_.leases.set_limits(options.leases);
+  to_.uid_limits.Set(options.uid_limits);
   to_.residency.set_stage_defaults(options.residency.defaults);
   to_.refresher.set_options(MakeRefresherOptions(options));
   Reloaded reloaded{.settings = std::move(changed.reloaded),

@@ -12,6 +12,7 @@
 #include "daemon/residency/refresher.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
+#include "daemon/service/uid_limits.h"
 
 namespace weightd {
 
@@ -22,6 +23,7 @@ struct ReloadTargets {
   Logger& logger;
   Refresher& refresher;
   Residency& residency;
+  UidLimits& uid_limits;
 };
 
 // Reads the configuration again and applies what may change while the daemon runs: the settings

@@ -223,7 +223,8 @@ absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
                      .leases = *daemon->leases,
                      .logger = dependencies.logger,
                      .refresher = *daemon->refresher,
-                     .residency = *daemon->residency});
+                     .residency = *daemon->residency,
+                     .uid_limits = *daemon->uid_limits});
   ASSIGN_OR_RETURN(
       std::unique_ptr<Watchdog> watchdog,
       Watchdog::Start(

@@ -1,5 +1,7 @@
 #include "daemon/main/wiring.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -198,6 +200,27 @@ absl::Status WatchCatalog(const DaemonOptions& options, const RunDependencies& d
   return absl::OkStatus();
 }
 
+uint64_t DescriptorsMax() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+// Who may connect, and how often.
+void OpenGate(const DaemonOptions& options, const RunDependencies& dependencies, Daemon& daemon) {
+  daemon.access = std::make_unique<AccessList>(options.access);
+  daemon.uid_limits = std::make_unique<UidLimits>(options.uid_limits, DescriptorsMax());
+  daemon.gate = std::make_unique<ConnectionGate>(
+      *daemon.access, *daemon.uid_limits, dependencies.clock,
+      [&logger = dependencies.logger](const ConnectionGate::Refused& refused) {
+        logger.Log(LogLevel::kWarning, "connection_refused",
+                   {{"uid", static_cast<uint64_t>(refused.peer.uid)},
+                    {"pid", static_cast<uint64_t>(refused.peer.pid)},
+                    {"detail", std::string(refused.status.message())},
+                    {"refused_before", refused.unsaid}});
+      });
+  daemon.peers = std::make_unique<PeerRegistry>();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
@@ -226,9 +249,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                       *daemon->catalog, *daemon->watcher, *daemon->residency));
   daemon->leases = std::make_unique<LeaseTable>(options.leases, *daemon->residency, *daemon->events,
                                                 dependencies.clock);
-  daemon->access = std::make_unique<AccessList>(options.access);
-  daemon->peers = std::make_unique<PeerRegistry>(PeerRegistry::ForThisProcess());
+  OpenGate(options, dependencies, *daemon);
   daemon->refusals = std::make_unique<RefusalCounts>();
+  daemon->tables = std::make_unique<TensorBatchCache>(options.tensor_tables_bytes_max);
   daemon->info = MakeInfo(options, dependencies, *daemon);
   ASSIGN_OR_RETURN(daemon->pools, StartPools(options.requests));
   daemon->service =
@@ -241,11 +264,22 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                                .pools = daemon->pools,
                                                                .preloads = *daemon->preloads,
                                                                .refusals = *daemon->refusals,
+                                                               .tables = *daemon->tables,
+                                                               .uid_limits = *daemon->uid_limits,
                                                                .info = daemon->info});
-  ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(), *daemon->access,
-                                                 *daemon->peers, *daemon->service));
-  daemon->handles = std::make_unique<HandleServer>(daemon->sockets->handle_listener(),
-                                                   *daemon->access, *daemon->leases);
+  ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(),
+                                                 {.gate = *daemon->gate,
+                                                  .peers = *daemon->peers,
+                                                  .closer = daemon->closer,
+                                                  .service = *daemon->service}));
+  ASSIGN_OR_RETURN(daemon->handles,
+                   HandleServer::Start(daemon->sockets->handle_listener(),
+                                       {.gate = *daemon->gate,
+                                        .closer = daemon->closer,
+                                        .redeem = [leases = daemon->leases.get()](
+                                                      absl::string_view ticket, const Peer& peer) {
+                                          return leases->RedeemTicket(ticket, peer);
+                                        }}));
   if (!options.metrics_address.empty()) {
     ASSIGN_OR_RETURN(daemon->metrics,
                      MetricsServer::Start(options.metrics_address,
@@ -257,6 +291,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                               .leases = *daemon->leases,
                                               .events = *daemon->events,
                                               .access = *daemon->access,
+                                              .uid_limits = *daemon->uid_limits,
+                                              .tables = *daemon->tables,
                                               .refusals = *daemon->refusals,
                                               .looks = daemon->info.looks,
                                               .log_lines_dropped = [&logger = dependencies.logger] {

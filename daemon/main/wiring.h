@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "common/detached_closer.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/catalog/catalog_watcher.h"
 #include "daemon/config/daemon_options.h"
@@ -22,6 +23,7 @@
 #include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
+#include "daemon/service/connection_gate.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/handle_server.h"
 #include "daemon/service/metrics_server.h"
@@ -31,6 +33,7 @@
 #include "daemon/service/refusal_counts.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
+#include "daemon/service/uid_limits.h"
 #include "daemon/service/weight_cache_service.h"
 #include "daemon/storage/root.h"
 
@@ -71,8 +74,12 @@ struct Daemon {
   std::unique_ptr<ModelReads> reads;
   std::unique_ptr<LeaseTable> leases;
   std::unique_ptr<AccessList> access;
+  std::unique_ptr<UidLimits> uid_limits;
+  std::unique_ptr<ConnectionGate> gate;
   std::unique_ptr<PeerRegistry> peers;
+  DetachedCloser closer;
   std::unique_ptr<RefusalCounts> refusals;
+  std::unique_ptr<TensorBatchCache> tables;
   DaemonInfo info;
   ServicePools pools;
   std::unique_ptr<WeightCacheService> service;

@@ -1,26 +1,23 @@
 #include <grpcpp/alarm.h>
+#include <grpcpp/server_context.h>
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/service/grpc_status.h"
+#include "daemon/service/metadata_pieces.h"
 #include "daemon/service/proto_convert.h"
+#include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
 
 namespace weightd {
 namespace {
-
-// A message stays below 1 MiB (gRPC's default limit is 4 MiB); names are counted, the rest is
-// small.
-constexpr size_t kBatchBytesMax = 768 * kKiB;
-constexpr size_t kTensorOverheadBytes = 100;
-constexpr size_t kClientNameBytesMax = 64;
 
 constexpr absl::Duration kDefaultTimeout = absl::Minutes(10);
 constexpr absl::Duration kTimeoutMax = absl::Hours(24);
@@ -36,11 +33,8 @@ absl::StatusOr<absl::Duration> TimeoutOf(const v1::AttachRequest& request) {
 }
 
 absl::Status CheckRequest(const v1::AttachRequest& request) {
-  RETURN_IF_ERROR(TimeoutOf(request).status());
-  if (request.client_name().size() <= kClientNameBytesMax) return absl::OkStatus();
-  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-                         absl::StrCat("client_name has ", request.client_name().size(),
-                                      " bytes, at most ", kClientNameBytesMax));
+  RETURN_IF_ERROR(CheckNames(request));
+  return TimeoutOf(request).status();
 }
 
 // From the call to its end. Where something must be staged or copied first, it waits:
@@ -48,15 +42,20 @@ absl::Status CheckRequest(const v1::AttachRequest& request) {
 //   kWaiting --job done--> kGranting --> kGranted
 //      |                      |
 //      +--error, deadline, client gone--> kOver
-class AttachStream final : public OutgoingStream<v1::AttachResponse> {
+class AttachStream final : public OutgoingStream<grpc::ByteBuffer> {
  public:
-  explicit AttachStream(const AttachDependencies& with) : with_(with) {}
+  AttachStream(const AttachDependencies& with, const grpc::CallbackServerContext& context)
+      : with_(with), context_(context) {}
 
-  void Begin(const absl::StatusOr<Peer>& peer, const v1::AttachRequest& request) {
-    request_ = request;
-    if (!peer.ok()) return Refuse(peer.status());
-    peer_ = *peer;
+  void Begin(const absl::StatusOr<Caller>& caller, const v1::AttachRequest& request) {
+    request_.set_model(Shortened(request.model()));
+    request_.set_device(Shortened(request.device()));
+    if (!caller.ok()) return Refuse(caller.status());
+    peer_ = *caller;
+    taker_ = caller->taker;
+    connection_ = caller->connection;
     if (absl::Status invalid = CheckRequest(request); !invalid.ok()) return Refuse(invalid);
+    request_ = request;
     const absl::StatusOr<Grant> grant = with_.leases.GrantLease(LeaseRequestFor());
     if (grant.ok()) return Granted(*grant);
     if (GetReason(grant.status()) != Reason::kModelNotResident) return Refuse(grant.status());
@@ -82,6 +81,9 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   bool Enter(Phase from, Phase to) { return phase_.compare_exchange_strong(from, to); }
 
   void Wait() {
+    absl::StatusOr<Share> share = with_.uid_limits.Take(Cost::kWaitingAttaches, taker_);
+    if (!share.ok()) return Refuse(share.status());
+    waiting_share_ = *std::move(share);
     absl::StatusOr<StageTicket> ticket = with_.residency.StageForAttach(
         request_.model(), request_.device(), request_.policy() == v1::WAIT, peer_.uid);
     if (!ticket.ok()) return Refuse(ticket.status());
@@ -103,7 +105,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     if (!snapshot.final()) {
       v1::AttachResponse response;
       ToProto(snapshot, *response.mutable_progress());
-      return Replace(std::move(response));
+      return Replace(ToBytes(response));
     }
     if (!Enter(Phase::kWaiting, Phase::kGranting)) return;
     // The hold keeps what was staged for us from being evicted before we have our lease.
@@ -119,6 +121,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   }
 
   void GrantStaged(std::shared_ptr<const CopyHold> hold) {
+    waiting_share_.Release();
     alarm_.Cancel();
     if (client_gone_.load()) {  // nobody would have the lease
       phase_.store(Phase::kOver);
@@ -133,7 +136,11 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
 
   void Granted(const Grant& grant) {
     grant_ = grant;
-    Enqueue(GrantedMessage());
+    tables_ = with_.tables.Of(grant_.content);
+    if (!FitsIntoGrant(grant_.content->manifest->metadata)) {
+      metadata_.emplace(grant_.content->manifest->metadata);
+    }
+    Enqueue(ToBytes(GrantedMessage()));
     phase_.store(Phase::kGranted);
     Wake();
   }
@@ -147,6 +154,7 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
   }
 
   void OnClientGone() override {
+    how_ended_.store(HowEnded());
     client_gone_.store(true);
     Enter(Phase::kWaiting, Phase::kOver);
     alarm_.Cancel();
@@ -179,8 +187,10 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     granted.set_revision(content.revision);
     granted.set_tensor_count(content.manifest->tensors.size());
     granted.set_tensor_bytes(content.tensor_bytes);
-    granted.mutable_metadata()->insert(content.manifest->metadata.begin(),
-                                       content.manifest->metadata.end());
+    if (!metadata_.has_value()) {
+      granted.mutable_metadata()->insert(content.manifest->metadata.begin(),
+                                         content.manifest->metadata.end());
+    }
     v1::Allocation& allocation = *granted.add_allocations();
     allocation.set_bytes(content.allocated_bytes);
     if (grant_.cuda_ipc_handle.empty()) {
@@ -192,42 +202,47 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
     return response;
   }
 
-  // Tensors in batches, then `ready`, then notices; asked for when there is room, so that a slow
-  // client costs one batch of memory and not all of them.
-  std::optional<v1::AttachResponse> Produce() override {
+  // Metadata, tensors, `ready`, notices: asked for when there is room, so that a slow client costs
+  // one batch of memory and not all of them.
+  std::optional<grpc::ByteBuffer> Produce() override {
     if (phase_.load() != Phase::kGranted) return std::nullopt;
     if (ready_sent_) return NextNotice();
+    if (std::optional<grpc::ByteBuffer> metadata = NextMetadata()) return metadata;
+    if (auto tensors = tables_->Next(*grant_.content, place_)) {
+      shared_.store(place_.shared);
+      return tensors;
+    }
+    shared_.store(false);
+    ready_sent_ = true;
     v1::AttachResponse response;
-    if (next_tensor_ == grant_.content->manifest->tensors.size()) {
-      ready_sent_ = true;
-      response.mutable_ready();
-    } else {
-      FillBatch(*response.mutable_tensors());
-    }
-    return response;
+    response.mutable_ready();
+    return ToBytes(response);
   }
 
-  void FillBatch(v1::TensorBatch& batch) {
-    const CopyContent& content = *grant_.content;
-    size_t bytes = 0;
-    while (next_tensor_ < content.manifest->tensors.size() && bytes < kBatchBytesMax) {
-      const TensorEntry& tensor = content.manifest->tensors[next_tensor_];
-      bytes += tensor.name.size() + tensor.shape.size() * 10 + kTensorOverheadBytes;
-      if (bytes > kBatchBytesMax && batch.tensors_size() > 0) break;
-      v1::Tensor& to = *batch.add_tensors();
-      ToProto(*content.manifest, next_tensor_, to);
-      to.set_offset(content.layout->tensor_offsets[next_tensor_]);
-      if (content.digests != nullptr) to.set_xxh3_128(DigestText((*content.digests)[next_tensor_]));
-      ++next_tensor_;
-    }
+  // What was produced last. (What is enqueued is small, and comes before the tensors or after
+  // them.)
+  size_t CostOf(const grpc::ByteBuffer& response) const override {
+    return shared_.load() ? 0 : response.Length();
   }
 
-  std::optional<v1::AttachResponse> NextNotice() {
-    absl::MutexLock lock(&notices_mu_);
-    if (notices_.empty()) return std::nullopt;
-    v1::AttachResponse notice = std::move(notices_.front());
-    notices_.pop_front();
-    return notice;
+  std::optional<grpc::ByteBuffer> NextMetadata() {
+    if (!metadata_.has_value()) return std::nullopt;
+    std::optional<v1::MetadataBatch> batch = metadata_->Next();
+    if (!batch.has_value()) return std::nullopt;
+    v1::AttachResponse response;
+    response.mutable_metadata()->Swap(&*batch);
+    return ToBytes(response);
+  }
+
+  std::optional<grpc::ByteBuffer> NextNotice() {
+    v1::AttachResponse notice;
+    {
+      absl::MutexLock lock(&notices_mu_);
+      if (notices_.empty()) return std::nullopt;
+      notice.Swap(&notices_.front());
+      notices_.pop_front();
+    }
+    return ToBytes(notice);
   }
 
   void OnNotice(const LeaseNotice& notice) {
@@ -269,21 +284,39 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
       job_->Unobserve(observer_);
       job_->Leave();
     }
-    if (phase_.load() == Phase::kGranted) with_.leases.End(grant_.lease, "stream ended");
+    if (phase_.load() == Phase::kGranted) with_.leases.End(grant_.lease, how_ended_.load());
+  }
+
+  // Of a call that the client, or its connection, has ended. Where a client ends both, either.
+  const char* HowEnded() const {
+    if (context_.deadline() <= std::chrono::system_clock::now()) {
+      return "the deadline that the client set for the call has passed";
+    }
+    if (with_.peers.IsConnected(connection_)) return "the client cancelled the call";
+    return "the connection ended: the client closed it, or its process is gone";
   }
 
   const AttachDependencies with_;
+  const grpc::CallbackServerContext& context_;  // until OnGone() has returned
   const absl::Time asked_time_ = absl::Now();
   v1::AttachRequest request_;  // fixed after Begin, as the next two are
   Peer peer_;
+  UidLimits::Taker taker_;
+  std::string connection_;
+  std::atomic<const char*> how_ended_ = "the daemon ended the call";
+  Share waiting_share_;            // until it is over: what waited may wait for its grant
   std::shared_ptr<StageJob> job_;  // that it waited for
   uint64_t observer_ = 0;
   grpc::Alarm alarm_;
   std::atomic<bool> client_gone_ = false;
   std::atomic<Phase> phase_ = Phase::kWaiting;
-  Grant grant_;              // fixed once kGranted
-  size_t next_tensor_ = 0;   // used by Produce alone
-  bool ready_sent_ = false;  // likewise
+  Grant grant_;                            // fixed once kGranted
+  std::shared_ptr<TensorBatches> tables_;  // likewise
+  // Used by Produce alone.
+  std::optional<MetadataPieces> metadata_;  // where they do not fit into the grant
+  TensorBatches::Place place_;
+  bool ready_sent_ = false;
+  std::atomic<bool> shared_ = false;
   absl::Mutex notices_mu_;
   // They may come while the grant is still being made, and are sent after `ready`.
   std::deque<v1::AttachResponse> notices_ ABSL_GUARDED_BY(notices_mu_);
@@ -291,11 +324,12 @@ class AttachStream final : public OutgoingStream<v1::AttachResponse> {
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::AttachResponse>* MakeAttachStream(const AttachDependencies& with,
-                                                               const absl::StatusOr<Peer>& peer,
-                                                               const v1::AttachRequest& request) {
-  auto* stream = new AttachStream(with);
-  stream->Begin(peer, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* MakeAttachStream(
+    const AttachDependencies& with, const grpc::CallbackServerContext& context,
+    absl::StatusOr<Caller> caller, const v1::AttachRequest& request) {
+  auto* stream = new AttachStream(with, context);
+  if (caller.ok()) stream->Hold(*caller);
+  stream->Begin(caller, request);
   stream->Start();
   return stream;
 }

@@ -8,45 +8,58 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/check.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
 
-constexpr int kExhaustedWaitMs = 100;
+constexpr int kPauseMs = 100;
+
+bool OutOfDescriptors(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
 
 }  // namespace
 
-ConnectionAcceptor::ConnectionAcceptor(int listener, std::function<void(UniqueFd)> on_connection)
-    : listener_(listener),
-      on_connection_(std::move(on_connection)),
-      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  WEIGHTD_CHECK(stop_event_.valid());
-  thread_ = std::thread([this] { Run(); });
+absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Start(Options options) {
+  const std::string name = options.name;
+  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_event.valid()) return PosixError(errno, absl::StrCat("make the eventfd of ", name));
+  std::unique_ptr<ConnectionAcceptor> acceptor(
+      new ConnectionAcceptor(std::move(options), std::move(stop_event)));
+  ASSIGN_OR_RETURN(acceptor->thread_, Thread::Start(name, [raw = acceptor.get()] { raw->Run(); }));
+  return acceptor;
 }
 
 void ConnectionAcceptor::Stop() {
   if (!thread_.joinable()) return;
   const uint64_t one = 1;
   WEIGHTD_CHECK(::write(stop_event_.get(), &one, sizeof(one)) == sizeof(one));
-  thread_.join();
+  thread_.Join();
 }
 
 void ConnectionAcceptor::Run() {
-  bool exhausted = false;
+  bool pauses = false;
   while (true) {
     std::array<pollfd, 2> entries = {{{.fd = stop_event_.get(), .events = POLLIN, .revents = 0},
-                                      {.fd = listener_, .events = POLLIN, .revents = 0}}};
-    // Out of descriptors the listener stays readable: wait for the stop event alone.
-    const int ready = ::poll(entries.data(), exhausted ? 1 : 2, exhausted ? kExhaustedWaitMs : -1);
-    exhausted = false;
+                                      {.fd = options_.listener, .events = POLLIN, .revents = 0}}};
+    // While it pauses the listener stays readable: wait for the stop event alone.
+    const int ready = ::poll(entries.data(), pauses ? 1 : 2, pauses ? kPauseMs : -1);
+    pauses = false;
     if (entries[0].revents != 0) return;
     if (ready <= 0) continue;
-    const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (!options_.may_accept()) {
+      pauses = true;
+      continue;
+    }
+    const int fd = ::accept4(options_.listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-      on_connection_(UniqueFd(fd));
+      options_.on_connection(UniqueFd(fd));
     } else {
-      exhausted = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
+      pauses = OutOfDescriptors(errno);
     }
   }
 }

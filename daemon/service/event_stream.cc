@@ -15,8 +15,8 @@ constexpr uint32_t kReplayMax = 1024;
 // a client that does not read costs one message, and misses what the log forgets meanwhile.
 class EventStream final : public OutgoingStream<v1::WatchEventsResponse> {
  public:
-  void Begin(EventLog& events, const absl::StatusOr<Peer>& peer, uint32_t replay) {
-    if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
+  void Begin(EventLog& events, const absl::Status& refused, uint32_t replay) {
+    if (!refused.ok()) return Close(ToGrpcStatus(refused));
     events_ = &events;
     told_ = events.SequenceBefore(std::min(replay, kReplayMax));
     follower_ = events.Follow([this] { Wake(); });
@@ -49,9 +49,10 @@ class EventStream final : public OutgoingStream<v1::WatchEventsResponse> {
 }  // namespace
 
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* MakeEventStream(
-    EventLog& events, const absl::StatusOr<Peer>& peer, const v1::WatchEventsRequest& request) {
+    EventLog& events, absl::StatusOr<Caller> caller, const v1::WatchEventsRequest& request) {
   auto* stream = new EventStream();
-  stream->Begin(events, peer, request.replay());
+  if (caller.ok()) stream->Hold(*caller);
+  stream->Begin(events, caller.status(), request.replay());
   stream->Start();
   return stream;
 }

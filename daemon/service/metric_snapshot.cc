@@ -155,6 +155,28 @@ void AddAccess(const AccessList& access, MetricSnapshot& snapshot) {
   snapshot.Value({{"right", "operate"}}, AsDouble(access.refusals(Right::kOperate)));
 }
 
+void AddUidLimits(const UidLimits& limits, size_t table_bytes, MetricSnapshot& snapshot) {
+  constexpr Cost kCosts[] = {Cost::kConnections,     Cost::kHandleConnections, Cost::kCalls,
+                             Cost::kWaitingAttaches, Cost::kWatchers,          Cost::kQueuedBytes};
+  snapshot.AddGauge("weightd_client_costs",
+                    "What clients take of the daemon now, by what limits.* limits: connections, "
+                    "handle_connections, calls, waiting_attaches, watchers, queued_bytes.");
+  for (const Cost cost : kCosts) {
+    snapshot.Value({{"cost", std::string(CostName(cost))}}, AsDouble(limits.taken(cost)));
+  }
+  snapshot.AddCounter("weightd_client_cost_refusals_total",
+                      "How many times a client was refused since its uid, or all, had as much as "
+                      "limits.* allows.");
+  for (const Cost cost : kCosts) {
+    snapshot.Value({{"cost", std::string(CostName(cost))}}, AsDouble(limits.refusals(cost)));
+  }
+  snapshot.AddGauge(
+      "weightd_tensor_table_bytes",
+      "Host memory of the tables of tensors that are kept ready to be sent, in bytes; "
+      "not part of any budget.");
+  snapshot.Value({}, AsDouble(table_bytes));
+}
+
 void AddRefusals(const RefusalCounts& refusals, MetricSnapshot& snapshot) {
   snapshot.AddCounter(
       "weightd_refusals_total",

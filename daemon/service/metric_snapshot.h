@@ -14,6 +14,7 @@
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/refusal_counts.h"
+#include "daemon/service/uid_limits.h"
 
 namespace weightd {
 
@@ -52,6 +53,8 @@ void AddWork(const Residency& residency, const LeaseTable& leases, MetricSnapsho
 void AddVolumes(const std::vector<RootLook>& looks, MetricSnapshot& snapshot);
 // Who was refused.
 void AddAccess(const AccessList& access, MetricSnapshot& snapshot);
+// What clients take while they are there, and how often there was no more to take.
+void AddUidLimits(const UidLimits& limits, size_t table_bytes, MetricSnapshot& snapshot);
 // What was refused, and why.
 void AddRefusals(const RefusalCounts& refusals, MetricSnapshot& snapshot);
 // process_*, as Prometheus' client libraries name them; those that /proc does not tell are left

@@ -248,6 +248,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   AddWork(from_.residency, from_.leases, snapshot);
   AddVolumes(from_.looks(), snapshot);
   AddAccess(from_.access, snapshot);
+  AddUidLimits(from_.uid_limits, from_.tables.kept_bytes(), snapshot);
   AddRefusals(from_.refusals, snapshot);
   snapshot.AddCounter("weightd_log_lines_dropped_total",
                       "Log lines that were not written: nobody read them, or they were too many in "

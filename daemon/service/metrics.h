@@ -21,6 +21,8 @@
 #include "daemon/service/access_list.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/refusal_counts.h"
+#include "daemon/service/tensor_batches.h"
+#include "daemon/service/uid_limits.h"
 
 namespace weightd {
 
@@ -33,6 +35,8 @@ struct MetricSources {
   const LeaseTable& leases;
   EventLog& events;
   const AccessList& access;
+  const UidLimits& uid_limits;
+  const TensorBatchCache& tables;
   RefusalCounts& refusals;  // of attach and stage they are counted here, from events
   std::function<std::vector<RootLook>()> looks;
   std::function<uint64_t()> log_lines_dropped;

@@ -13,6 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
 #include "daemon/catalog/model_name.h"
+#include "daemon/service/metadata_pieces.h"
+#include "daemon/service/pages.h"
 #include "daemon/service/proto_convert.h"
 
 namespace weightd {
@@ -204,7 +206,7 @@ void DescribeModel(const CatalogRows& rows, const Residency& residency,
   const Manifest& manifest = *tensors.manifest;
   response.set_tensor_count(manifest.tensors.size());
   response.set_tensor_bytes(manifest.tensor_bytes());
-  response.mutable_metadata()->insert(manifest.metadata.begin(), manifest.metadata.end());
+  if (begin == 0) FillMetadata(manifest.metadata, response);
   const size_t size = std::min(request.page_size(), kPageSizeMax);
   if (size == 0) return;
   const size_t count = tensors.by_name.size();
@@ -218,6 +220,7 @@ void DescribeModel(const CatalogRows& rows, const Residency& residency,
     if (content->digests != nullptr) to.set_xxh3_128(DigestText((*content->digests)[index]));
   }
   if (end < count) response.set_next_page_token(absl::StrCat(end));
+  CutTensors(begin, response);
 }
 
 absl::Status UnknownModel(const CatalogRows& rows, const std::string& model) {

@@ -18,6 +18,7 @@
 #include "daemon/service/fair_queue.h"
 #include "daemon/service/manifest_cache.h"
 #include "daemon/service/model_listing.h"
+#include "daemon/service/pages.h"
 
 namespace weightd {
 namespace {
@@ -343,15 +344,15 @@ void ModelReads::ListModels(Caller caller, const v1::ListModelsRequest* request,
   if (call == nullptr) return;
   Shared* const shared = shared_.get();
   if (request->resident_only()) {
-    shared->Enqueue(call, [shared, response] {
+    shared->Enqueue(call, [shared, request, response] {
       ListResident(shared->residency, "", *response->mutable_models());
-      return absl::OkStatus();
+      return CutPage(*request, *response);
     });
     return;
   }
-  shared->EnqueueAfterLook(call, [shared, response] {
+  shared->EnqueueAfterLook(call, [shared, request, response] {
     weightd::ListModels(*shared->Rows(), shared->residency, *response);
-    return absl::OkStatus();
+    return CutPage(*request, *response);
   });
 }
 

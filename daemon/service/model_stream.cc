@@ -1,12 +1,15 @@
 #include <grpcpp/alarm.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/model_listing.h"
+#include "daemon/service/pages.h"
+#include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
 
 namespace weightd {
@@ -24,8 +27,8 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
   ModelStream(const Residency& residency, EventLog& events, std::string only)
       : residency_(residency), events_(events), only_(std::move(only)) {}
 
-  void Begin(const absl::StatusOr<Peer>& peer) {
-    if (!peer.ok()) return Close(ToGrpcStatus(peer.status()));
+  void Begin(const absl::Status& refused) {
+    if (!refused.ok()) return Close(ToGrpcStatus(refused));
     watcher_ = events_.Watch([this](const Event& event) {
       if (event.type == EventType::kDrainStarted) {
         over_.store(true);
@@ -56,6 +59,7 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
   }
 
   std::optional<v1::WatchModelsResponse> Produce() override {
+    if (!parts_.empty()) return NextPart();
     if (!due_.exchange(false)) return std::nullopt;
     v1::WatchModelsResponse response;
     ListResident(residency_, only_, *response.mutable_models());
@@ -64,7 +68,16 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
         if (generation.state() == v1::STAGING) SetAlarm(kProgressInterval);
       }
     }
-    return response;
+    for (v1::WatchModelsResponse& part : Split(std::move(response))) {
+      parts_.push_back(std::move(part));
+    }
+    return NextPart();
+  }
+
+  v1::WatchModelsResponse NextPart() {
+    v1::WatchModelsResponse part = std::move(parts_.front());
+    parts_.pop_front();
+    return part;
   }
 
   void OnClientGone() override {
@@ -86,7 +99,8 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
   const std::string only_;
   uint64_t watcher_ = 0;  // fixed after Begin, as the next is
   bool is_watching_ = false;
-  std::atomic<bool> due_ = true;  // the first list is due at once
+  std::deque<v1::WatchModelsResponse> parts_;  // of a list, used by Produce alone
+  std::atomic<bool> due_ = true;               // the first list is due at once
   std::atomic<bool> alarm_set_ = false;
   std::atomic<bool> over_ = false;
   absl::Mutex alarm_mu_;
@@ -96,10 +110,13 @@ class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
 }  // namespace
 
 grpc::ServerWriteReactor<v1::WatchModelsResponse>* MakeModelStream(
-    const Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+    const Residency& residency, EventLog& events, absl::StatusOr<Caller> caller,
     const v1::WatchModelsRequest& request) {
-  auto* stream = new ModelStream(residency, events, request.model());
-  stream->Begin(peer);
+  auto* stream = new ModelStream(residency, events, Shortened(request.model()));
+  if (caller.ok()) stream->Hold(*caller);
+  absl::Status refused = caller.status();
+  if (refused.ok()) refused = CheckNames(request.model());
+  stream->Begin(refused);
   stream->Start();
   return stream;
 }

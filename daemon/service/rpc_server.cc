@@ -2,12 +2,14 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
 
 #include <utility>
 
-#include "daemon/service/peer_credentials.h"
+#include "common/status_macros.h"
+#include "common/unix_socket.h"
 
 namespace weightd {
 namespace {
@@ -16,24 +18,45 @@ namespace {
 constexpr int kReceiveBytesMax = 64 * 1024;
 constexpr int kStreamsPerConnectionMax = 1024;
 
+// Reflection, which gRPC brings, takes a thread for each open stream; nothing else does. What is
+// beyond is refused with RESOURCE_EXHAUSTED.
+constexpr int kReflectionThreadsMax = 16;
+
+// A client may find out as often as it likes whether we are there (Go's clients by default every
+// 10 s): gRPC would end its connection with "too_many_pings", and every lease on it.
+void AllowPings(grpc::ServerBuilder& builder) {
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener, const AccessList& access,
-                                                            PeerRegistry& peers,
-                                                            WeightCacheService& service) {
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
+                                                            const Dependencies& with) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  std::unique_ptr<RpcServer> server(new RpcServer(access, peers));
+  std::unique_ptr<RpcServer> server(new RpcServer(with));
   grpc::ServerBuilder builder;
-  builder.RegisterService(&service);
+  builder.RegisterService(&with.service);
   builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
+  AllowPings(builder);
+  grpc::ResourceQuota quota("weightd");
+  quota.SetMaxThreads(kReflectionThreadsMax);
+  builder.SetResourceQuota(quota);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) return absl::InternalError("start the gRPC server: it refused");
   server->SetServing(false);
-  server->acceptor_ = std::make_unique<ConnectionAcceptor>(
-      listener,
-      [raw = server.get()](UniqueFd connection) { raw->OnConnection(std::move(connection)); });
+  RpcServer* raw = server.get();
+  ASSIGN_OR_RETURN(
+      server->acceptor_,
+      ConnectionAcceptor::Start(
+          {.name = "accept-rpc",
+           .listener = listener,
+           .on_connection =
+               [raw](UniqueFd connection) { raw->OnConnection(std::move(connection)); },
+           .may_accept = [closer = &with.closer] { return !closer->full(); }}));
   return server;
 }
 
@@ -55,12 +78,14 @@ void RpcServer::Shutdown(absl::Time deadline) {
 }
 
 void RpcServer::OnConnection(UniqueFd connection) {
-  const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
-  // Who is not on the list learns why on the handle socket; here the connection just ends.
-  if (!peer.ok() || !access_.Check(*peer, Right::kAttach).ok()) return;
-  absl::StatusOr<UniqueFd> moved = peers_.Register(std::move(connection), *peer);
-  if (!moved.ok()) return;
-  grpc::AddInsecureChannelFromFd(server_.get(), moved->release());
+  absl::StatusOr<ConnectionGate::Admitted> admitted =
+      with_.gate.Admit(connection.get(), Cost::kConnections, [this] { with_.peers.Sweep(); });
+  // Who is refused learns why on the handle socket; here the connection just ends.
+  if (!admitted.ok() || !with_.peers.Register(connection.get(), *std::move(admitted)).ok()) {
+    if (!RefusesDescriptors(connection.get())) with_.closer.Close(std::move(connection));
+    return;
+  }
+  grpc::AddInsecureChannelFromFd(server_.get(), connection.release());
 }
 
 }  // namespace weightd

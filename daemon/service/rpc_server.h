@@ -8,8 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "daemon/service/access_list.h"
+#include "common/detached_closer.h"
 #include "daemon/service/connection_acceptor.h"
+#include "daemon/service/connection_gate.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/self_probe.h"
 #include "daemon/service/weight_cache_service.h"
@@ -17,15 +18,23 @@
 namespace weightd {
 
 // The gRPC server: WeightCache, grpc.health.v1 and reflection on connections that were accepted
-// here, from peers that the allow-list names. It listens on nothing itself.
+// here, from peers that the gate admits. It listens on nothing itself.
+//
+// Clients may send keepalive pings as often as they like: the open stream is a lease, and whatever
+// a client does to learn that it is there must not end it.
 //
 // Thread-compatible.
 class RpcServer {
  public:
   // Serves from the start, and says NOT_SERVING on health until SetServing(true).
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const AccessList& access,
-                                                          PeerRegistry& peers,
-                                                          WeightCacheService& service);
+  // Everything must outlive it.
+  struct Dependencies {
+    ConnectionGate& gate;
+    PeerRegistry& peers;
+    DetachedCloser& closer;
+    WeightCacheService& service;
+  };
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const Dependencies& with);
   RpcServer(const RpcServer&) = delete;
   RpcServer& operator=(const RpcServer&) = delete;
   ~RpcServer();
@@ -42,11 +51,10 @@ class RpcServer {
   void Shutdown(absl::Time deadline);
 
  private:
-  RpcServer(const AccessList& access, PeerRegistry& peers) : access_(access), peers_(peers) {}
+  explicit RpcServer(const Dependencies& with) : with_(with) {}
   void OnConnection(UniqueFd connection);
 
-  const AccessList& access_;
-  PeerRegistry& peers_;
+  const Dependencies with_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses server_
 };

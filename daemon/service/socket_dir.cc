@@ -45,6 +45,21 @@ bool HoldsOnlyOurs(const std::string& path) {
   return !error;
 }
 
+// Who owns the directory, or the link that leads to it, can put other sockets in the place of ours
+// and serve what he likes. Root may anyway.
+absl::Status CheckOwner(const std::string& path, const struct stat& directory) {
+  struct stat link {};
+  if (::lstat(path.c_str(), &link) != 0) return PosixError(errno, absl::StrCat("look at ", path));
+  for (const uid_t owner : {directory.st_uid, link.st_uid}) {
+    if (owner == 0 || owner == ::geteuid()) continue;
+    return absl::PermissionDeniedError(
+        absl::StrCat("socket directory ", path, " belongs to uid ", owner,
+                     ", who could serve there in our place; give it to uid ", ::geteuid(),
+                     " or root (chown), or choose another with --socket-dir"));
+  }
+  return absl::OkStatus();
+}
+
 // Of a Unix socket; empty for anything else.
 std::string BoundPath(int socket) {
   sockaddr_un address{};
@@ -79,6 +94,9 @@ absl::StatusOr<std::unique_ptr<SocketDir>> SocketDir::Open(const std::string& pa
   if (!dir->handle_listener_.valid()) {
     ASSIGN_OR_RETURN(dir->handle_listener_, dir->Listen(HandleSocketPath(path), SOCK_SEQPACKET));
   }
+  // Connections inherit it. Where the kernel cannot, who reads from them closes what comes.
+  (void)RefuseDescriptors(dir->rpc_listener_.get());
+  (void)RefuseDescriptors(dir->handle_listener_.get());
   return dir;
 }
 
@@ -125,6 +143,7 @@ absl::Status SocketDir::Prepare() {
     return absl::InvalidArgumentError(
         absl::StrCat("socket directory ", path_, " is not a directory"));
   }
+  RETURN_IF_ERROR(CheckOwner(path_, info));
   const mode_t mode = info.st_mode & 07777;
   if (mode == kDirectoryMode) return absl::OkStatus();
   if (info.st_uid == ::geteuid() && HoldsOnlyOurs(path_)) {

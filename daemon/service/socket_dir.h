@@ -16,16 +16,20 @@ namespace weightd {
 // Ownership is a flock(2) on weightd.lock, which the kernel gives back however the daemon ends, so
 // that sockets of a killed one are known to be stale and are replaced. A directory made here is
 // 0750; one that was there, is ours and holds nothing else becomes 0750; any other is left as it
-// is, and what that means is in warnings(). Sockets are 0660.
+// is, and what that means is in warnings(). One that belongs to another user, root aside, is
+// refused. Sockets are 0660.
 //
 // Sockets that a service manager listens on, and passed, are used as they are: their mode and their
 // end are its matter, so that clients can wait at them while the daemon is not there.
+//
+// Nobody can send descriptors to either socket, where the kernel can refuse them (Linux 6.16).
 //
 // Thread-compatible. The sockets that were made here are removed on destruction; the lock file and
 // the directory stay.
 class SocketDir {
  public:
-  // ALREADY_EXISTS when another daemon owns it; PERMISSION_DENIED; INVALID_ARGUMENT for a path too
+  // ALREADY_EXISTS when another daemon owns it; PERMISSION_DENIED, also for a directory of another
+  // user; INVALID_ARGUMENT for a path too
   // long for a socket. Missing parents are not made, except one level for /run/weightd's like.
   // INVALID_ARGUMENT, too, for a passed socket that is none of the directory's two.
   static absl::StatusOr<std::unique_ptr<SocketDir>> Open(const std::string& path,

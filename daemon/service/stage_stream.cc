@@ -5,6 +5,7 @@
 #include "common/errors.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/proto_convert.h"
+#include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
 
 namespace weightd {
@@ -12,12 +13,13 @@ namespace {
 
 class StageStream final : public OutgoingStream<v1::StageModelResponse> {
  public:
-  void Begin(Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+  void Begin(Residency& residency, EventLog& events, const absl::StatusOr<Caller>& peer,
              const v1::StageModelRequest& request) {
     const auto refuse = [&](const absl::Status& status) {
-      Refuse(events, peer.ok() ? *peer : Peer{}, request, status);
+      Refuse(events, peer.ok() ? static_cast<const Peer&>(*peer) : Peer{}, request, status);
     };
     if (!peer.ok()) return refuse(peer.status());
+    if (absl::Status names = CheckNames(request); !names.ok()) return refuse(names);
     const auto verify = FromProto(request.verify());
     if (!verify.ok()) return refuse(verify.status());
     absl::StatusOr<StageTicket> ticket = residency.Stage(
@@ -44,8 +46,8 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
               const absl::Status& status) {
     Event event;
     event.type = EventType::kStageRefused;
-    event.model = request.model();
-    event.device = absl::StrJoin(request.devices(), ", ");
+    event.model = Shortened(request.model());
+    event.device = Shortened(absl::StrJoin(request.devices(), ", "));
     event.pid = peer.pid;
     event.uid = peer.uid;
     event.reason = std::string(ReasonWord(status));
@@ -84,10 +86,11 @@ class StageStream final : public OutgoingStream<v1::StageModelResponse> {
 }  // namespace
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* MakeStageStream(
-    Residency& residency, EventLog& events, const absl::StatusOr<Peer>& peer,
+    Residency& residency, EventLog& events, absl::StatusOr<Caller> caller,
     const v1::StageModelRequest& request) {
   auto* stream = new StageStream();
-  stream->Begin(residency, events, peer, request);
+  if (caller.ok()) stream->Hold(*caller);
+  stream->Begin(residency, events, caller, request);
   stream->Start();
   return stream;
 }

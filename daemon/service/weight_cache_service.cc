@@ -12,7 +12,9 @@
 #include "common/status_macros.h"
 #include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
+#include "daemon/service/pages.h"
 #include "daemon/service/proto_convert.h"
+#include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
 
 namespace weightd {
@@ -26,19 +28,27 @@ constexpr absl::Duration kKeepTime = absl::Seconds(2);
 // How long a wait takes to see that the daemon drains.
 constexpr absl::Duration kDrainLook = absl::Milliseconds(200);
 
-grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
-                                    const grpc::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
+// A call with one answer; what it takes of its uid's limits it has until the client took that.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  explicit UnaryCall(absl::StatusOr<Caller> caller) {
+    if (caller.ok()) shares_ = std::move(caller->shares);
+  }
+
+ private:
+  void OnDone() override { delete this; }
+
+  std::vector<Share> shares_;
+};
+
+grpc::ServerUnaryReactor* FinishNow(absl::StatusOr<Caller> caller, const grpc::Status& status) {
+  auto* call = new UnaryCall(std::move(caller));
+  call->Finish(status);
+  return call;
 }
 
-grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext& context,
-                                    const absl::Status& status) {
-  return FinishNow(context, ToGrpcStatus(status));
-}
-
-absl::Status RequireModel(const std::string& model) {
+absl::Status RequireModel(const std::string& model, const std::string& device) {
+  RETURN_IF_ERROR(CheckNames(model, device));
   if (!model.empty()) return absl::OkStatus();
   return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
                          "the request names no model");
@@ -70,8 +80,8 @@ class PooledCall final : public grpc::ServerUnaryReactor {
  public:
   using Work = std::function<grpc::Status()>;
 
-  PooledCall(const grpc::CallbackServerContext& context, BlockingPool& pool)
-      : context_(context), pool_(pool) {}
+  PooledCall(Caller caller, const grpc::CallbackServerContext& context, BlockingPool& pool)
+      : shares_(std::move(caller.shares)), context_(context), pool_(pool) {}
 
   // Finishes with what `work` returns, or with `refuse` of the pool's refusal.
   void Begin(uint32_t uid, Work work,
@@ -93,6 +103,7 @@ class PooledCall final : public grpc::ServerUnaryReactor {
   }
   void OnDone() override { delete this; }
 
+  const std::vector<Share> shares_;  // of its uid's limits, until the client took the answer
   const grpc::CallbackServerContext& context_;
   BlockingPool& pool_;
   TaskId task_;  // fixed after Begin
@@ -101,7 +112,7 @@ class PooledCall final : public grpc::ServerUnaryReactor {
 // Blocks until the memory is free.
 absl::Status Evict(const ServiceDependencies& with, const std::atomic<bool>& draining,
                    const v1::EvictModelRequest& request, v1::EvictModelResponse& response) {
-  RETURN_IF_ERROR(RequireModel(request.model()));
+  RETURN_IF_ERROR(RequireModel(request.model(), request.device()));
   ASSIGN_OR_RETURN(const absl::Duration grace, GraceOf(request));
   ASSIGN_OR_RETURN(const Residency::Evicted evicted,
                    with.residency.Evict(request.model(), request.device(), request.force()));
@@ -130,7 +141,7 @@ absl::Status Evict(const ServiceDependencies& with, const std::atomic<bool>& dra
 // Blocks until everything was read.
 absl::Status Verify(Residency& residency, const grpc::CallbackServerContext& context,
                     const v1::VerifyModelRequest& request, v1::VerifyModelResponse& response) {
-  RETURN_IF_ERROR(RequireModel(request.model()));
+  RETURN_IF_ERROR(RequireModel(request.model(), request.device()));
   ASSIGN_OR_RETURN(const std::vector<VerifiedCopy> verified,
                    residency.Verify(request.model(), request.device(),
                                     {.bytes_per_second_max = request.bytes_per_second_max(),
@@ -143,6 +154,7 @@ absl::Status Verify(Residency& residency, const grpc::CallbackServerContext& con
     to.set_bytes(copy.bytes);
     to.mutable_damaged_tensors()->Assign(copy.damaged_tensors.begin(), copy.damaged_tensors.end());
   }
+  CutDamagedTensors(response);
   return absl::OkStatus();
 }
 
@@ -155,16 +167,21 @@ void SetKept(const absl::Status& kept, Response& response) {
 template <typename Response>
 absl::Status SetPinned(Residency& residency, const std::string& model, const std::string& device,
                        bool pinned, Response& response) {
-  RETURN_IF_ERROR(RequireModel(model));
+  RETURN_IF_ERROR(RequireModel(model, device));
   ASSIGN_OR_RETURN(const std::vector<CopyInfo> changed, residency.SetPinned(model, device, pinned));
   for (const CopyInfo& info : changed) ToProto(info, *response.add_generations());
   return absl::OkStatus();
 }
 
+bool Parse(grpc::ByteBuffer bytes, v1::AttachRequest& request) {
+  return grpc::SerializationTraits<v1::AttachRequest>::Deserialize(&bytes, &request).ok();
+}
+
 }  // namespace
 
-absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
-                                                   Right right, bool new_work) const {
+absl::StatusOr<Caller> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
+                                                     Right right, bool new_work,
+                                                     std::optional<Cost> stream) const {
   const auto peer = d_.peers.Find(context.peer());
   if (!peer.has_value()) {
     return absl::InternalError(
@@ -175,7 +192,18 @@ absl::StatusOr<Peer> WeightCacheService::Authorize(const grpc::CallbackServerCon
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
                            "the daemon is shutting down");
   }
-  return *peer;
+  Caller caller;
+  static_cast<Peer&>(caller) = *peer;
+  caller.connection = context.peer();
+  caller.taker = {.uid = peer->uid, .operates = Allows(d_.access.Get(), *peer, Right::kOperate)};
+  ASSIGN_OR_RETURN(Share call, d_.uid_limits.Take(Cost::kCalls, caller.taker));
+  caller.shares.push_back(std::move(call));
+  if (stream.has_value()) {
+    ASSIGN_OR_RETURN(Share more, d_.uid_limits.Take(*stream, caller.taker));
+    caller.shares.push_back(std::move(more));
+  }
+  ASSIGN_OR_RETURN(caller.queued_bytes, d_.uid_limits.Take(Cost::kQueuedBytes, caller.taker, 0));
+  return caller;
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerContext& context,
@@ -183,11 +211,13 @@ grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerConte
                                                        BlockingPool& pool,
                                                        std::function<absl::Status()> work,
                                                        absl::string_view request) {
-  const absl::StatusOr<Peer> peer = Authorize(context, right, new_work);
-  if (!peer.ok()) return FinishNow(context, Answer(request, peer.status()));
-  auto* call = new PooledCall(context, pool);
+  absl::StatusOr<Caller> caller = Authorize(context, right, new_work);
+  const absl::Status allowed = caller.status();
+  if (!allowed.ok()) return FinishNow(std::move(caller), Answer(request, allowed));
+  const uint32_t uid = caller->uid;
+  auto* call = new PooledCall(*std::move(caller), context, pool);
   call->Begin(
-      peer->uid, [this, request, work = std::move(work)] { return Answer(request, work()); },
+      uid, [this, request, work = std::move(work)] { return Answer(request, work()); },
       [this, request](const absl::Status& status) { return Answer(request, status); });
   return call;
 }
@@ -198,37 +228,33 @@ grpc::Status WeightCacheService::Answer(absl::string_view request,
   return ToGrpcStatus(status);
 }
 
-std::optional<ModelReads::Caller> WeightCacheService::Reading(
-    grpc::CallbackServerContext& context, grpc::ServerUnaryReactor* reactor) const {
-  const absl::StatusOr<Peer> peer = Authorize(context, Right::kAttach, false);
-  if (!peer.ok()) {
-    reactor->Finish(ToGrpcStatus(peer.status()));
-    return std::nullopt;
-  }
-  return ModelReads::Caller{
-      .uid = peer->uid,
-      .cancelled = [&context] { return context.IsCancelled(); },
-      .done = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); }};
+grpc::ServerUnaryReactor* WeightCacheService::Reading(
+    grpc::CallbackServerContext& context, absl::FunctionRef<void(ModelReads::Caller)> read) const {
+  absl::StatusOr<Caller> caller = Authorize(context, Right::kAttach, false);
+  const absl::Status allowed = caller.status();
+  if (!allowed.ok()) return FinishNow(std::move(caller), ToGrpcStatus(allowed));
+  const uint32_t uid = caller->uid;
+  auto* call = new UnaryCall(*std::move(caller));
+  read({.uid = uid,
+        .cancelled = [&context] { return context.IsCancelled(); },
+        .done = [call](const absl::Status& status) { call->Finish(ToGrpcStatus(status)); }});
+  return call;
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* request,
                                                          v1::ListModelsResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (auto caller = Reading(*context, reactor); caller.has_value()) {
-    d_.reads.ListModels(*std::move(caller), request, response);
-  }
-  return reactor;
+  return Reading(*context, [&](ModelReads::Caller caller) {
+    d_.reads.ListModels(std::move(caller), request, response);
+  });
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (auto caller = Reading(*context, reactor); caller.has_value()) {
-    d_.reads.GetModel(*std::move(caller), request, response);
-  }
-  return reactor;
+  return Reading(*context, [&](ModelReads::Caller caller) {
+    d_.reads.GetModel(std::move(caller), request, response);
+  });
 }
 
 grpc::ServerWriteReactor<v1::StageModelResponse>* WeightCacheService::StageModel(
@@ -259,17 +285,18 @@ grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerCo
 }
 
 template <typename Response>
-grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(grpc::CallbackServerContext& context,
+grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(Caller caller,
+                                                             grpc::CallbackServerContext& context,
                                                              Response& response) const {
   DeferredWriter* const state = d_.info.state;
   if (state == nullptr) {
     response.set_not_kept(d_.info.state_problem);
-    return FinishNow(context, absl::OkStatus());
+    return FinishNow(std::move(caller), grpc::Status::OK);
   }
-  const std::optional<Peer> peer = d_.peers.Find(context.peer());
-  auto* call = new PooledCall(context, *d_.pools.states);
+  const uint32_t uid = caller.uid;
+  auto* call = new PooledCall(std::move(caller), context, *d_.pools.states);
   call->Begin(
-      peer.has_value() ? peer->uid : 0,
+      uid,
       [this, state, &response] {
         d_.events.Settle(kKeepTime);  // by then the writer knows of it
         SetKept(state->Flush(kKeepTime), response);
@@ -285,70 +312,87 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(grpc::CallbackServe
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
                                                        const v1::PinModelRequest* request,
                                                        v1::PinModelResponse* response) {
-  absl::Status status = Authorize(*context, Right::kOperate, true).status();
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kOperate, true);
+  absl::Status status = caller.status();
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  if (!status.ok()) return FinishNow(*context, Answer("pin", status));
-  return AnswerWhenKept(*context, *response);
+  if (!status.ok()) return FinishNow(std::move(caller), Answer("pin", status));
+  return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerContext* context,
                                                          const v1::UnpinModelRequest* request,
                                                          v1::UnpinModelResponse* response) {
-  absl::Status status = Authorize(*context, Right::kOperate, true).status();
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kOperate, true);
+  absl::Status status = caller.status();
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  if (!status.ok()) return FinishNow(*context, Answer("unpin", status));
-  return AnswerWhenKept(*context, *response);
+  if (!status.ok()) return FinishNow(std::move(caller), Answer("unpin", status));
+  return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
-grpc::ServerWriteReactor<v1::AttachResponse>* WeightCacheService::Attach(
-    grpc::CallbackServerContext* context, const v1::AttachRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WeightCacheService::Attach(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  v1::AttachRequest request;
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, true);
+  if (!Parse(*bytes, request)) {
+    caller = absl::InvalidArgumentError("the request is no AttachRequest");
+  }
   return MakeAttachStream({.leases = d_.leases,
                            .residency = d_.residency,
                            .events = d_.events,
-                           .grants = *d_.pools.grants},
-                          Authorize(*context, Right::kAttach, true), *request);
+                           .grants = *d_.pools.grants,
+                           .tables = d_.tables,
+                           .uid_limits = d_.uid_limits,
+                           .peers = d_.peers},
+                          *context, std::move(caller), request);
 }
 
 grpc::ServerWriteReactor<v1::WatchModelsResponse>* WeightCacheService::WatchModels(
     grpc::CallbackServerContext* context, const v1::WatchModelsRequest* request) {
-  return MakeModelStream(d_.residency, d_.events, Authorize(*context, Right::kAttach, false),
-                         *request);
+  return MakeModelStream(d_.residency, d_.events,
+                         Authorize(*context, Right::kAttach, false, Cost::kWatchers), *request);
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerContext* context,
                                                          const v1::ListLeasesRequest* request,
                                                          v1::ListLeasesResponse* response) {
-  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
+  absl::Status status = caller.status();
+  if (status.ok()) {
+    status = CheckNames(request->model());
+  }
   if (status.ok()) {
     for (const LeaseInfo& lease : d_.leases.List(request->model())) {
       ToProto(lease, *response->add_leases());
     }
+    status = CutPage(*request, *response);
   }
-  return FinishNow(*context, status);
+  return FinishNow(std::move(caller), ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerContext* context,
                                                         const v1::GetStatusRequest*,
                                                         v1::GetStatusResponse* response) {
-  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
+  const absl::Status status = caller.status();
   if (status.ok()) FillStatus(*response);
-  return FinishNow(*context, status);
+  return FinishNow(std::move(caller), ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
     grpc::CallbackServerContext* context, const v1::ListStageReportsRequest*,
     v1::ListStageReportsResponse* response) {
-  const absl::Status status = Authorize(*context, Right::kAttach, false).status();
+  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
+  const absl::Status status = caller.status();
   if (status.ok()) {
     for (const StageRecord& record : d_.residency.reports()) {
       ToProto(record, *response->add_reports());
     }
   }
-  return FinishNow(*context, status);
+  return FinishNow(std::move(caller), ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,
@@ -366,7 +410,8 @@ grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerConte
 
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(
     grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) {
-  return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true), *request);
+  return MakeEventStream(d_.events, Authorize(*context, Right::kAttach, true, Cost::kWatchers),
+                         *request);
 }
 
 }  // namespace weightd

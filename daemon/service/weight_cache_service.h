@@ -6,15 +6,18 @@
 #include <memory>
 #include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
+#include "daemon/service/caller.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/model_reads.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/preload_board.h"
 #include "daemon/service/refusal_counts.h"
+#include "daemon/service/tensor_batches.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
 namespace weightd {
@@ -40,11 +43,14 @@ struct ServiceDependencies {
   const ServicePools& pools;
   const PreloadBoard& preloads;
   RefusalCounts& refusals;
+  TensorBatchCache& tables;
+  UidLimits& uid_limits;
   const DaemonInfo& info;
 };
 
 // weightd.v1.WeightCache: checks who asks, translates, and calls those who decide. Thread-safe.
-class WeightCacheService final : public v1::WeightCache::CallbackService {
+class WeightCacheService final
+    : public v1::WeightCache::WithRawCallbackMethod_Attach<v1::WeightCache::CallbackService> {
  public:
   explicit WeightCacheService(const ServiceDependencies& dependencies) : d_(dependencies) {}
 
@@ -71,8 +77,8 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
   grpc::ServerUnaryReactor* UnpinModel(grpc::CallbackServerContext* context,
                                        const v1::UnpinModelRequest* request,
                                        v1::UnpinModelResponse* response) override;
-  grpc::ServerWriteReactor<v1::AttachResponse>* Attach(grpc::CallbackServerContext* context,
-                                                       const v1::AttachRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Attach(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* ListLeases(grpc::CallbackServerContext* context,
                                        const v1::ListLeasesRequest* request,
                                        v1::ListLeasesResponse* response) override;
@@ -92,8 +98,9 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
 
  private:
   // The caller, if it has `right`; `new_work` is refused while draining.
-  absl::StatusOr<Peer> Authorize(const grpc::CallbackServerContext& context, Right right,
-                                 bool new_work) const;
+  // It has a share of calls, and of what else `stream` is.
+  absl::StatusOr<Caller> Authorize(const grpc::CallbackServerContext& context, Right right,
+                                   bool new_work, std::optional<Cost> stream = std::nullopt) const;
   // Runs `work` on `pool`, after Authorize, and finishes the call with its status. A call that is
   // cancelled before its turn is not worked on. Refusals are counted as those of `request`, unless
   // that is empty.
@@ -101,14 +108,14 @@ class WeightCacheService final : public v1::WeightCache::CallbackService {
                                      bool new_work, BlockingPool& pool,
                                      std::function<absl::Status()> work,
                                      absl::string_view request = "");
-  // Who asks for a list, after Authorize; none, and the call was finished, where that refuses.
-  std::optional<ModelReads::Caller> Reading(grpc::CallbackServerContext& context,
-                                            grpc::ServerUnaryReactor* reactor) const;
+  // Calls `read` for who asks, after Authorize: it answers on any thread.
+  grpc::ServerUnaryReactor* Reading(grpc::CallbackServerContext& context,
+                                    absl::FunctionRef<void(ModelReads::Caller)> read) const;
   // What the client is told; counted where it is an error.
   grpc::Status Answer(absl::string_view request, const absl::Status& status) const;
   // Answers once what was pinned is on the disk, or cannot be put there.
   template <typename Response>
-  grpc::ServerUnaryReactor* AnswerWhenKept(grpc::CallbackServerContext& context,
+  grpc::ServerUnaryReactor* AnswerWhenKept(Caller caller, grpc::CallbackServerContext& context,
                                            Response& response) const;
   void FillStuckReads(v1::VolumeStatus& volume) const;
   void FillStatus(v1::GetStatusResponse& response) const;

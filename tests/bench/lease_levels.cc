@@ -125,7 +125,13 @@ class Scene {
         testing::WriteSafetensors(dir_.File(absl::StrCat(kModel, ".safetensors")),
                                   testing::SmallTensorSpecs(options_.tensors, kModelBytes)));
     const uint64_t leases_max = options_.leases + options_.parallel + kSpareConnections;
-    std::vector<std::string> flags = {"--cuda.enabled", "OFF", "--limits.leases_per_uid_max",
+    std::vector<std::string> flags = {"--cuda.enabled",
+                                      "OFF",
+                                      "--limits.connections_per_uid_max",
+                                      absl::StrCat(leases_max),
+                                      "--limits.connections_max",
+                                      absl::StrCat(2 * leases_max),
+                                      "--limits.leases_per_uid_max",
                                       absl::StrCat(leases_max)};
     if (!options_.hung_root.empty()) {
       flags.insert(flags.end(), {"--root", options_.hung_root});
@@ -187,8 +193,8 @@ absl::StatusOr<LevelSample> MeasureLevel(Scene& scene, const LevelOptions& optio
 absl::Status LevelOptions::Validate() const {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
-  // The daemon numbers connections in the upper half of its range.
-  const uint64_t wanted = 2 * (leases + parallel + kSpareConnections);
+  // Half of the daemon's descriptors are for connections, and half of these for one uid.
+  const uint64_t wanted = 4 * (leases + parallel + kSpareConnections);
   if (limit.rlim_max >= wanted) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("hold ", leases, " leases: RLIMIT_NOFILE is at most ", limit.rlim_max,

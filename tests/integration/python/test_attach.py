@@ -25,6 +25,9 @@ def root(space: Path) -> Path:
     path = space / "root"
     path.mkdir()
     checkpoints.write(path / "all.safetensors", checkpoints.every_dtype(), {"format": "pt", "who": "me"})
+    # More than a message holds, in characters of two bytes: pieces end within them.
+    large = {"format": "pt", "tokenizer": "é" * (3 << 20), "k" * (1 << 20): "v"}
+    checkpoints.write(path / "noted.safetensors", {"w": checkpoints.stored("F32", [1])}, large)
     for name in ("cold", "other"):
         checkpoints.write(path / f"{name}.safetensors", {"w": checkpoints.stored("F32", [100, 100])})
     return path
@@ -39,6 +42,12 @@ def control(root: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 # ---- what tensors are
+
+
+def test_metadata_that_is_larger_than_a_message(control: Control) -> None:
+    control.ok("stage", "noted", "--wait")
+    with weightd.attach("noted") as attached:
+        assert attached.metadata == {"format": "pt", "tokenizer": "é" * (3 << 20), "k" * (1 << 20): "v"}
 
 
 def test_every_byte_of_every_dtype_is_there(control: Control) -> None:

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/cpp/daemon_connection.h"
 #include "common/unique_fd.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/symptoms/symptom_table.h"
@@ -231,6 +233,33 @@ WEIGHTD_SYMPTOM(SymptomsTest, LeaseLimit, "lease-limit") {
   const auto holder = Attach("model");
   AttachProbe second(Probe("model", {}));
   EXPECT_TRUE(ShowsSymptom("lease-limit", second.Attached()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ConnectionLimit, "connection-limit") {
+  Start({"--limits.connections-per-uid-max", "1"});
+  const auto watcher = ctl_.Start({"ps", "--watch"});
+  ASSERT_TRUE(watcher->WaitForOutput("MODEL"));
+  EXPECT_TRUE(ShowsSymptom("connection-limit", Failure({"ls"})));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, UntrustedServer, "untrusted-server") {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to give a directory away";
+  // Another user's directory, where anybody may make one, and we are that user's guest.
+  fs::permissions(dir_.path(), fs::perms(01777));
+  Start();
+  ASSERT_EQ(::chown(socket_dir_.c_str(), kNobody, kNogroup), 0);
+  EXPECT_TRUE(ShowsSymptom(
+      "untrusted-server",
+      std::string(client::OpenChannel(SocketDirectory(socket_dir_, true), absl::Now() + kPatience)
+                      .status()
+                      .message())));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, ForeignDirectory, "foreign-directory") {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to give a directory away";
+  fs::create_directory(socket_dir_);
+  ASSERT_EQ(::chown(socket_dir_.c_str(), kNobody, kNogroup), 0);
+  EXPECT_TRUE(ShowsSymptom("foreign-directory", Refusal({})));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, ForcedOut, "forced-out") {

@@ -38,21 +38,24 @@ class ScopedVariable {
 
 TEST(SocketPathsTest, PrefersWhatIsGiven) {
   const ScopedVariable variable(kSocketDirVariable, "/from/variable");
-  EXPECT_EQ(ResolveSocketDir("/given"), "/given");
-  EXPECT_EQ(ResolveSocketDir(""), "/from/variable");
+  EXPECT_EQ(ResolveSocketDir("/given").path, "/given");
+  EXPECT_EQ(ResolveSocketDir("").path, "/from/variable");
+  EXPECT_FALSE(ResolveSocketDir("/given").is_default);
+  EXPECT_FALSE(ResolveSocketDir("").is_default);
 }
 
 TEST(SocketPathsTest, FallsBackByUser) {
   const ScopedVariable variable(kSocketDirVariable, "");  // empty counts as unset
   const ScopedVariable runtime("XDG_RUNTIME_DIR", "/run/user/7");
-  EXPECT_EQ(ResolveSocketDir(""), ::geteuid() == 0 ? "/run/weightd" : "/run/user/7/weightd");
+  EXPECT_EQ(ResolveSocketDir("").path, ::geteuid() == 0 ? "/run/weightd" : "/run/user/7/weightd");
+  EXPECT_TRUE(ResolveSocketDir("").is_default);
 }
 
 TEST(SocketPathsTest, FallsBackToTmpWithoutARuntimeDirectory) {
   if (::geteuid() == 0) GTEST_SKIP() << "root has /run/weightd";
   const ScopedVariable variable(kSocketDirVariable, nullptr);
   const ScopedVariable runtime("XDG_RUNTIME_DIR", nullptr);
-  EXPECT_EQ(ResolveSocketDir(""), absl::StrCat("/tmp/weightd-", ::geteuid()));
+  EXPECT_EQ(ResolveSocketDir("").path, absl::StrCat("/tmp/weightd-", ::geteuid()));
 }
 
 TEST(SocketPathsTest, NamesTheFilesOfADirectory) {

@@ -1,81 +1,130 @@
-// How a connection becomes a peer: acceptor, credentials, registry.
+// How a connection becomes a peer: acceptor, credentials, gate.
 
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
+#include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/socket_paths.h"
 #include "common/unix_socket.h"
 #include "daemon/service/connection_acceptor.h"
+#include "daemon/service/connection_gate.h"
 #include "daemon/service/peer_credentials.h"
-#include "daemon/service/peer_registry.h"
 #include "daemon/service/socket_dir.h"
+#include "tests/support/common/fake_clock.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
+#include "tests/support/process/wait_until.h"
 
 namespace weightd {
 namespace {
 
-using testing::StatusIs;
+using testing::FakeClock;
+using ::testing::HasSubstr;
+using testing::ReasonIs;
 using testing::TempDir;
+using testing::WaitUntil;
 
-UniqueFd AnyDescriptor() { return UniqueFd(::dup(STDERR_FILENO)); }
-
-Peer PeerWithPid(int32_t pid) {
-  Peer peer;
-  peer.pid = pid;
-  return peer;
-}
-
-std::string NameOf(const UniqueFd& fd) { return absl::StrCat("fd:", fd.get()); }
+struct SocketPair {
+  SocketPair() {
+    std::array<int, 2> pair{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+    ours.reset(pair[0]);
+    theirs.reset(pair[1]);
+  }
+  UniqueFd ours;
+  UniqueFd theirs;
+};
 
 TEST(PeerCredentialsTest, ReadsOurOwnPidUidAndNamespace) {
-  std::array<int, 2> pair{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()), 0);
-  const UniqueFd a(pair[0]);
-  const UniqueFd b(pair[1]);
-  ASSERT_OK_AND_ASSIGN(const Peer peer, ReadPeer(a.get()));
+  const SocketPair pair;
+  ASSERT_OK_AND_ASSIGN(const Peer peer, ReadPeer(pair.ours.get()));
   EXPECT_EQ(peer.pid, ::getpid());
   EXPECT_EQ(peer.uid, ::geteuid());
   EXPECT_EQ(peer.gid, ::getegid());
   EXPECT_TRUE(peer.same_pid_namespace);
 }
 
-TEST(PeerRegistryTest, FindsThePeerByGrpcsName) {
-  PeerRegistry registry(100, 110);
-  ASSERT_OK_AND_ASSIGN(const UniqueFd fd, registry.Register(AnyDescriptor(), PeerWithPid(7)));
-  EXPECT_GE(fd.get(), 100);
-  ASSERT_TRUE(registry.Find(NameOf(fd)).has_value());
-  EXPECT_EQ(registry.Find(NameOf(fd))->pid, 7);
+AccessOptions NobodyListed() { return {}; }
+
+AccessOptions WeMayAttach() {
+  AccessOptions access;
+  access.attach_uids = {static_cast<uint32_t>(::geteuid())};
+  return access;
 }
 
-TEST(PeerRegistryTest, KnowsNoOtherNames) {
-  PeerRegistry registry(100, 110);
-  for (const char* name : {"", "fd:", "fd:x", "fd:100", "unix:/x", "ipv4:1.2.3.4:5", "fd:1 00"}) {
-    EXPECT_FALSE(registry.Find(name).has_value()) << name;
+UidLimitOptions ConnectionsOf(uint64_t per_uid_max) {
+  UidLimitOptions options;
+  options.connections = {.per_uid_max = per_uid_max, .max = 100};
+  return options;
+}
+
+class ConnectionGateTest : public ::testing::Test {
+ protected:
+  const SocketPair pair_;
+  FakeClock clock_;
+  std::vector<ConnectionGate::Refused> told_;
+  ConnectionGate::OnRefused Tell() {
+    return [this](const ConnectionGate::Refused& refused) { told_.push_back(refused); };
   }
+};
+
+TEST_F(ConnectionGateTest, RefusesWhomNoListNames) {
+  const AccessList access(NobodyListed());
+  UidLimits limits(ConnectionsOf(1), 1000);
+  ConnectionGate gate(access, limits, clock_, Tell());
+  EXPECT_THAT(gate.Admit(pair_.ours.get(), Cost::kConnections),
+              ReasonIs(Reason::kPermissionDenied, HasSubstr("may not attach")));
+  EXPECT_EQ(limits.taken(Cost::kConnections), 0);
+  EXPECT_TRUE(told_.empty());
 }
 
-// A number that gRPC just closed must not pass for the next peer's.
-TEST(PeerRegistryTest, UsesANumberAgainOnlyAfterAllOthers) {
-  PeerRegistry registry(200, 204);
-  std::vector<int> numbers;
-  for (int i = 0; i < 5; ++i) {
-    ASSERT_OK_AND_ASSIGN(const UniqueFd fd, registry.Register(AnyDescriptor(), PeerWithPid(i)));
-    numbers.push_back(fd.get());
+TEST_F(ConnectionGateTest, CountsConnectionsOfAUidWhileTheyAreThere) {
+  const AccessList access(WeMayAttach());
+  UidLimits limits(ConnectionsOf(1), 1000);
+  ConnectionGate gate(access, limits, clock_, Tell());
+  {
+    ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
+    EXPECT_EQ(admitted.peer.pid, ::getpid());
+    EXPECT_THAT(gate.Admit(pair_.ours.get(), Cost::kConnections),
+                ReasonIs(Reason::kLimitExceeded, HasSubstr("limits.connections_per_uid_max")));
+    EXPECT_THAT(gate.CheckRpc(admitted.peer), ReasonIs(Reason::kLimitExceeded, HasSubstr("1")));
+    EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kHandleConnections));  // counted apart
   }
-  EXPECT_THAT(numbers, ::testing::ElementsAre(200, 201, 202, 203, 200));
+  EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kConnections));
 }
 
-TEST(PeerRegistryTest, RefusesWhenTheRangeIsUsedUp) {
-  PeerRegistry registry(200, 202);
-  ASSERT_OK_AND_ASSIGN(const UniqueFd first, registry.Register(AnyDescriptor(), PeerWithPid(1)));
-  ASSERT_OK_AND_ASSIGN(const UniqueFd second, registry.Register(AnyDescriptor(), PeerWithPid(2)));
-  EXPECT_THAT(registry.Register(AnyDescriptor(), PeerWithPid(3)),
-              StatusIs(absl::StatusCode::kResourceExhausted, ::testing::_));
+TEST_F(ConnectionGateTest, LooksForRoomBeforeItRefuses) {
+  const AccessList access(WeMayAttach());
+  UidLimits limits(ConnectionsOf(1), 1000);
+  ConnectionGate gate(access, limits, clock_, Tell());
+  ASSERT_OK_AND_ASSIGN(auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
+  EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kConnections, [&] { admitted.share.Release(); }));
+  EXPECT_EQ(limits.refusals(Cost::kConnections), 0);
+}
+
+TEST_F(ConnectionGateTest, TellsOfRefusalsNowAndThen) {
+  const AccessList access(WeMayAttach());
+  UidLimits limits(ConnectionsOf(1), 1000);
+  ConnectionGate gate(access, limits, clock_, Tell());
+  ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
+  const auto refuse = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      EXPECT_FALSE(gate.Admit(pair_.ours.get(), Cost::kConnections).ok());
+    }
+  };
+  refuse(5);
+  ASSERT_EQ(told_.size(), 1);
+  EXPECT_EQ(told_[0].unsaid, 0);
+  EXPECT_EQ(told_[0].peer.uid, ::geteuid());
+  clock_.Advance(absl::Seconds(10));
+  refuse(1);
+  ASSERT_EQ(told_.size(), 2);
+  EXPECT_EQ(told_[1].unsaid, 4);
 }
 
 TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
@@ -83,10 +132,13 @@ TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
   ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.File("s")));
   absl::Mutex mu;
   int accepted = 0;
-  ConnectionAcceptor acceptor(sockets->rpc_listener(), [&](UniqueFd connection) {
-    absl::MutexLock lock(&mu);
-    accepted += connection.valid() ? 1 : 0;
-  });
+  ASSERT_OK_AND_ASSIGN(const auto acceptor,
+                       ConnectionAcceptor::Start({.name = "accept",
+                                                  .listener = sockets->rpc_listener(),
+                                                  .on_connection = [&](UniqueFd connection) {
+                                                    absl::MutexLock lock(&mu);
+                                                    accepted += connection.valid() ? 1 : 0;
+                                                  }}));
   for (int i = 0; i < 3; ++i) {
     EXPECT_OK(
         ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM, absl::InfiniteFuture()));
@@ -96,8 +148,32 @@ TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
     mu.Await(absl::Condition(
         +[](int* count) { return *count == 3; }, &accepted));
   }
-  acceptor.Stop();
-  acceptor.Stop();  // twice is fine
+  acceptor->Stop();
+  acceptor->Stop();  // twice is fine
+}
+
+TEST(ConnectionAcceptorTest, AcceptsNothingWhileItMayNot) {
+  const TempDir dir;
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.File("s")));
+  std::atomic<bool> may = false;
+  std::atomic<int> asked = 0;
+  std::atomic<int> accepted = 0;
+  ASSERT_OK_AND_ASSIGN(const auto acceptor,
+                       ConnectionAcceptor::Start({.name = "accept",
+                                                  .listener = sockets->rpc_listener(),
+                                                  .on_connection = [&](UniqueFd) { ++accepted; },
+                                                  .may_accept =
+                                                      [&] {
+                                                        ++asked;
+                                                        return may.load();
+                                                      }}));
+  ASSERT_OK_AND_ASSIGN(
+      const UniqueFd client,
+      ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM, absl::InfiniteFuture()));
+  EXPECT_TRUE(WaitUntil([&] { return asked.load() >= 2; }));
+  EXPECT_EQ(accepted.load(), 0);
+  may.store(true);
+  EXPECT_TRUE(WaitUntil([&] { return accepted.load() == 1; }));
 }
 
 }  // namespace

@@ -185,5 +185,22 @@ TEST(SocketDirTest, RefusesAPassedSocketOfTheWrongType) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ListenSequentialPacket=")));
 }
 
+TEST(SocketDirTest, RefusesADirectoryOfAnotherUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make one";
+  const TempDir dir;
+  const std::string path = dir.File("s");
+  ASSERT_EQ(::mkdir(path.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(path.c_str(), 65533, 65533), 0);
+  EXPECT_THAT(SocketDir::Open(path),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("belongs to uid 65533")));
+  ASSERT_EQ(::chown(path.c_str(), 0, 0), 0);
+  const std::string link = dir.File("link");
+  ASSERT_EQ(::symlink(path.c_str(), link.c_str()), 0);
+  ASSERT_EQ(::lchown(link.c_str(), 65533, 65533), 0);
+  EXPECT_THAT(SocketDir::Open(link),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("belongs to uid 65533")));
+  EXPECT_OK(SocketDir::Open(path));
+}
+
 }  // namespace
 }  // namespace weightd

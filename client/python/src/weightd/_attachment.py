@@ -213,6 +213,7 @@ def attach(
     waits = policy == "wait"
     attempt = _Attempt(
         _sockets.resolve_socket_dir(os.fspath(socket_dir)),
+        names_directory=_sockets.is_named(os.fspath(socket_dir)),
         answer_seconds=_ANSWER_SECONDS if waits or timeout is None else timeout,
         stage_seconds=timeout if waits and timeout is not None else _STAGE_SECONDS,
         on_notice=on_notice,
@@ -258,6 +259,7 @@ class Cancellation:
 @dataclass(frozen=True)
 class _Attempt:
     socket_dir: str
+    names_directory: bool
     answer_seconds: float
     stage_seconds: float
     on_notice: Optional[Callable[[Notice], None]]
@@ -266,6 +268,8 @@ class _Attempt:
 
     def run(self, request: pb.AttachRequest) -> Attachment:
         request.timeout.FromMilliseconds(int(self.stage_seconds * 1000))
+        if not self.names_directory:
+            _sockets.check_default(self.socket_dir, time.monotonic() + self.answer_seconds)
         stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
         self.cancellation._watch(stream)
         regions: list[Region] = []

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
+import struct
 import time
 
 from weightd.errors import (
@@ -24,6 +26,7 @@ from weightd.errors import (
 )
 
 SOCKET_DIR_VARIABLE = "WEIGHTD_SOCKET_DIR"
+_UCRED = struct.Struct("iII")
 _TICKET_BYTES = 16
 _REPLY_BYTES_MAX = 4096
 _DESCRIPTORS_MAX = 64
@@ -42,11 +45,55 @@ def resolve_socket_dir(given: str = "") -> str:
         return os.fspath(given)
     if os.environ.get(SOCKET_DIR_VARIABLE):
         return os.environ[SOCKET_DIR_VARIABLE]
+    return _default_socket_dir()
+
+
+def is_named(given: str = "") -> bool:
+    """Whether somebody chose the directory; else :func:`check_default` says who serves there."""
+    return bool(given or os.environ.get(SOCKET_DIR_VARIABLE))
+
+
+def _default_socket_dir() -> str:
     if os.geteuid() == 0:
         return "/run/weightd"
     if os.environ.get("XDG_RUNTIME_DIR"):
         return os.path.join(os.environ["XDG_RUNTIME_DIR"], "weightd")
     return f"/tmp/weightd-{os.geteuid()}"
+
+
+def check_default(socket_dir: str, deadline: float) -> None:
+    """Raises :class:`NotPermittedError` where the daemon of the default directory may be another
+    user's: others can have made the directory (``/tmp/weightd-<uid>``), and would serve whatever
+    weights they like. Also raises what :func:`connect` raises.
+
+    The directory must be one, not a link to one, which others cannot write to. It must be ours or
+    root's, or stand in a directory that only root and we can write to. Who listens must be we, root or
+    the directory's owner. Whom this admits nobody else can take the place of before gRPC connects.
+    """
+    with connect(rpc_socket(socket_dir), socket.SOCK_STREAM, deadline) as connection:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _, server, _ = _UCRED.unpack(credentials)
+    found = os.lstat(socket_dir)
+    ours = (0, os.geteuid())
+    problem = ""
+    if not stat.S_ISDIR(found.st_mode):
+        problem = "it is a symbolic link, or no directory"
+    elif found.st_uid not in ours and not _only_we_write_to(os.path.dirname(socket_dir)):
+        problem = f"it belongs to uid {found.st_uid}, neither to us ({os.geteuid()}) nor to root"
+    elif found.st_mode & stat.S_IWOTH:
+        problem = f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})"
+    elif server not in (*ours, found.st_uid):
+        problem = f"uid {server} listens there, which is neither us nor root nor its owner"
+    if problem:
+        raise NotPermittedError(
+            f"socket directory {socket_dir}: {problem}, so that its daemon may be another user's; if you "
+            f"trust it name it, by {SOCKET_DIR_VARIABLE} or socket_dir"
+        )
+
+
+def _only_we_write_to(directory: str) -> bool:
+    found = os.stat(directory)
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def rpc_socket(socket_dir: str) -> str:

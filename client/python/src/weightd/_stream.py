@@ -1,6 +1,7 @@
 """One open Attach call, which is one lease.
 
-    started --progress*--> waiting --granted--> granted --tensors*, ready--> ready --notices*--> ended
+    started --progress*--> waiting --granted--> granted --metadata*, tensors*, ready--> ready
+    --notices*--> ended
 
 A thread reads the call's messages; it ends with the call. Thread-safe.
 """
@@ -26,7 +27,7 @@ from weightd.errors import (
 from weightd.v1 import weight_cache_pb2 as pb
 
 _SERVICE = "/weightd.v1.WeightCache/"
-# Messages of the daemon are below 1 MiB; a window of 4 MiB lets 10,000 tensors pass without waiting.
+# Messages of the daemon are below 4 MiB, most below 1 MiB; a window of 4 MiB lets 10,000 tensors pass without waiting.
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.http2.lookahead_bytes", 4 << 20),
@@ -84,6 +85,10 @@ class _State:
         self.phase = "started"
         self.granted: Optional[pb.Granted] = None
         self.entries: dict[str, TensorEntry] = {}
+        # Of metadata that comes in pieces: what goes on in the next one.
+        self.key = bytearray()
+        self.value = bytearray()
+        self.continues = False
         self.error: Optional[WeightdError] = None
         self.closing = False
 
@@ -209,9 +214,11 @@ def _handle(
     elif kind == "granted" and phase in ("started", "waiting"):
         state.granted = message.granted
         _move(state, "granted")
+    elif kind == "metadata" and phase == "granted":
+        _add_metadata(message.metadata, state)
     elif kind == "tensors" and phase == "granted":
         _add(message.tensors, state)
-    elif kind == "ready" and phase == "granted":
+    elif kind == "ready" and phase == "granted" and not state.continues:
         if state.granted is not None and len(state.entries) != state.granted.tensor_count:
             raise ProtocolError(
                 f"grant from weightd: {len(state.entries)} tensors came, announced were "
@@ -253,6 +260,21 @@ def _notice(message: pb.AttachResponse, kind: Optional[str]) -> Optional[Notice]
     if kind is None:
         return None  # a notice of a newer daemon
     raise ProtocolError(f"grant from weightd: message `{kind}` out of order")
+
+
+def _add_metadata(batch: pb.MetadataBatch, state: _State) -> None:
+    assert state.granted is not None
+    for piece in batch.pieces:
+        state.key += piece.key
+        state.value += piece.value
+        state.continues = piece.continues
+        if state.continues:
+            continue
+        try:
+            state.granted.metadata[state.key.decode()] = state.value.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"grant from weightd: metadata is not UTF-8: {error}") from None
+        state.key, state.value = bytearray(), bytearray()
 
 
 def _add(batch: pb.TensorBatch, state: _State) -> None:

@@ -128,10 +128,11 @@ class AttachRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., device: _Optional[str] = ..., client_name: _Optional[str] = ..., policy: _Optional[_Union[AttachPolicy, str]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
-    __slots__ = ["damaged", "draining", "granted", "progress", "ready", "revoking", "superseded", "tensors"]
+    __slots__ = ["damaged", "draining", "granted", "metadata", "progress", "ready", "revoking", "superseded", "tensors"]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     GRANTED_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     REVOKING_FIELD_NUMBER: _ClassVar[int]
@@ -140,12 +141,13 @@ class AttachResponse(_message.Message):
     damaged: Damaged
     draining: Draining
     granted: Granted
+    metadata: MetadataBatch
     progress: StageModelResponse
     ready: Ready
     revoking: Revoking
     superseded: Superseded
     tensors: TensorBatch
-    def __init__(self, granted: _Optional[_Union[Granted, _Mapping]] = ..., tensors: _Optional[_Union[TensorBatch, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., superseded: _Optional[_Union[Superseded, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., revoking: _Optional[_Union[Revoking, _Mapping]] = ..., damaged: _Optional[_Union[Damaged, _Mapping]] = ..., progress: _Optional[_Union[StageModelResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, granted: _Optional[_Union[Granted, _Mapping]] = ..., tensors: _Optional[_Union[TensorBatch, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., superseded: _Optional[_Union[Superseded, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., revoking: _Optional[_Union[Revoking, _Mapping]] = ..., damaged: _Optional[_Union[Damaged, _Mapping]] = ..., progress: _Optional[_Union[StageModelResponse, _Mapping]] = ..., metadata: _Optional[_Union[MetadataBatch, _Mapping]] = ...) -> None: ...
 
 class Damaged(_message.Message):
     __slots__ = []
@@ -350,7 +352,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ["metadata", "model", "next_page_token", "tensor_bytes", "tensor_count", "tensors"]
+    __slots__ = ["metadata", "metadata_left_out", "model", "next_page_token", "tensor_bytes", "tensor_count", "tensors"]
     class MetadataEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -359,18 +361,20 @@ class GetModelResponse(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    METADATA_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     TENSOR_BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSOR_COUNT_FIELD_NUMBER: _ClassVar[int]
     metadata: _containers.ScalarMap[str, str]
+    metadata_left_out: int
     model: Model
     next_page_token: str
     tensor_bytes: int
     tensor_count: int
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., tensor_count: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., tensor_count: _Optional[int] = ..., tensor_bytes: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., metadata_left_out: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = []
@@ -480,30 +484,42 @@ class Lease(_message.Message):
     def __init__(self, id: _Optional[int] = ..., model: _Optional[str] = ..., generation_id: _Optional[int] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., uid: _Optional[int] = ..., bytes: _Optional[int] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., client_name: _Optional[str] = ...) -> None: ...
 
 class ListLeasesRequest(_message.Message):
-    __slots__ = ["model"]
+    __slots__ = ["model", "page_size", "page_token"]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     model: str
-    def __init__(self, model: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListLeasesResponse(_message.Message):
-    __slots__ = ["leases"]
+    __slots__ = ["leases", "next_page_token"]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[Lease]
-    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ["resident_only"]
+    __slots__ = ["page_size", "page_token", "resident_only"]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_ONLY_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
     resident_only: bool
-    def __init__(self, resident_only: bool = ...) -> None: ...
+    def __init__(self, resident_only: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ["models", "roots"]
+    __slots__ = ["models", "next_page_token", "roots"]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
+    next_page_token: str
     roots: _containers.RepeatedCompositeFieldContainer[ScannedRoot]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., roots: _Optional[_Iterable[_Union[ScannedRoot, _Mapping]]] = ...) -> None: ...
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., roots: _Optional[_Iterable[_Union[ScannedRoot, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListStageReportsRequest(_message.Message):
     __slots__ = []
@@ -534,6 +550,22 @@ class MachineFacts(_message.Message):
     shmem_huge_pages: str
     transparent_huge_pages: str
     def __init__(self, kernel: _Optional[str] = ..., io_uring_disabled: _Optional[int] = ..., io_uring_errno: _Optional[int] = ..., huge_page_bytes: _Optional[int] = ..., huge_pages: _Optional[int] = ..., huge_pages_free: _Optional[int] = ..., transparent_huge_pages: _Optional[str] = ..., shmem_huge_pages: _Optional[str] = ...) -> None: ...
+
+class MetadataBatch(_message.Message):
+    __slots__ = ["pieces"]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    pieces: _containers.RepeatedCompositeFieldContainer[MetadataPiece]
+    def __init__(self, pieces: _Optional[_Iterable[_Union[MetadataPiece, _Mapping]]] = ...) -> None: ...
+
+class MetadataPiece(_message.Message):
+    __slots__ = ["continues", "key", "value"]
+    CONTINUES_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    continues: bool
+    key: bytes
+    value: bytes
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., continues: bool = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ["changed", "file_bytes", "generations", "name", "problem", "revision", "root", "shard_count"]
@@ -844,18 +876,20 @@ class UnpinModelResponse(_message.Message):
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., kept: bool = ..., not_kept: _Optional[str] = ...) -> None: ...
 
 class VerifiedCopy(_message.Message):
-    __slots__ = ["bytes", "damaged_tensors", "device", "generation_id", "tensors"]
+    __slots__ = ["bytes", "damaged_tensor_count", "damaged_tensors", "device", "generation_id", "tensors"]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_TENSORS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_TENSOR_COUNT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     bytes: int
+    damaged_tensor_count: int
     damaged_tensors: _containers.RepeatedScalarFieldContainer[str]
     device: str
     generation_id: int
     tensors: int
-    def __init__(self, generation_id: _Optional[int] = ..., device: _Optional[str] = ..., tensors: _Optional[int] = ..., bytes: _Optional[int] = ..., damaged_tensors: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, generation_id: _Optional[int] = ..., device: _Optional[str] = ..., tensors: _Optional[int] = ..., bytes: _Optional[int] = ..., damaged_tensors: _Optional[_Iterable[str]] = ..., damaged_tensor_count: _Optional[int] = ...) -> None: ...
 
 class VerifyModelRequest(_message.Message):
     __slots__ = ["bytes_per_second_max", "device", "model"]
@@ -930,10 +964,12 @@ class WatchModelsRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class WatchModelsResponse(_message.Message):
-    __slots__ = ["models"]
+    __slots__ = ["models", "more"]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., more: bool = ...) -> None: ...
 
 class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []

@@ -1,0 +1,61 @@
+#include "daemon/service/connection_gate.h"
+
+#include <utility>
+
+#include "common/status_macros.h"
+#include "daemon/service/peer_credentials.h"
+
+namespace weightd {
+namespace {
+
+constexpr absl::Duration kTellInterval = absl::Seconds(10);
+
+}  // namespace
+
+ConnectionGate::ConnectionGate(const AccessList& access, UidLimits& limits, const Clock& clock,
+                               OnRefused on_refused)
+    : access_(access), limits_(limits), clock_(clock), on_refused_(std::move(on_refused)) {}
+
+UidLimits::Taker ConnectionGate::TakerOf(const Peer& peer) const {
+  return {.uid = peer.uid, .operates = Allows(access_.Get(), peer, Right::kOperate)};
+}
+
+absl::Status ConnectionGate::CheckRpc(const Peer& peer) const {
+  RETURN_IF_ERROR(access_.Check(peer, Right::kAttach));
+  return limits_.Fits(Cost::kConnections, TakerOf(peer));
+}
+
+absl::StatusOr<ConnectionGate::Admitted> ConnectionGate::Admit(
+    int connection, Cost cost, const std::function<void()>& make_room) {
+  Admitted admitted;
+  ASSIGN_OR_RETURN(admitted.peer, ReadPeer(connection));
+  RETURN_IF_ERROR(access_.Check(admitted.peer, Right::kAttach));
+  const UidLimits::Taker taker = TakerOf(admitted.peer);
+  if (make_room && !limits_.Fits(cost, taker).ok()) make_room();
+  absl::StatusOr<Share> share = limits_.Take(cost, taker);
+  if (!share.ok()) {
+    Tell(cost, admitted.peer, share.status());
+    return share.status();
+  }
+  admitted.share = *std::move(share);
+  return admitted;
+}
+
+void ConnectionGate::Tell(Cost cost, const Peer& peer, const absl::Status& status) {
+  uint64_t unsaid = 0;
+  {
+    absl::MutexLock lock(&mu_);
+    Told& told = told_[static_cast<size_t>(cost)];
+    if (clock_.Now() - told.time < kTellInterval) {
+      ++told.unsaid;
+      return;
+    }
+    told.time = clock_.Now();
+    unsaid = std::exchange(told.unsaid, 0);
+  }
+  if (on_refused_) {
+    on_refused_({.cost = cost, .peer = peer, .status = status, .unsaid = unsaid});
+  }
+}
+
+}  // namespace weightd
