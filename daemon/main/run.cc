@@ -164,7 +164,6 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
     for (const auto& root : daemon->roots) root->threads()->Shutdown();
     *hung = daemon->residency->Shutdown(absl::Now() + kStagesTime);
   });
-  const auto probed = steps.Begin("stop the watchdog", [dog] { dog->Stop(); });
   // gRPC closes every connection as soon as it is told to shut down, and a connection that is not
   // accepted hangs: probes and operators would learn nothing of a drain that may take minutes.
   guard.Enter("wait for leases to end");
@@ -174,6 +173,9 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   const auto left = [end](absl::Duration most) {
     return std::clamp(end - absl::Now(), absl::ZeroDuration(), most);
   };
+  // Until here the manager learns that the daemon works.
+  const auto probed = steps.Begin("stop the watchdog", [dog] { dog->Stop(); });
+  const auto saved = steps.Begin("save the state", [daemon] { daemon->files->Stop(); });
   for (const auto& running : {told, watched, staged, probed}) {
     steps.Await(running, left(kStepTime));
   }
@@ -187,10 +189,9 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
     daemon->rpc->Shutdown(answered);
   });
   const auto handles = steps.Begin("stop the handle socket", [daemon] { daemon->handles->Stop(); });
-  const auto saved = steps.Begin("save the state", [daemon] { daemon->files->Stop(); });
   steps.Await(calls, left(absl::InfiniteDuration()));
   steps.Await(handles, left(kStepTime));
-  steps.Await(saved, left(kStepTime));
+  steps.Await(saved, left(absl::InfiniteDuration()));
   if (steps.left_behind().empty()) {
     steps.Run("give memory back", left(absl::InfiniteDuration()), [daemon] { delete daemon; });
   }
