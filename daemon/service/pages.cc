@@ -35,6 +35,7 @@ absl::Status CutPage(const v1::ListModelsRequest& request, v1::ListModelsRespons
     if (token[0] != kAfterName || token.size() > kTokenBytesMax) return NotOurs();
     const std::string after = token.substr(1);
     while (begin < models.size() && models[begin].name() <= after) ++begin;
+    response.clear_roots();  // the first page has told them
   }
   const int end = PageEnd(models, begin, request.page_size());
   if (end < models.size()) {

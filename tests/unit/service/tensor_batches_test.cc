@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "weightd/v1/weight_cache.grpc.pb.h"
 
 namespace weightd {
 namespace {
