@@ -42,7 +42,7 @@ absl::Status CheckRequest(const v1::AttachRequest& request) {
 //   kWaiting --job done--> kGranting --> kGranted
 //      |                      |
 //      +--error, deadline, client gone--> kOver
-class AttachStream final : public OutgoingStream<grpc::ByteBuffer> {
+class AttachStream final : public ClientStream<grpc::ByteBuffer> {
  public:
   AttachStream(const AttachDependencies& with, const grpc::CallbackServerContext& context)
       : with_(with), context_(context) {}

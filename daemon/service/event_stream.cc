@@ -13,7 +13,7 @@ constexpr uint32_t kReplayMax = 1024;
 
 // Takes one event after another from those that the log keeps for all, when there is room for it:
 // a client that does not read costs one message, and misses what the log forgets meanwhile.
-class EventStream final : public OutgoingStream<v1::WatchEventsResponse> {
+class EventStream final : public ClientStream<v1::WatchEventsResponse> {
  public:
   void Begin(EventLog& events, const absl::Status& refused, uint32_t replay) {
     if (!refused.ok()) return Close(ToGrpcStatus(refused));

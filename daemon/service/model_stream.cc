@@ -22,7 +22,7 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 
 // One alarm at a time: set by an event or by a list with something in it that is being staged; when
 // it is due a list is made, if there is room for it.
-class ModelStream final : public OutgoingStream<v1::WatchModelsResponse> {
+class ModelStream final : public ClientStream<v1::WatchModelsResponse> {
  public:
   ModelStream(const Residency& residency, EventLog& events, std::string only)
       : residency_(residency), events_(events), only_(std::move(only)) {}

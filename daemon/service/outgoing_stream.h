@@ -1,26 +1,16 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_OUTGOING_STREAM_H_
 #define WEIGHTD_DAEMON_SERVICE_OUTGOING_STREAM_H_
 
-#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <deque>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "daemon/service/caller.h"
-#include "daemon/service/grpc_status.h"
-#include "google/protobuf/message_lite.h"
 
 namespace weightd {
-
-inline size_t MessageBytes(const google::protobuf::MessageLite& message) {
-  return message.ByteSizeLong();
-}
-inline size_t MessageBytes(const grpc::ByteBuffer& bytes) { return bytes.Length(); }
 
 // A server stream that messages are queued on from any thread, sent one after another. It costs no
 // thread while it is open.
@@ -34,12 +24,6 @@ inline size_t MessageBytes(const grpc::ByteBuffer& bytes) { return bytes.Length(
 template <typename Response>
 class OutgoingStream : public grpc::ServerWriteReactor<Response> {
  public:
-  // Keeps what the call takes of its uid's limits until the call has ended. Before Start().
-  void Hold(Caller& caller) {
-    shares_ = std::move(caller.shares);
-    queued_bytes_ = std::move(caller.queued_bytes);
-  }
-
   // Nothing is sent before this: call it when the derived object is complete.
   void Start() {
     Step step = Step::kNothing;
@@ -107,9 +91,10 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
     }
     Do(step);
   }
-  // What `response` takes of the memory of this stream alone, while it waits for the client to
-  // read.
-  virtual size_t CostOf(const Response& response) const { return MessageBytes(response); }
+  // `response` is about to wait until the client reads it, and does so no more after OnRead(). A
+  // status ends the call with it instead. Called without locks, never in parallel.
+  virtual std::optional<grpc::Status> OnWrite(const Response& /*response*/) { return std::nullopt; }
+  virtual void OnRead() {}
   // The client is gone: what works for it may stop. Comes before OnGone(), or not at all.
   virtual void OnClientGone() {}
   // The call has ended; no further callback comes.
@@ -135,7 +120,7 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
   enum class Step { kNothing, kProduce, kWrite, kFinish };
 
   void OnWriteDone(bool ok) override {
-    queued_bytes_.Release();
+    OnRead();
     std::deque<Response> dropped;  // goes after the lock
     Step step = Step::kNothing;
     {
@@ -192,10 +177,10 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
     return Step::kFinish;
   }
 
-  // Writes current_; ends the call instead where the clients of its uid leave too much unread.
+  // Writes current_, or ends the call.
   void Write() {
-    const absl::Status fits = queued_bytes_.Grow(CostOf(current_));
-    if (fits.ok()) {
+    std::optional<grpc::Status> refused = OnWrite(current_);
+    if (!refused.has_value()) {
       this->StartWrite(&current_);
       return;
     }
@@ -204,7 +189,7 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
     {
       absl::MutexLock lock(&mu_);
       writing_ = false;
-      if (!final_status_.has_value()) final_status_ = ToGrpcStatus(fits);
+      if (!final_status_.has_value()) final_status_ = *std::move(refused);
       Drop(dropped);
       step = NextStep();
     }
@@ -228,10 +213,7 @@ class OutgoingStream : public grpc::ServerWriteReactor<Response> {
     if (step == Step::kFinish) this->Finish(std::move(last_status_));
   }
 
-  // Of the limits of the caller's uid.
-  std::vector<Share> shares_;  // fixed after Start()
-  Share queued_bytes_;         // of current_, used by who writes it
-  mutable absl::Mutex mu_;     // never held while anything is called
+  mutable absl::Mutex mu_;  // never held while anything is called
   std::deque<Response> queue_ ABSL_GUARDED_BY(mu_);
   std::optional<grpc::Status> final_status_ ABSL_GUARDED_BY(mu_);
   int work_count_ ABSL_GUARDED_BY(mu_) = 0;

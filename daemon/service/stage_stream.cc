@@ -11,7 +11,7 @@
 namespace weightd {
 namespace {
 
-class StageStream final : public OutgoingStream<v1::StageModelResponse> {
+class StageStream final : public ClientStream<v1::StageModelResponse> {
  public:
   void Begin(Residency& residency, EventLog& events, const absl::StatusOr<Caller>& peer,
              const v1::StageModelRequest& request) {

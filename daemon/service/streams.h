@@ -8,7 +8,7 @@
 #include "daemon/residency/residency.h"
 #include "daemon/service/blocking_pool.h"
 #include "daemon/service/caller.h"
-#include "daemon/service/outgoing_stream.h"
+#include "daemon/service/client_stream.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/tensor_batches.h"
 #include "weightd/v1/weight_cache.pb.h"
