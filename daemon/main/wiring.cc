@@ -221,6 +221,30 @@ void OpenGate(const DaemonOptions& options, const RunDependencies& dependencies,
   daemon.peers = std::make_unique<PeerRegistry>();
 }
 
+// Where somebody wants them.
+absl::Status StartMetrics(const DaemonOptions& options, const RunDependencies& dependencies,
+                          Daemon& daemon) {
+  if (options.metrics_address.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(daemon.metrics,
+                   MetricsServer::Start(options.metrics_address,
+                                        std::make_shared<Metrics>(MetricSources{
+                                            .version = daemon.info.version,
+                                            .start_time = daemon.info.start_time,
+                                            .info = daemon.info,
+                                            .residency = *daemon.residency,
+                                            .leases = *daemon.leases,
+                                            .events = *daemon.events,
+                                            .access = *daemon.access,
+                                            .uid_limits = *daemon.uid_limits,
+                                            .tables = *daemon.tables,
+                                            .refusals = *daemon.refusals,
+                                            .looks = daemon.info.looks,
+                                            .log_lines_dropped = [&logger = dependencies.logger] {
+                                              return logger.dropped_lines();
+                                            }})));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
@@ -280,25 +304,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                       absl::string_view ticket, const Peer& peer) {
                                           return leases->RedeemTicket(ticket, peer);
                                         }}));
-  if (!options.metrics_address.empty()) {
-    ASSIGN_OR_RETURN(daemon->metrics,
-                     MetricsServer::Start(options.metrics_address,
-                                          std::make_shared<Metrics>(MetricSources{
-                                              .version = daemon->info.version,
-                                              .start_time = daemon->info.start_time,
-                                              .info = daemon->info,
-                                              .residency = *daemon->residency,
-                                              .leases = *daemon->leases,
-                                              .events = *daemon->events,
-                                              .access = *daemon->access,
-                                              .uid_limits = *daemon->uid_limits,
-                                              .tables = *daemon->tables,
-                                              .refusals = *daemon->refusals,
-                                              .looks = daemon->info.looks,
-                                              .log_lines_dropped = [&logger = dependencies.logger] {
-                                                return logger.dropped_lines();
-                                              }})));
-  }
+  RETURN_IF_ERROR(StartMetrics(options, dependencies, *daemon));
   return daemon;
 }
 

@@ -84,6 +84,7 @@ absl::Status Residency::Start() {
   evictor_.set_stager(stager_.get());
   if (options_.on_wait) return absl::OkStatus();
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_);
+  RETURN_IF_ERROR(scrubber_->Start());
   ASSIGN_OR_RETURN(reaper_, Thread::Start("reaper", [this] { ReapUntilStopped(); }));
   for (uint32_t i = 0; i < options_.jobs_max; ++i) {
     {

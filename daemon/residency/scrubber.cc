@@ -1,6 +1,7 @@
 #include "daemon/residency/scrubber.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 
@@ -10,9 +11,10 @@ absl::Status ScrubOptions::Validate() const {
       "scrub interval is ", absl::FormatDuration(interval), ", wanted 1s or more, or 0 for never"));
 }
 
-Scrubber::Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier)
-    : options_(options), table_(table), verifier_(verifier) {
-  if (options_.interval > absl::ZeroDuration()) thread_ = std::thread([this] { Loop(); });
+absl::Status Scrubber::Start() {
+  if (options_.interval <= absl::ZeroDuration()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(thread_, Thread::Start("scrub", [this] { Loop(); }));
+  return absl::OkStatus();
 }
 
 Scrubber::~Scrubber() {
@@ -20,7 +22,7 @@ Scrubber::~Scrubber() {
     absl::MutexLock lock(&mu_);
     stops_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
 }
 
 bool Scrubber::stops() const {

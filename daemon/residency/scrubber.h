@@ -2,12 +2,12 @@
 #define WEIGHTD_DAEMON_RESIDENCY_SCRUBBER_H_
 
 #include <cstdint>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/thread.h"
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/verifier.h"
 
@@ -24,7 +24,10 @@ struct ScrubOptions {
 class Scrubber {
  public:
   // Both outlive it.
-  Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier);
+  Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier)
+      : options_(options), table_(table), verifier_(verifier) {}
+  // Begins, unless the interval is 0. Fails when the thread cannot be had.
+  absl::Status Start();
   Scrubber(const Scrubber&) = delete;
   Scrubber& operator=(const Scrubber&) = delete;
   // Ends the round that runs.
@@ -40,7 +43,7 @@ class Scrubber {
   Verifier& verifier_;
   mutable absl::Mutex mu_;
   bool stops_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace weightd

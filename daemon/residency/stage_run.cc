@@ -363,8 +363,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   const std::vector<std::string>& passed_over = plan_.opened->checkpoint.fallbacks;
   report_.fallbacks.insert(report_.fallbacks.end(), passed_over.begin(), passed_over.end());
   report_.engine = std::string(ReadEngineName(outcome.engine));
-  report_.fallbacks.insert(report_.fallbacks.end(), outcome.fallbacks.begin(),
-                           outcome.fallbacks.end());
+  for (const std::string& text : outcome.fallbacks) report_.fallbacks.push_back(text);
   report_.direct_bytes = outcome.direct_bytes;
   report_.cached_bytes = outcome.cached_bytes;
   report_.buffered_bytes = outcome.buffered_bytes;

@@ -19,14 +19,10 @@ constexpr absl::Duration kRequestTimeout = absl::Seconds(1);
 
 // Settings of civetweb, the library's HTTP server, each a name and a value.
 std::vector<std::string> ServerSettings(const std::string& address) {
-  return {"listening_ports",
-          address,
-          "num_threads",
-          absl::StrCat(kThreads),
-          "request_timeout_ms",
-          absl::StrCat(absl::ToInt64Milliseconds(kRequestTimeout)),
-          "linger_timeout_ms",
-          "0"};
+  return {"listening_ports",    address,
+          "num_threads",        absl::StrCat(kThreads),
+          "request_timeout_ms", absl::StrCat(absl::ToInt64Milliseconds(kRequestTimeout)),
+          "linger_timeout_ms",  "0"};
 }
 
 }  // namespace

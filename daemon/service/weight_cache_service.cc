@@ -16,6 +16,7 @@
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
+#include "daemon/service/unary_calls.h"
 
 namespace weightd {
 namespace {
@@ -27,19 +28,6 @@ constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
 constexpr absl::Duration kKeepTime = absl::Seconds(2);
 // How long a wait takes to see that the daemon drains.
 constexpr absl::Duration kDrainLook = absl::Milliseconds(200);
-
-// A call with one answer; what it takes of its uid's limits it has until the client took that.
-class UnaryCall final : public grpc::ServerUnaryReactor {
- public:
-  explicit UnaryCall(absl::StatusOr<Caller> caller) {
-    if (caller.ok()) shares_ = std::move(caller->shares);
-  }
-
- private:
-  void OnDone() override { delete this; }
-
-  std::vector<Share> shares_;
-};
 
 grpc::ServerUnaryReactor* FinishNow(absl::StatusOr<Caller> caller, const grpc::Status& status) {
   auto* call = new UnaryCall(std::move(caller));
@@ -74,40 +62,6 @@ bool AwaitGone(const Residency& residency, const std::vector<CopyInfo>& copies, 
   }
   return residency.AwaitGone(copies, absl::InfinitePast());
 }
-
-// A unary call whose answer takes a thread.
-class PooledCall final : public grpc::ServerUnaryReactor {
- public:
-  using Work = std::function<grpc::Status()>;
-
-  PooledCall(Caller caller, const grpc::CallbackServerContext& context, BlockingPool& pool)
-      : shares_(std::move(caller.shares)), context_(context), pool_(pool) {}
-
-  // Finishes with what `work` returns, or with `refuse` of the pool's refusal.
-  void Begin(uint32_t uid, Work work,
-             const std::function<grpc::Status(const absl::Status&)>& refuse) {
-    const absl::StatusOr<TaskId> task = pool_.Submit(uid, [this, work = std::move(work)] {
-      Finish(context_.IsCancelled() ? Cancelled() : work());
-    });
-    // The call may be over by now, and this object gone: but not before the handler has returned.
-    if (!task.ok()) return Finish(refuse(task.status()));
-    task_ = *task;
-  }
-
- private:
-  static grpc::Status Cancelled() {
-    return {grpc::StatusCode::CANCELLED, "cancelled before it was its turn"};
-  }
-  void OnCancel() override {
-    if (task_.valid() && pool_.Withdraw(task_)) Finish(Cancelled());
-  }
-  void OnDone() override { delete this; }
-
-  const std::vector<Share> shares_;  // of its uid's limits, until the client took the answer
-  const grpc::CallbackServerContext& context_;
-  BlockingPool& pool_;
-  TaskId task_;  // fixed after Begin
-};
 
 // Blocks until the memory is free.
 absl::Status Evict(const ServiceDependencies& with, const std::atomic<bool>& draining,

@@ -1,7 +1,6 @@
 #include "daemon/staging/digester.h"
 
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,11 +16,9 @@ Digester::Digester(const Manifest& manifest, const BlockPieces& pieces,
   if (!options_.file_sums.empty()) file_hasher_.emplace(manifest, files, options_.file_sums);
   if (options_.mode != VerifyMode::kNone) outcome_.digests.resize(manifest.tensors.size());
   if (options_.without_thread) return;
-  try {
-    thread_ = std::thread([this] { Loop(); });
-  } catch (const std::system_error&) {
-    // No more threads are allowed here: the reader's does it too.
-  }
+  absl::StatusOr<Thread> thread = Thread::Start("digester", [this] { Loop(); });
+  // Where no more threads are allowed, the reader's does it too.
+  if (thread.ok()) thread_ = *std::move(thread);
 }
 
 Digester::~Digester() {
@@ -29,7 +26,7 @@ Digester::~Digester() {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
 }
 
 bool Digester::CanWork() const { return stopping_ || waiting_.contains(next_); }

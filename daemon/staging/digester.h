@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -15,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/thread.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/sha256_sums.h"
 #include "daemon/format/tensor_decryptor.h"
@@ -115,7 +115,7 @@ class Digester {
   std::vector<uint64_t> done_ ABSL_GUARDED_BY(mu_);  // tags
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;  // none: whoever submits works
+  Thread thread_;  // none: whoever submits works
 };
 
 }  // namespace weightd

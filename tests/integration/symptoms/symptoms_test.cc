@@ -14,7 +14,7 @@
 #include "client/cpp/daemon_connection.h"
 #include "common/unique_fd.h"
 #include "tests/integration/daemon/daemon_fixture.h"
-#include "tests/integration/symptoms/symptom_table.h"
+#include "tests/integration/symptoms/symptoms_fixture.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
 
@@ -22,47 +22,6 @@ namespace weightd::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What stands in the log is found in it whatever its form.
-constexpr const char* kLogFormats[] = {"TEXT", "JSON"};
-
-class SymptomsTest : public DaemonTest {
- protected:
-  // What a daemon that cannot start says before it ends.
-  std::string Refusal(const std::vector<std::string>& flags) const {
-    DaemonProcess daemon({.root = root_, .socket_dir = socket_dir_, .flags = flags});
-    EXPECT_NE(daemon.WaitForExit(), std::optional(0));
-    return daemon.log();
-  }
-  // What a command that must fail says.
-  std::string Failure(const Weightctl::Arguments& arguments) const {
-    const CommandResult result = ctl_.Run(arguments);
-    EXPECT_NE(result.exit_code, kExitOk) << result;
-    return result.err;
-  }
-  std::string StatusText() const { return ctl_.Run({"status"}).out; }
-  std::string Config(const std::string& text) const {
-    std::string path = dir_.File("weightd.textproto");
-    EXPECT_OK(WriteRawFile(path, text));
-    return path;
-  }
-  // Stages `model`, and does something while a read of it is held.
-  std::string StageWhile(const std::vector<std::string>& flags,
-                         const std::function<void()>& meanwhile, bool release = true) {
-    MakeModel("model", 24 << 20);
-    const HeldRead held(dir_, "/model.safetensors", 9'000'000);
-    std::vector<std::string> all = kPread;
-    all.insert(all.end(), flags.begin(), flags.end());
-    Start(all, held.environment());
-    const auto stage = ctl_.Start({"stage", "model", "--wait"});
-    EXPECT_TRUE(held.WaitUntilReached());
-    meanwhile();
-    if (release) held.Release();
-    EXPECT_NE(stage->WaitForExit(), std::optional(kExitOk));
-    if (!release) held.Release();
-    return stage->err();
-  }
-};
 
 // Nobody may write a row that no test provokes, nor provoke what nobody finds in the table.
 TEST(SymptomTableTest, EveryRowIsProvokedByATest) {
@@ -300,107 +259,6 @@ WEIGHTD_SYMPTOM(SymptomsTest, VolumeThatHangsInADrain, "drain-hangs") {
     EXPECT_TRUE(ShowsSymptom("drain-hangs", daemon_->log())) << format;
     held.Release();
   }
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, TruncatedFile, "truncated-file") {
-  fs::resize_file(MakeModel("model", 1 << 20), 500'000);
-  Start();
-  EXPECT_TRUE(ShowsSymptom("truncated-file", Failure({"stage", "model", "--wait"})));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, ChangedFile, "changed-file") {
-  const std::string said = StageWhile({}, [&] {
-    std::fstream file(InRoot("model.safetensors"), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(1'000'000);
-    file.put('!');
-  });
-  EXPECT_TRUE(ShowsSymptom("changed-file", said));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, DeadDisk, "dead-disk") {
-  MakeModel("model", 24 << 20);
-  Start(kPread, FaultPreload({"WEIGHTD_FAULT_PATH=/model.safetensors",
-                              "WEIGHTD_FAULT_OFFSET=9000000-9000001"}));
-  EXPECT_TRUE(ShowsSymptom("dead-disk", Failure({"stage", "model", "--wait"})));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, StalledVolume, "stalled-volume") {
-  const std::string said = StageWhile(
-      {"--storage.stall-timeout-ms", "300"}, [] {}, false);
-  EXPECT_TRUE(ShowsSymptom("stalled-volume", said));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, StuckReads, "stuck-reads") {
-  MakeModel("model", 24 << 20);
-  const HeldRead held(dir_, "/model.safetensors", 9'000'000);
-  std::vector<std::string> flags = kPread;
-  flags.insert(flags.end(), {"--storage.stall-timeout-ms", "300"});
-  Start(flags, held.environment());
-  EXPECT_THAT(Failure({"stage", "model", "--wait"}), ::testing::HasSubstr("stays booked"));
-  EXPECT_TRUE(ShowsSymptom("stuck-reads", StatusText()));
-  held.Release();
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, TooManyStuck, "too-many-stuck") {
-  MakeModel("model", 24 << 20);
-  MakeModel("other", 24 << 20);
-  const HeldRead held(dir_, "/model.safetensors", 9'000'000);
-  std::vector<std::string> flags = kPread;
-  flags.insert(flags.end(),
-               {"--storage.stall-timeout-ms", "300", "--storage.stuck-reads-max", "1"});
-  Start(flags, held.environment());
-  (void)Failure({"stage", "model", "--wait"});
-  EXPECT_TRUE(ShowsSymptom("too-many-stuck", Failure({"stage", "other", "--wait"})));
-  held.Release();
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, StuckVolume, "stuck-volume") {
-  MakeModel("model", 1 << 20);
-  const HeldRead held(dir_, "/model.safetensors", 8);  // of its header
-  std::vector<std::string> flags = kPread;
-  flags.insert(flags.end(), {"--storage.stall-timeout-ms", "300"});
-  Start(flags, held.environment());
-  EXPECT_NE(ctl_.Run({"stage", "model", "--wait"}).exit_code, kExitOk);
-  EXPECT_TRUE(ShowsSymptom("stuck-volume", StatusText()));
-  held.Release();
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, TooManyEntries, "too-many-entries") {
-  for (const char* name : {"images/1.jpg", "images/2.jpg"}) {
-    ASSERT_OK(WriteRawFile(InRoot(name), "x"));
-  }
-  Start({"--limits.catalog-entries-max", "1"});
-  EXPECT_TRUE(ShowsSymptom("too-many-entries", ctl_.Run({"ls"}).out));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, UnreadableFile, "unreadable-file") {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody whom a file can be kept from";
-  fs::permissions(dir_.path(), fs::perms(0755));
-  fs::permissions(MakeModel("model", 1 << 20), fs::perms(0600));
-  const std::string sockets = dir_.File("theirs");
-  fs::create_directory(sockets);
-  ASSERT_EQ(::chown(sockets.c_str(), kNobody, kNobody), 0);
-  ChildProcess daemon(
-      {.argv = {DaemonProgram(), "--root", root_, "--socket-dir", sockets, "--state-file", ""},
-       .uid = kNobody,
-       .gid = kNobody});
-  ASSERT_TRUE(daemon.WaitForOutput("serving")) << daemon.err();
-  const CommandResult staged = Weightctl(sockets).Run({"stage", "model", "--wait"});
-  EXPECT_TRUE(ShowsSymptom("unreadable-file", staged.err));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, WrongDigest, "wrong-digest") {
-  const std::string path = MakeModel("model", 1 << 20);
-  ASSERT_EQ(ctl_.Run({"digest", path}).exit_code, kExitOk);
-  MakeModel("model", 1 << 20, /*seed=*/2);
-  Start();
-  EXPECT_TRUE(ShowsSymptom("wrong-digest", Failure({"stage", "model", "--wait"})));
-}
-
-WEIGHTD_SYMPTOM(SymptomsTest, NoDigest, "no-digest") {
-  MakeModel("model", 1 << 20);
-  Start({"--staging.require-digest", "true"});
-  EXPECT_TRUE(ShowsSymptom("no-digest", Failure({"stage", "model", "--wait"})));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, ThreadsForIoUring, "no-io-uring") {
