@@ -3,6 +3,8 @@
 #include <sys/prctl.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -97,7 +99,13 @@ absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& se
   input.targets = {{.device = setup.device, .destination = destination}};
   input.cancelled = &cancelled;
   input.digest.mode = setup.verify;
-  ASSIGN_OR_RETURN(const StageOutcome outcome, setup.stager->Run(input));
+  bool abandoned = false;
+  absl::StatusOr<StageOutcome> run = setup.stager->Run(input, &abandoned);
+  if (abandoned) {  // reads that hang still use what this function has
+    std::fprintf(stderr, "%s\n", run.status().ToString().c_str());
+    std::_Exit(1);
+  }
+  ASSIGN_OR_RETURN(const StageOutcome outcome, std::move(run));
   RETURN_IF_ERROR(opened.CheckUnchanged());
   if (result.allocation != nullptr && setup.seal) RETURN_IF_ERROR(result.allocation->Seal());
   result.sample = watch->Read(outcome.bytes_read());

@@ -64,7 +64,7 @@ int OpenDevices() {
   }
   std::cout << "version=" << found->driver_version << "\n";
   for (const auto& device : found->devices) std::cout << "device=" << device->info().id << "\n";
-  for (const std::string& sentence : found->skipped) std::cout << "skipped=" << sentence << "\n";
+  for (const Warning& skipped : found->skipped) std::cout << "skipped=" << skipped.text << "\n";
   return 0;
 }
 

@@ -119,10 +119,13 @@ TEST_F(StartTest, NoRootIsAUsageError) {
   EXPECT_THAT(refusal.log, HasSubstr("no root"));
 }
 
-TEST_F(StartTest, MissingRootIsRefusedByItsName) {
-  const Refusal refusal = Refuse({"--root", dir_.File("nowhere")});
-  EXPECT_EQ(refusal.exit_code, kDaemonExitError);
-  EXPECT_THAT(refusal.log, AllOf(HasSubstr(dir_.File("nowhere")), HasSubstr("No such file")));
+TEST_F(StartTest, MissingRootIsToldAndTheOthersAreServed) {
+  MakeModel("model", 1 << 20);
+  Start({"--root", dir_.File("nowhere")});
+  EXPECT_THAT(ctl_.Run({"status"}).out,
+              AllOf(HasSubstr(dir_.File("nowhere")), HasSubstr("No such file")));
+  Stage("model");
+  StopCleanly();
 }
 
 TEST_F(StartTest, SocketDirectoryInUseIsRefusedAndTheFirstDaemonGoesOn) {

@@ -31,7 +31,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class HungVolumeTest : public DaemonTest {
+class HungRootTest : public DaemonTest {
  protected:
   // The root of all tests, and one of FUSE with the model h.
   void StartWithFuse() {
@@ -55,7 +55,7 @@ class HungVolumeTest : public DaemonTest {
   std::unique_ptr<FuseVolume> fuse_;
 };
 
-TEST_F(HungVolumeTest, WithoutLookupsEverythingElseGoesOnAndTheDaemonEnds) {
+TEST_F(HungRootTest, WithoutLookupsEverythingElseGoesOnAndTheDaemonEnds) {
   StartWithFuse();
   if (fuse_ == nullptr) return;
   const auto holder = Attach("good");
@@ -85,7 +85,7 @@ TEST_F(HungVolumeTest, WithoutLookupsEverythingElseGoesOnAndTheDaemonEnds) {
   EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
 }
 
-TEST_F(HungVolumeTest, ItIsUsedAgainWhenItAnswers) {
+TEST_F(HungRootTest, ItIsUsedAgainWhenItAnswers) {
   StartWithFuse();
   if (fuse_ == nullptr) return;
   fuse_->HangLookups();

@@ -44,7 +44,8 @@ std::vector<std::string> NamesOf(TensorBatches& batches, const CopyContent& cont
   TensorBatches::Place place;
   while (const auto bytes = batches.Next(content, place)) {
     EXPECT_LT(bytes->Length(), kMiB);
-    for (const v1::Tensor& tensor : Parse(*bytes).tensors().tensors()) {
+    const v1::AttachResponse response = Parse(*bytes);
+    for (const v1::Tensor& tensor : response.tensors().tensors()) {
       EXPECT_EQ(tensor.offset(), names.size() * 256);
       names.push_back(tensor.name());
     }
