@@ -248,7 +248,8 @@ WEIGHTD_SYMPTOM(SymptomsTest, DrainingDaemon, "draining") {
 WEIGHTD_SYMPTOM(SymptomsTest, VolumeThatHangsInADrain, "drain-hangs") {
   MakeModel("model", 24 << 20);
   for (const char* format : kLogFormats) {
-    const HeldRead held(dir_, "/model.safetensors", 9'000'000);
+    const TempDir control;  // of this read: what released another one lies in its own
+    const HeldRead held(control, "/model.safetensors", 9'000'000);
     std::vector<std::string> flags = kPread;
     flags.insert(flags.end(), {"--log.format", format, "--drain-grace-ms", "0"});
     Start(flags, held.environment());

@@ -43,7 +43,8 @@ become_systemd() {
   mkdir dev/shm
   touch dev/console
   mount --bind "$(tty)" dev/console
-  for device in dev/shm run tmp var/tmp; do mount -t tmpfs tmpfs "$device"; done
+  for device in dev/shm tmp var/tmp; do mount -t tmpfs tmpfs "$device"; done
+  mount -t tmpfs -o mode=0755 tmpfs run  # as systemd does
   # Folders before what is in them.
   printf '%s\n' "$@" | sort | while read -r named; do
     [[ $named == /* && -e $named && ! -e .$named ]] || continue

@@ -29,7 +29,9 @@ TEST(JsonTest, KeepsFieldsInTheirOrderAndWithTheirDefaults) {
   EXPECT_EQ(JsonLine(ToJson(v1::EvictModelResponse())),
             R"({"bytes_freed":0,"generations":0,"bytes_demoted":0,"leases_revoked":0})"
             "\n");
-  EXPECT_EQ(JsonLine(ToJson(v1::ListModelsResponse())), "{\"models\":[]}\n");
+  EXPECT_EQ(JsonLine(ToJson(v1::ListModelsResponse())),
+            R"({"models":[],"roots":[],"next_page_token":""})"
+            "\n");
 }
 
 TEST(JsonTest, WritesTimesAsRfc3339AndLeavesUnsetOnesOut) {

@@ -72,7 +72,8 @@ TEST(OutboxTest, StopWaitsForTheCallInProgress) {
   absl::Notification called;
   absl::Notification release;
   std::atomic<bool> returned = false;
-  Outbox<int> outbox([&](const int&) {
+  Outbox<int> outbox([&](const int& value) {
+    if (value != 1) return;
     called.Notify();
     release.WaitForNotification();
     returned = true;
