@@ -178,12 +178,13 @@ void CatalogWatcher::AnswerWaiters(absl::Time now) {
     const auto is_stuck = [](const Entry& entry) {
       return entry.root->threads() != nullptr && entry.root->threads()->state().stuck > 0;
     };
+    const std::vector<Entry>& entries = shared_->entries;
     std::erase_if(shared_->waiters, [&](Waiter& waiter) {
       bool answered = now >= waiter.deadline;
       if (!answered) {
         answered = true;
         for (size_t i = 0; i < waiter.needed.size() && answered; ++i) {
-          const Entry& entry = shared_->entries[i];
+          const Entry& entry = entries[i];
           answered = entry.full_ended >= waiter.needed[i] || is_stuck(entry);
         }
       }

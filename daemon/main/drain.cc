@@ -1,10 +1,9 @@
 #include "daemon/main/drain.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "common/status_macros.h"
+#include "daemon/main/leave_process.h"
 
 namespace weightd {
 namespace {
@@ -56,7 +55,7 @@ void StopGuard::Run() {
   logger_.Log(LogLevel::kError, "stop_hangs",
               {{"step", step}, {"detail", std::string("the process ends all the same")}});
   (void)logger_.Flush(kLogFlushTime);
-  ::_exit(kExitHung);
+  LeaveProcess(kExitHung);
 }
 
 class DrainSteps::Running {

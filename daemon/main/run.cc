@@ -11,6 +11,7 @@
 #include "common/format_units.h"
 #include "common/status_macros.h"
 #include "daemon/main/drain.h"
+#include "daemon/main/leave_process.h"
 #include "daemon/main/reloader.h"
 #include "daemon/main/watchdog.h"
 #include "daemon/main/wiring.h"
@@ -200,7 +201,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   dependencies.logger.Log(LogLevel::kInfo, "stopped",
                           {{"left_behind", absl::StrJoin(steps.left_behind(), ", ")}});
   (void)dependencies.logger.Flush(kLogFlushTime);
-  ::_exit(0);
+  LeaveProcess(0);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "daemon/main/leave_process.h"
 
 namespace weightd {
 namespace {
@@ -51,7 +52,7 @@ void Signals::Run() {
         reload_ = true;
         continue;
       }
-      if (stop_) ::_exit(1);
+      if (stop_) LeaveProcess(1);
       stop_ = true;
     }
     on_stop_.Tell(true);

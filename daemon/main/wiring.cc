@@ -25,7 +25,7 @@ constexpr uint32_t kStateThreads = 1;
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
 // How long a start waits for a root that does not answer.
-constexpr absl::Duration kRootPatience = absl::Seconds(5);
+constexpr absl::Duration kRootPatience = absl::Seconds(1);
 
 absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   const auto start = [&](const char* name, uint32_t threads) {

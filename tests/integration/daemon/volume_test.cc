@@ -85,6 +85,22 @@ TEST_F(HungRootTest, WithoutLookupsEverythingElseGoesOnAndTheDaemonEnds) {
   EXPECT_EQ(daemon_->WaitForExit(), std::optional(0));
 }
 
+// What the kernel does not let go of keeps neither the lock, nor the sockets, nor a model's memory.
+TEST_F(HungRootTest, TheNextDaemonStartsThoughReadsStillHang) {
+  StartWithFuse();
+  if (fuse_ == nullptr) return;
+  fuse_->HangReads(1 << 20);
+  EXPECT_NE(ctl_.Run({"stage", "h", "--wait"}).exit_code, kExitOk);
+  daemon_->Signal(SIGTERM);
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, daemon_->pid(), 0)));
+  pollfd ended{process.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 20'000), 1);
+  DaemonProcess next({.root = root_, .socket_dir = socket_dir_, .flags = {}});
+  EXPECT_TRUE(next.WaitForLog("serving")) << next.log();
+  EXPECT_EQ(ctl_.Run({"stage", "good", "--wait"}).exit_code, kExitOk);
+  fuse_->Answer();
+}
+
 TEST_F(HungRootTest, ItIsUsedAgainWhenItAnswers) {
   StartWithFuse();
   if (fuse_ == nullptr) return;

@@ -131,7 +131,7 @@ class Life:
         # Before its handlers are there SIGTERM ends it as any process; a start that hangs is no drain.
         elif status not in (None, 0, -signal.SIGTERM) and not problem:
             log = self.log()
-            if status != 1 or "stop_hangs step=start" not in log:
+            if status != 1 or "stop_hangs step=" not in log:
                 problem = f"exit status {status} after {took:.1f} s: {log[-300:]}"
         line = f"SIGTERM after {moment:.2f} s, {self.begun} attaches begun, ended after {took:.2f} s with {status}"
         crowd.join()
