@@ -51,6 +51,12 @@ class HistoryTest : public DaemonTest {
     EXPECT_EQ(verdict.breaches.size(), 0) << absl::StrJoin(shown, "\n");
   }
 
+  // Of a daemon that has begun to watch its roots, which it does beside serving.
+  ProcessFootprint FootprintAtRest() const {
+    EXPECT_EQ(ctl_.Run({"ls"}).exit_code, kExitOk);
+    return ReadFootprint(daemon_->pid());
+  }
+
   // Nothing of the run is left in the daemon.
   void ExpectBackAt(const ProcessFootprint& before) const {
     EXPECT_EQ(LeaseCount(), 0);
@@ -77,7 +83,7 @@ TEST_F(HistoryTest, ClientsReadWhatTheyWereGrantedWhateverHappens) {
   ASSERT_OK(publisher_.PublishAll());
   ASSERT_NE(Start({"--host.budget-bytes", absl::StrCat(kBudgetBytes), "--staging.jobs-max", "3"}),
             nullptr);
-  const ProcessFootprint before = ReadFootprint(daemon_->pid());
+  const ProcessFootprint before = FootprintAtRest();
   RunOptions options = Options();
   options.clients.count = HistoryClientCount(200);
   options.operators.graces = {absl::ZeroDuration(), absl::Milliseconds(40),
