@@ -175,19 +175,18 @@ void CatalogWatcher::AnswerWaiters(absl::Time now) {
   std::vector<std::function<void()>> done;
   {
     absl::MutexLock lock(&shared_->mu);
-    const auto is_stuck = [](const Entry& entry) {
-      return entry.root->threads() != nullptr && entry.root->threads()->state().stuck > 0;
-    };
-    const std::vector<Entry>& entries = shared_->entries;
+    std::vector<uint64_t> ended;  // looks, like the entries
+    std::vector<bool> stuck;
+    for (const Entry& entry : shared_->entries) {
+      ended.push_back(entry.full_ended);
+      stuck.push_back(entry.root->threads() != nullptr && entry.root->threads()->state().stuck > 0);
+    }
     std::erase_if(shared_->waiters, [&](Waiter& waiter) {
-      bool answered = now >= waiter.deadline;
-      if (!answered) {
-        answered = true;
-        for (size_t i = 0; i < waiter.needed.size() && answered; ++i) {
-          const Entry& entry = entries[i];
-          answered = entry.full_ended >= waiter.needed[i] || is_stuck(entry);
-        }
+      bool answered = true;
+      for (size_t i = 0; i < waiter.needed.size() && answered; ++i) {
+        answered = ended[i] >= waiter.needed[i] || stuck[i];
       }
+      answered = answered || now >= waiter.deadline;
       if (answered) done.push_back(std::move(waiter.done));
       return answered;
     });
