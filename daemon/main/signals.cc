@@ -28,6 +28,7 @@ sigset_t HandledSignals() {
 absl::StatusOr<std::unique_ptr<Signals>> Signals::Start() {
   std::unique_ptr<Signals> signals(new Signals());
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // RLIMIT_FSIZE: the call fails with EFBIG, not the daemon
   const sigset_t set = HandledSignals();
   WEIGHTD_CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
   ASSIGN_OR_RETURN(signals->thread_,
