@@ -101,16 +101,16 @@ Catalog::Catalog(const std::vector<std::shared_ptr<Volume>>& volumes, CatalogOpt
 }
 
 absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
-  using Checkpoints = std::vector<Checkpoint>;
-  Checkpoints all;
+  std::vector<Checkpoint> all;
   absl::flat_hash_set<std::string> models;
   for (const std::shared_ptr<Root>& root : roots_) {
     ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
-    ASSIGN_OR_RETURN(Checkpoints found,
-                     Near<Checkpoints>(*volume, "scan", [volume, options = options_] {
+    ASSIGN_OR_RETURN(VolumeScan found,
+                     Near<VolumeScan>(*volume, "scan", [volume, options = options_] {
                        return ScanVolume(volume, options);
                      }));
-    for (Checkpoint& checkpoint : found) {
+    RETURN_IF_ERROR(found.problem);
+    for (Checkpoint& checkpoint : found.checkpoints) {
       if (models.insert(checkpoint.model).second) all.push_back(std::move(checkpoint));
     }
   }
@@ -120,18 +120,18 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
 }
 
 absl::StatusOr<std::optional<Checkpoint>> Catalog::FindIn(const std::shared_ptr<Root>& root,
-                                                          absl::string_view model,
-                                                          absl::string_view revision) const {
+                                                          const Wanted& wanted,
+                                                          absl::Duration patience) const {
   using Found = std::optional<Checkpoint>;
-  const auto find = [root, options = options_, name = std::string(model),
-                     wanted = std::string(revision)]() -> absl::StatusOr<Found> {
+  const auto find = [root, options = options_, name = std::string(wanted.model),
+                     revision = std::string(wanted.revision)]() -> absl::StatusOr<Found> {
     (void)root->Refresh();  // what is wrong with it, volume() tells
     ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
     Scan scan(volume, options);
     ASSIGN_OR_RETURN(std::vector<Checkpoint> found,
-                     wanted.empty() ? scan.One(name) : scan.OneRevision(name, wanted));
+                     revision.empty() ? scan.One(name) : scan.OneRevision(name, revision));
     if (found.empty()) {
-      if (wanted.empty()) RETURN_IF_ERROR(FindOutsideLink(*volume, name));
+      if (revision.empty()) RETURN_IF_ERROR(FindOutsideLink(*volume, name));
       return std::nullopt;
     }
     const absl::Status looked = LookAtShards(found.front(), options);
@@ -139,44 +139,68 @@ absl::StatusOr<std::optional<Checkpoint>> Catalog::FindIn(const std::shared_ptr<
     return std::move(found.front());
   };
   if (root->threads() == nullptr) return find();
-  return root->threads()->Call<Found>(absl::StrCat("look for ", model), find);
+  return root->threads()->Call<Found>(absl::StrCat("look for ", wanted.model), find,
+                                      {.total = patience});
 }
 
-bool Catalog::MayPassOver(size_t root, absl::string_view model, const absl::Status& problem) const {
-  const std::optional<Reason> reason = GetReason(problem);
-  if (reason == Reason::kDraining) return false;
-  if (const auto last = LastScan(root); last != nullptr) return last->Find(model) == nullptr;
-  return reason == Reason::kVolumeStuck || reason == Reason::kVolumeBusy ||
-         !roots_[root]->volume().ok();
+bool Catalog::LastShowed(size_t root, absl::string_view model) const {
+  const auto last = LastScan(root);
+  return last != nullptr && last->Find(model) != nullptr;
+}
+
+bool Catalog::AsksBriefly(size_t root, const Wanted& wanted) const {
+  VolumeThreads* const threads = roots_[root]->threads();
+  if (threads == nullptr || LastShowed(root, wanted.model)) return false;
+  return root + 1 < roots_.size() || threads->state().stuck > 0;
+}
+
+absl::StatusOr<std::optional<Checkpoint>> Catalog::Ask(size_t root, const Wanted& wanted,
+                                                       bool briefly, Search& search) const {
+  const std::shared_ptr<Root>& asked = roots_[root];
+  absl::StatusOr<std::optional<Checkpoint>> found =
+      FindIn(asked, wanted, briefly ? kRootPatience : absl::InfiniteDuration());
+  if (found.ok()) return found;
+  const std::optional<Reason> reason = GetReason(found.status());
+  if (reason == Reason::kPathOutsideRoot) {
+    search.outside.Update(found.status());
+    return std::nullopt;
+  }
+  if (reason == Reason::kDraining || LastShowed(root, wanted.model)) return found;
+  const bool unanswered = reason == Reason::kVolumeStuck || reason == Reason::kVolumeBusy;
+  if (briefly && unanswered && asked->threads()->state().stuck == 0) {
+    search.slow.push_back(root);
+  } else if (LastScan(root) == nullptr && asked->volume().ok()) {
+    search.untold.Update(found.status());
+  }
+  search.passed_over.push_back(
+      absl::StrCat("root ", asked->path(), " was passed over: ", found.status().message()));
+  return std::nullopt;
 }
 
 absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
                                          absl::string_view revision) const {
   RETURN_IF_ERROR(ValidateModelName(model));
-  std::vector<std::string> passed_over;
-  absl::Status outside;  // a link that leads out of a root, unless a later one has the model
-  absl::Status untold;   // a root that hangs, and of which nothing is known
+  const Wanted wanted = {.model = model, .revision = revision};
+  Search search;
   for (size_t i = 0; i < roots_.size(); ++i) {
-    absl::StatusOr<std::optional<Checkpoint>> found = FindIn(roots_[i], model, revision);
-    const std::optional<Reason> reason = GetReason(found.status());
-    if (reason == Reason::kPathOutsideRoot) {
-      outside.Update(found.status());
-      continue;
-    }
-    if (!found.ok()) {
-      if (!MayPassOver(i, model, found.status())) return found.status();
-      if (LastScan(i) == nullptr && roots_[i]->volume().ok()) untold.Update(found.status());
-      passed_over.push_back(
-          absl::StrCat("root ", roots_[i]->path(), " was passed over: ", found.status().message()));
-      continue;
-    }
-    if (!found->has_value()) continue;
-    (*found)->fallbacks = std::move(passed_over);
-    return **std::move(found);
+    ASSIGN_OR_RETURN(std::optional<Checkpoint> found,
+                     Ask(i, wanted, AsksBriefly(i, wanted), search));
+    if (!found.has_value()) continue;
+    found->fallbacks = std::move(search.passed_over);
+    return *std::move(found);
   }
-  RETURN_IF_ERROR(outside);
-  if (!untold.ok()) return Annotate(untold, absl::StrCat("model ", model));
-  return NotFound(model, revision, passed_over);
+  for (const size_t i : std::exchange(search.slow, {})) {
+    ASSIGN_OR_RETURN(std::optional<Checkpoint> found, Ask(i, wanted, false, search));
+    if (found.has_value()) return *std::move(found);
+  }
+  RETURN_IF_ERROR(search.outside);
+  if (search.untold.ok()) return NotFound(wanted, search.passed_over);
+  // Lost bytes of a directory are none of a model's.
+  const absl::Status untold = absl::IsDataLoss(search.untold)
+                                  ? ErrorWithReason(absl::StatusCode::kUnavailable,
+                                                    Reason::kReadFailed, search.untold.message())
+                                  : search.untold;
+  return Annotate(untold, absl::StrCat("model ", model));
 }
 
 std::vector<std::string> Catalog::NamesForHints() const {
@@ -198,8 +222,9 @@ std::vector<std::string> Catalog::NamesForHints() const {
   return names;
 }
 
-absl::Status Catalog::NotFound(absl::string_view model, absl::string_view revision,
+absl::Status Catalog::NotFound(const Wanted& wanted,
                                const std::vector<std::string>& passed_over) const {
+  const auto& [model, revision] = wanted;
   std::string text;
   if (revision.empty()) {
     text = absl::StrCat("model ", model, ": no such checkpoint below the roots");

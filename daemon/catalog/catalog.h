@@ -97,6 +97,10 @@ absl::Status ValidateModelName(absl::string_view model);
 
 struct RootScan;
 
+// How long a root that may have a model, but did not have it when it was last looked through, keeps
+// the roots behind it waiting.
+inline constexpr absl::Duration kRootPatience = absl::Seconds(1);
+
 // What Catalog::Open() gives, made on this thread and helpers of it.
 absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
                                                 const CatalogOptions& options);
@@ -124,9 +128,11 @@ class Catalog {
 
   // With a revision, that snapshot of a hub cache's model: see Scan::OneRevision().
   // NOT_FOUND/MODEL_NOT_FOUND (the text names near misses, if any) or the errors of
-  // ValidateModelName. A root that cannot be read is passed over where its last look did not show
-  // the model (Checkpoint::fallbacks), else its error is returned; without last looks any such
-  // error is, but VOLUME_STUCK, VOLUME_BUSY and that of a root that is not there.
+  // ValidateModelName. A root whose last look showed the model is waited for, and its error is
+  // returned. Any other one that cannot be read, or does not answer within kRootPatience, is passed
+  // over for the roots behind it (Checkpoint::fallbacks). Where those have no such model either, a
+  // slow root is waited for, and the error of one that was never read is returned, a DATA_LOSS as
+  // UNAVAILABLE: nothing is known to be wrong with the model.
   absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "") const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
@@ -135,17 +141,32 @@ class Catalog {
   absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint) const;
 
  private:
+  // What is asked of each root.
+  struct Wanted {
+    absl::string_view model;
+    absl::string_view revision;
+  };
+  // What the roots said that have no such checkpoint.
+  struct Search {
+    absl::Status outside;                  // a link that leads out of a root
+    absl::Status untold;                   // a root of which nothing is known
+    std::vector<std::string> passed_over;  // a sentence each
+    std::vector<size_t> slow;              // roots that are worth a longer wait
+  };
   // In one root, which is looked up again: no checkpoint where it has none.
   absl::StatusOr<std::optional<Checkpoint>> FindIn(const std::shared_ptr<Root>& root,
-                                                   absl::string_view model,
-                                                   absl::string_view revision) const;
+                                                   const Wanted& wanted,
+                                                   absl::Duration patience) const;
+  // Likewise. An error ends the search; one that lets the other roots be asked is in `search`.
+  absl::StatusOr<std::optional<Checkpoint>> Ask(size_t root, const Wanted& wanted, bool briefly,
+                                                Search& search) const;
+  // Whether the roots behind this one need not wait until it is known to hang.
+  bool AsksBriefly(size_t root, const Wanted& wanted) const;
   std::shared_ptr<const RootScan> LastScan(size_t root) const {
     return last_scans_ ? last_scans_(root) : nullptr;
   }
-  // Whether the error of a root lets the others be asked.
-  bool MayPassOver(size_t root, absl::string_view model, const absl::Status& problem) const;
-  absl::Status NotFound(absl::string_view model, absl::string_view revision,
-                        const std::vector<std::string>& passed_over) const;
+  bool LastShowed(size_t root, absl::string_view model) const;
+  absl::Status NotFound(const Wanted& wanted, const std::vector<std::string>& passed_over) const;
   std::vector<std::string> NamesForHints() const;
 
   std::vector<std::shared_ptr<Root>> roots_;

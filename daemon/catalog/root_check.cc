@@ -49,7 +49,7 @@ RootFacts CheckHere(Root& root, std::shared_ptr<const RootScan> last, const Cata
       return facts;
     }
     auto scan = std::make_shared<RootScan>();
-    scan->checkpoints = *std::move(found);
+    scan->checkpoints = std::move(found->checkpoints);
     last = std::move(scan);
   }
   facts.file = LargestFile(last->checkpoints);
@@ -80,7 +80,7 @@ RootFacts CheckRoot(const std::shared_ptr<Root>& root, std::shared_ptr<const Roo
   };
   if (root->threads() == nullptr) return *check();
   absl::StatusOr<RootFacts> facts =
-      root->threads()->Call<RootFacts>("look at the root for doctor", check, patience);
+      root->threads()->Call<RootFacts>("look at the root for doctor", check, {.silence = patience});
   if (facts.ok()) return *std::move(facts);
   RootFacts failed;
   failed.root = root->path();

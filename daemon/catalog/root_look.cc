@@ -39,10 +39,10 @@ void LookAtRoot(RootLookWork& work) {
   KeepWatch(work);
   if (work.volume == nullptr || !work.problem.ok() || !work.full) return;
   auto found = ScanVolume(work.volume, work.options);
-  work.problem = found.status();
+  work.problem = found.ok() ? found->problem : found.status();
   if (!found.ok()) return;
   work.scan = std::make_shared<RootScan>();
-  work.scan->checkpoints = *std::move(found);
+  work.scan->checkpoints = std::move(found->checkpoints);
 }
 
 }  // namespace weightd

@@ -44,15 +44,18 @@ std::vector<CatalogChange> VisibleChanges(size_t root, const RootScans& scans,
   return changes;
 }
 
-absl::StatusOr<std::vector<Checkpoint>> ScanVolume(const std::shared_ptr<Volume>& volume,
-                                                   const CatalogOptions& options) {
-  ASSIGN_OR_RETURN(std::vector<Checkpoint> checkpoints, Scan(volume, options).All());
-  for (Checkpoint& checkpoint : checkpoints) {
+absl::StatusOr<VolumeScan> ScanVolume(const std::shared_ptr<Volume>& volume,
+                                      const CatalogOptions& options) {
+  Scan scan(volume, options);
+  VolumeScan all;
+  ASSIGN_OR_RETURN(all.checkpoints, scan.All());
+  all.problem = scan.root_problem();
+  for (Checkpoint& checkpoint : all.checkpoints) {
     const absl::Status looked = LookAtShards(checkpoint, options);
     if (!looked.ok()) checkpoint.problem = std::string(looked.message());
     checkpoint.index.reset();
   }
-  return checkpoints;
+  return all;
 }
 
 }  // namespace weightd

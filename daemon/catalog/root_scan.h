@@ -42,8 +42,12 @@ std::vector<CatalogChange> VisibleChanges(size_t root, const RootScans& scans,
 // its files. Files are looked at and not opened, but for indexes. An error is that of the root
 // itself; a directory that cannot be read is passed over, one that is too large is told as a
 // checkpoint with a problem.
-absl::StatusOr<std::vector<Checkpoint>> ScanVolume(const std::shared_ptr<Volume>& volume,
-                                                   const CatalogOptions& options);
+struct VolumeScan {
+  std::vector<Checkpoint> checkpoints;
+  absl::Status problem;  // why there may be more: the root itself is too large
+};
+absl::StatusOr<VolumeScan> ScanVolume(const std::shared_ptr<Volume>& volume,
+                                      const CatalogOptions& options);
 
 }  // namespace weightd
 

@@ -35,11 +35,10 @@ bool IsLimit(const absl::Status& status) { return GetReason(status) == Reason::k
 }  // namespace
 
 absl::StatusOr<std::vector<Checkpoint>> Scan::All() {
-  auto root = ListCounted("");
-  if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
-  FindInRoot(*root);
+  ASSIGN_OR_RETURN(const std::vector<DirEntry> root, ListRoot());
+  FindInRoot(root);
   visited_.emplace_back();
-  AddChildren(Directory(), *root);
+  AddChildren(Directory(), root);
   while (!pending_.empty() || !linked_.empty()) {
     std::deque<Directory>& from = pending_.empty() ? linked_ : pending_;
     const Directory directory = std::move(from.front());
@@ -112,15 +111,14 @@ void Scan::Lose(const Directory& directory, const absl::Status& why) {
 }
 
 absl::StatusOr<std::vector<Checkpoint>> Scan::One(absl::string_view model) {
-  auto root = ListCounted("");
-  if (!root.ok()) return Annotate(root.status(), absl::StrCat("scan ", volume_->root()));
+  ASSIGN_OR_RETURN(const std::vector<DirEntry> root, ListRoot());
   const std::vector<std::string> parts = absl::StrSplit(model, '/');
   if (!std::all_of(parts.begin(), parts.end(), [](const auto& part) {
         return IsVisibleName(part) && !IsOtherHubDirectory(part);
       })) {
     return std::vector<Checkpoint>();
   }
-  if (parts.size() == 1) FindInRoot(*root);
+  if (parts.size() == 1) FindInRoot(root_problem_.ok() ? root : FilesInRoot(model));
   if (std::none_of(parts.begin(), parts.end(),
                    [](const auto& part) { return IsHubDirectory(part); })) {
     RETURN_IF_ERROR(Look({.path = std::string(model),
@@ -175,18 +173,38 @@ absl::Status Scan::Look(const Directory& directory) {
 }
 
 absl::StatusOr<std::vector<DirEntry>> Scan::ListCounted(absl::string_view directory) {
-  ASSIGN_OR_RETURN(std::vector<DirEntry> entries, volume_->List(directory));
   Tree& tree = TreeOf(directory);
-  if (entries.size() > tree.entries_left) {
-    return ErrorWithReason(
-        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-        absl::StrCat(directory.empty() ? volume_->root() : directory, ": more entries than the ",
-                     options_.entries_max, " that are looked at of one directory in a root, with ",
-                     "all below (limits.catalog_entries_max); raise it, or keep other files away ",
-                     "from the models"));
+  ASSIGN_OR_RETURN(DirListing listing, volume_->List(directory, tree.entries_left));
+  if (!listing.is_whole) return TooManyEntries(directory);
+  tree.entries_left -= listing.entries.size();
+  return std::move(listing.entries);
+}
+
+absl::StatusOr<std::vector<DirEntry>> Scan::ListRoot() {
+  absl::StatusOr<DirListing> listing = volume_->List("", options_.entries_max);
+  if (!listing.ok()) return Annotate(listing.status(), absl::StrCat("scan ", volume_->root()));
+  if (!listing->is_whole) root_problem_ = TooManyEntries("");
+  return std::move(listing->entries);
+}
+
+absl::Status Scan::TooManyEntries(absl::string_view directory) const {
+  return ErrorWithReason(
+      absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+      absl::StrCat(directory.empty() ? volume_->root() : directory, ": more entries than the ",
+                   options_.entries_max, " that are looked at of one directory in a root, with ",
+                   "all below (limits.catalog_entries_max); raise it, or keep other files away ",
+                   "from the models"));
+}
+
+std::vector<DirEntry> Scan::FilesInRoot(absl::string_view model) {
+  std::vector<DirEntry> files;
+  for (const absl::string_view suffix : {kIndexSuffix, kSafetensorsSuffix, kTensorsSuffix}) {
+    const std::string name = absl::StrCat(model, suffix);
+    const auto facts = volume_->Stat(name);
+    if (!facts.ok() || facts->kind != DirEntry::Kind::kFile) continue;
+    files.push_back({.name = name, .kind = DirEntry::Kind::kFile, .is_link = false});
   }
-  tree.entries_left -= entries.size();
-  return entries;
+  return files;
 }
 
 Checkpoint Scan::Named(std::string model) const {

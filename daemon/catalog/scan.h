@@ -40,11 +40,14 @@ class Scan {
       : volume_(std::move(volume)), options_(options) {}
 
   // Everything below the root, sorted by model and each model once. Directories that cannot be
-  // read are passed over; an error is the root's.
+  // read are passed over; an error is the root's. Of a root with more than `entries_max` entries
+  // not all are known (root_problem()).
   absl::StatusOr<std::vector<Checkpoint>> All();
+  // Why All() did not see everything that is in the root itself; else OK.
+  const absl::Status& root_problem() const { return root_problem_; }
 
   // The checkpoint that All() would give for `model`, which must be valid, looking only where it
-  // can be; empty if there is none.
+  // can be; empty if there is none. Of any size of root.
   absl::StatusOr<std::vector<Checkpoint>> One(absl::string_view model);
 
   // Likewise, the snapshot of a hub cache's model that `revision` names: a commit, 7 characters of
@@ -76,6 +79,11 @@ class Scan {
   void Visit(const Directory& directory);
   Checkpoint Named(std::string model) const;
   absl::StatusOr<std::vector<DirEntry>> ListCounted(absl::string_view directory);
+  absl::Status TooManyEntries(absl::string_view directory) const;
+  // Of a root that has too many entries, some.
+  absl::StatusOr<std::vector<DirEntry>> ListRoot();
+  // The files of the root that a model of this name can be, looked up one by one.
+  std::vector<DirEntry> FilesInRoot(absl::string_view model);
   void FindInRoot(const std::vector<DirEntry>& entries);
   void FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries);
   // The snapshot of a hub cache's repository that counts, or "" if it has none.
@@ -100,6 +108,7 @@ class Scan {
   std::vector<std::string> visited_;                // by their own paths
   // Device and inode of what was visited; empty until the first link makes it matter.
   std::set<std::pair<uint64_t, uint64_t>> visited_ids_;
+  absl::Status root_problem_;
   std::string wanted_revision_;  // empty: the one that counts
   std::vector<Checkpoint> found_;
 };

@@ -24,8 +24,6 @@ constexpr uint32_t kStateThreads = 1;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
-// How long a start waits for a root that does not answer.
-constexpr absl::Duration kRootPatience = absl::Seconds(1);
 
 absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   const auto start = [&](const char* name, uint32_t threads) {
@@ -59,7 +57,7 @@ absl::StatusOr<std::vector<std::shared_ptr<Root>>> OpenRoots(const DaemonOptions
     ASSIGN_OR_RETURN(std::shared_ptr<Root> root,
                      Root::Create(path, options.volume_threads, descriptors));
     (void)root->threads()->Call<Root::Refreshed>(
-        "open the root", [root] { return root->Refresh(); }, kRootPatience);
+        "open the root", [root] { return root->Refresh(); }, {.silence = kRootPatience});
     roots.push_back(std::move(root));
   }
   return roots;

@@ -143,10 +143,12 @@ class GuardedFile final : public File {
 
 }  // namespace
 
-absl::StatusOr<std::vector<DirEntry>> GuardedVolume::List(absl::string_view directory) {
-  return threads_->Call<std::vector<DirEntry>>(
+absl::StatusOr<DirListing> GuardedVolume::List(absl::string_view directory, size_t entries_max) {
+  return threads_->Call<DirListing>(
       absl::StrCat("list ", directory.empty() ? "the root" : directory),
-      [raw = raw_, path = std::string(directory)] { return raw->List(path); });
+      [raw = raw_, path = std::string(directory), entries_max] {
+        return raw->List(path, entries_max);
+      });
 }
 
 absl::StatusOr<PathFacts> GuardedVolume::Stat(absl::string_view path) {

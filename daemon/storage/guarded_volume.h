@@ -25,7 +25,7 @@ class GuardedVolume final : public Volume, public std::enable_shared_from_this<G
 
   const std::string& root() const override { return raw_->root(); }
   FileSystemKind file_system() const override { return file_system_; }
-  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override;
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
   absl::Status RunNear(std::string what, std::function<absl::Status(Volume&)> work) override;

@@ -31,7 +31,6 @@
 namespace weightd {
 namespace {
 
-constexpr size_t kDirectoryEntriesMax = 262'144;
 constexpr int kReplacedRetriesMax = 3;
 constexpr uint32_t kReadAtRetriesMax = 8;
 // How long whoever opens waits for others to close.
@@ -288,7 +287,7 @@ class PosixVolume final : public Volume {
   FileSystemKind file_system() const override {
     return KindOfFileSystem(FileSystemNumber(root_->fd.get()));
   }
-  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override;
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 
@@ -316,20 +315,21 @@ std::optional<DirEntry::Kind> PosixVolume::KindOf(absl::string_view directory,
   return std::nullopt;
 }
 
-absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view directory) {
+absl::StatusOr<DirListing> PosixVolume::List(absl::string_view directory, size_t entries_max) {
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenBeneath(*root_, directory, O_RDONLY | O_DIRECTORY));
-  std::vector<DirEntry> entries;
+  DirListing listing;
+  std::vector<DirEntry>& entries = listing.entries;
+  size_t looked_at = 0;
   DirectoryReader reader(fd.get());
   while (const dirent64* entry = reader.Next()) {
     const absl::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
+    if (looked_at++ == entries_max) {
+      listing.is_whole = false;
+      break;
+    }
     const auto kind = KindOf(directory, name, entry->d_type);
     if (!kind.has_value()) continue;
-    if (entries.size() == kDirectoryEntriesMax) {
-      return ErrorWithReason(
-          absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
-          absl::StrCat("list ", directory, ": more than ", kDirectoryEntriesMax, " entries"));
-    }
     entries.push_back({.name = std::string(name),
                        .kind = *kind,
                        .is_link = entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN});
@@ -337,7 +337,7 @@ absl::StatusOr<std::vector<DirEntry>> PosixVolume::List(absl::string_view direct
   if (reader.error() != 0) return PosixError(reader.error(), absl::StrCat("list ", directory));
   std::sort(entries.begin(), entries.end(),
             [](const DirEntry& a, const DirEntry& b) { return a.name < b.name; });
-  return entries;
+  return listing;
 }
 
 absl::StatusOr<PathFacts> PosixVolume::Stat(absl::string_view path) {

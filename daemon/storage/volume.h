@@ -105,6 +105,13 @@ struct DirEntry {
   bool is_link = false;
 };
 
+// What a directory holds, sorted by name, without "." and "..". What is neither file nor directory,
+// and symlinks that lead nowhere or out of the root, are left out.
+struct DirListing {
+  std::vector<DirEntry> entries;
+  bool is_whole = true;  // else there are more than were to be looked at
+};
+
 // What a path names, symlinks followed.
 struct PathFacts {
   DirEntry::Kind kind = DirEntry::Kind::kFile;
@@ -121,10 +128,9 @@ class Volume {
 
   virtual FileSystemKind file_system() const = 0;
 
-  // Entries sorted by name, without "." and "..". What is neither file nor directory, and symlinks
-  // that lead nowhere or out of the root, are left out. NOT_FOUND without such a directory;
-  // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED beyond 262144 entries that are not left out.
-  virtual absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) = 0;
+  // Looks at `entries_max` entries at most, those that are left out too. NOT_FOUND without such a
+  // directory.
+  virtual absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) = 0;
 
   // Looks at a file or directory without opening it. Errors are those of Open() for a path that
   // cannot be followed and for what is neither.

@@ -282,11 +282,12 @@ absl::Status VolumeThreads::Shared::Late(const Ticket& ticket, absl::string_view
   return ErrorWithReason(
       absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
       absl::StrCat("root ", root, ": ", what, " was not answered within ", time,
-                   " (storage.stall_timeout_ms); the volume hangs, and the call is abandoned"));
+                   timeout == options.stall_timeout ? " (storage.stall_timeout_ms)" : "",
+                   "; the volume hangs, and the call is abandoned"));
 }
 
 absl::Status VolumeThreads::RunAndWait(std::string what, std::function<void()> work,
-                                       absl::Duration timeout) {
+                                       const Patience& patience) {
   Shared& shared = *shared_;
   if (IsOwnThread()) {
     Beat(what);
@@ -295,19 +296,22 @@ absl::Status VolumeThreads::RunAndWait(std::string what, std::function<void()> w
   }
   const auto ticket = std::make_shared<Ticket>();
   ticket->last_sign = SteadyNow();
+  const absl::Duration silence =
+      std::min(patience.silence.value_or(shared.options.stall_timeout), patience.total);
+  const absl::Time end = ticket->last_sign + patience.total;
   RETURN_IF_ERROR(shared.Add({.what = what, .run = std::move(work), .ticket = ticket}));
   std::function<void()> dropped;  // after the lock
   absl::MutexLock lock(&shared.mu);
   const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(shared.mu) {
     return ticket->done || shared.shut_down;
   };
-  for (absl::Duration left = timeout; left > absl::ZeroDuration();) {
+  for (absl::Duration left = silence; left > absl::ZeroDuration();) {
     if (shared.mu.AwaitWithTimeout(absl::Condition(&ended), left)) break;
-    left = ticket->last_sign + timeout - SteadyNow();
+    left = std::min(ticket->last_sign + silence, end) - SteadyNow();
   }
   if (ticket->done) return absl::OkStatus();
   if (shared.shut_down) return DrainingError(shared.root);
-  absl::Status late = shared.Late(*ticket, what, timeout);
+  absl::Status late = shared.Late(*ticket, what, silence);
   const auto waiting = std::find_if(shared.tasks.begin(), shared.tasks.end(),
                                     [&](const auto& task) { return task.ticket == ticket; });
   if (waiting != shared.tasks.end()) {

@@ -56,14 +56,23 @@ class VolumeThreads {
   // thread is stuck, UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a thread.
   absl::Status Submit(std::string what, std::function<void()> task);
 
-  // Runs `work` and waits for what it returns, up to `timeout`, or stall_timeout, after the last
-  // sign that it gets on. An error of its
-  // own: those of Submit(), DEADLINE_EXCEEDED/VOLUME_STUCK when it takes longer, and
+  // How long a call is waited for.
+  struct Patience {
+    std::optional<absl::Duration> silence =
+        {};  // after its last sign that it gets on; stall_timeout
+    absl::Duration total = absl::InfiniteDuration();
+  };
+  // Runs `work` and waits for what it returns. An error of its own: those of Submit(),
+  // DEADLINE_EXCEEDED/VOLUME_STUCK when it takes longer than `patience`, and
   // UNAVAILABLE/VOLUME_BUSY when it did not begin in that time, with root, `what` and time.
   // On a thread of the same root it runs at once.
   template <typename T>
   absl::StatusOr<T> Call(std::string what, std::function<absl::StatusOr<T>()> work,
-                         std::optional<absl::Duration> timeout = std::nullopt);
+                         const Patience& patience);
+  template <typename T>
+  absl::StatusOr<T> Call(std::string what, std::function<absl::StatusOr<T>()> work) {
+    return Call<T>(std::move(what), std::move(work), Patience());
+  }
 
   // Runs `task`, which gives something back (closes a file), at any time later; without a bound but
   // that of what there is to give back, and after Shutdown() too. Never fails.
@@ -93,7 +102,7 @@ class VolumeThreads {
 
   explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
   // Runs `work` and waits until it has ended: OK then. After an error `work` may still run.
-  absl::Status RunAndWait(std::string what, std::function<void()> work, absl::Duration timeout);
+  absl::Status RunAndWait(std::string what, std::function<void()> work, const Patience& patience);
 
   const std::shared_ptr<Shared> shared_;
 };
@@ -113,11 +122,10 @@ class VolumeThreads::Place {
 
 template <typename T>
 absl::StatusOr<T> VolumeThreads::Call(std::string what, std::function<absl::StatusOr<T>()> work,
-                                      std::optional<absl::Duration> timeout) {
+                                      const Patience& patience) {
   const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
   const absl::Status ran = RunAndWait(
-      std::move(what), [result, work = std::move(work)] { result->emplace(work()); },
-      timeout.value_or(stall_timeout()));
+      std::move(what), [result, work = std::move(work)] { result->emplace(work()); }, patience);
   if (!ran.ok()) return ran;
   return std::move(**result);
 }

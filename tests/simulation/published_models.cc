@@ -18,10 +18,10 @@ constexpr char kHubDirectory[] = "models--org--hub";
 
 }  // namespace
 
-absl::StatusOr<std::vector<DirEntry>> SimulatedVolume::List(absl::string_view directory) {
+absl::StatusOr<DirListing> SimulatedVolume::List(absl::string_view directory, size_t entries_max) {
   Actors::Yield();
   RETURN_IF_ERROR(faults_.Hit(Call::kList));
-  return inner_.List(directory);
+  return inner_.List(directory, entries_max);
 }
 
 absl::StatusOr<PathFacts> SimulatedVolume::Stat(absl::string_view path) {

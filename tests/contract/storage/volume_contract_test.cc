@@ -23,16 +23,18 @@ struct VolumeCase {
   std::unique_ptr<StorageWorld> (*make_world)();
 };
 
+constexpr size_t kEntriesMax = 1000;
+
 class VolumeContractTest : public ::testing::TestWithParam<VolumeCase> {
  protected:
   Volume& volume() { return world_->volume(); }
   // "name" or "name/" of each entry.
   std::vector<std::string> Names(const std::string& directory) {
     std::vector<std::string> names;
-    const auto entries = volume().List(directory);
+    const auto entries = volume().List(directory, kEntriesMax);
     EXPECT_OK(entries);
     if (!entries.ok()) return names;
-    for (const DirEntry& entry : *entries) {
+    for (const DirEntry& entry : entries->entries) {
       names.push_back(entry.name + (entry.kind == DirEntry::Kind::kDirectory ? "/" : ""));
     }
     return names;
@@ -56,8 +58,9 @@ TEST_P(VolumeContractTest, ListsSortedFilesAndDirectoriesOnly) {
   world_->AddFifo("fifo");
   EXPECT_THAT(Names(""), ElementsAre("a.safetensors", "b.safetensors", "c/"));
   EXPECT_THAT(Names("c"), ElementsAre());
-  EXPECT_THAT(volume().List("d"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("d")));
-  EXPECT_THAT(volume().List("a.safetensors"),
+  EXPECT_THAT(volume().List("d", kEntriesMax),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("d")));
+  EXPECT_THAT(volume().List("a.safetensors", kEntriesMax),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("a")));
 }
 
@@ -81,6 +84,16 @@ TEST_P(VolumeContractTest, LooksAtFilesAndDirectories) {
   EXPECT_THAT(volume().Stat("fifo"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("fifo")));
   EXPECT_THAT(volume().Stat("up"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("up")));
+}
+
+TEST_P(VolumeContractTest, ListsNoMoreEntriesThanAreWanted) {
+  for (const char* path : {"d/a", "d/b", "d/c"}) world_->AddFile(path, "x");
+  ASSERT_OK_AND_ASSIGN(const DirListing whole, volume().List("d", 3));
+  EXPECT_TRUE(whole.is_whole);
+  EXPECT_EQ(whole.entries.size(), 3u);
+  ASSERT_OK_AND_ASSIGN(const DirListing part, volume().List("d", 2));
+  EXPECT_FALSE(part.is_whole);
+  EXPECT_EQ(part.entries.size(), 2u);
 }
 
 // The shape of a Hugging Face cache: snapshots/<revision>/<file> -> ../../blobs/<hash>.
@@ -115,8 +128,9 @@ TEST_P(VolumeContractTest, RefusesToLeaveTheRoot) {
     EXPECT_THAT(volume().Open(path), ReasonIs(Reason::kPathOutsideRoot, HasSubstr(path))) << path;
     EXPECT_EQ(volume().Open(path).status().code(), absl::StatusCode::kPermissionDenied) << path;
   }
-  EXPECT_THAT(volume().List(".."), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("..")));
-  EXPECT_THAT(volume().List("/"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("/")));
+  EXPECT_THAT(volume().List("..", kEntriesMax),
+              ReasonIs(Reason::kPathOutsideRoot, HasSubstr("..")));
+  EXPECT_THAT(volume().List("/", kEntriesMax), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("/")));
   EXPECT_EQ(ReadAll("dir/../dir/inside"), "inside");
 }
 

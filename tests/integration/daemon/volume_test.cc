@@ -5,15 +5,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
@@ -110,6 +114,67 @@ TEST_F(HungRootTest, ItIsUsedAgainWhenItAnswers) {
   EXPECT_TRUE(WaitUntil([&] { return ctl_.Run({"stage", "h", "--wait"}).exit_code == kExitOk; }));
   EXPECT_TRUE(WaitUntil(
       [&] { return ctl_.Run({"status"}).out.find("does not answer") == std::string::npos; }));
+}
+
+// A root that is before the others in the list.
+class FirstRootTest : public HungRootTest {
+ protected:
+  // A FUSE root before that of all tests.
+  void Mount() {
+    auto fuse = FuseVolume::Mount({{"note", "x"}});
+    if (!fuse.ok()) GTEST_SKIP() << fuse.status();
+    fuse_ = *std::move(fuse);
+    for (const char* model : {"a", "b", "c"}) MakeModel(model, 1 << 20);
+  }
+  void StartBehindIt() {
+    const std::string second = root_;
+    root_ = fuse_->root();  // the first of the command line
+    Start({"--root", second});
+    root_ = second;
+  }
+};
+
+TEST_F(FirstRootTest, OneThatWasNeverReadRefusesNothingOfTheOthers) {
+  Mount();
+  if (fuse_ == nullptr) return;
+  fuse_->FailLists(EIO);
+  StartBehindIt();
+  Stage("a");
+  EXPECT_NE(Attach("a"), nullptr);
+  const CommandResult listed = ctl_.Run({"ls"});
+  EXPECT_THAT(listed.out, HasSubstr("b "));
+  EXPECT_THAT(listed.err, HasSubstr(fuse_->root()));
+  // Not integrity: nothing is known of such a model.
+  const CommandResult unknown = ctl_.Run({"stage", "not/there", "--wait"});
+  EXPECT_EQ(unknown.exit_code, kExitError) << unknown;
+  EXPECT_THAT(unknown.err, HasSubstr(fuse_->root()));
+}
+
+// With the stall_timeout of a default configuration, a minute.
+TEST_F(FirstRootTest, OneThatHangsDelaysStagesOfTheOthersByASecond) {
+  Mount();
+  if (fuse_ == nullptr) return;
+  StartBehindIt();
+  Stage("a");
+  fuse_->HangLookups();
+  const absl::Time start = absl::Now();
+  Stage("b");
+  Stage("c");
+  EXPECT_LT(absl::Now() - start, absl::Seconds(30));
+  EXPECT_THAT(ctl_.Run({"status"}).out, HasSubstr(fuse_->root()));
+}
+
+TEST_F(FirstRootTest, OneWithTooManyEntriesHidesNoModel) {
+  const std::string large = dir_.File("large");
+  fs::create_directory(large);
+  for (int i = 0; i < 1100; ++i) std::ofstream(absl::StrCat(large, "/image", i)) << "x";
+  ASSERT_OK(WriteSafetensors(large + "/top.safetensors", {{"a", Dtype::kU8, {4096}}}, {}));
+  ASSERT_OK(WriteSafetensors(large + "/m/model.safetensors", {{"a", Dtype::kU8, {4096}}}, {}));
+  MakeModel("a", 1 << 20);
+  const std::string second = std::exchange(root_, large);
+  Start({"--root", second, "--limits.catalog-entries-max", "1000"});
+  for (const char* model : {"a", "top", "m"}) Stage(model);
+  EXPECT_THAT(ctl_.Run({"ls"}).err, AllOf(HasSubstr(large), HasSubstr("catalog_entries_max")));
 }
 
 class RootTest : public DaemonTest {};

@@ -187,6 +187,7 @@ void FuseVolume::Handle(const Request& request) {
 }
 
 void FuseVolume::List(const Request& request) const {
+  if (const int error = list_error_) return Reply(request.header.unique, error, nullptr, 0);
   std::string out;
   for (uint64_t i = request.As<fuse_read_in>().offset; i < files_.size(); ++i) {
     fuse_dirent entry{};

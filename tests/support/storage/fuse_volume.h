@@ -37,6 +37,8 @@ class FuseVolume {
   // Likewise, of reads from `offset` on.
   void HangReads(uint64_t offset) { hang_reads_from_ = offset; }
   void Answer();
+  // Directories are listed with this error from now on; 0 for none.
+  void FailLists(int error) { list_error_ = error; }
 
  private:
   struct Request;
@@ -58,6 +60,7 @@ class FuseVolume {
   std::atomic<bool> stops_ = false;
   std::atomic<bool> hang_lookups_ = false;
   std::atomic<uint64_t> hang_reads_from_ = UINT64_MAX;
+  std::atomic<int> list_error_ = 0;
   std::vector<uint64_t> held_;  // of thread_ only
   std::thread thread_;
 };

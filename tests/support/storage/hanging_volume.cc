@@ -82,9 +82,9 @@ uint64_t Gate::passed() const {
   return passed_;
 }
 
-absl::StatusOr<std::vector<DirEntry>> HangingVolume::List(absl::string_view directory) {
+absl::StatusOr<DirListing> HangingVolume::List(absl::string_view directory, size_t entries_max) {
   gate_->Pass();
-  return inner_->List(directory);
+  return inner_->List(directory, entries_max);
 }
 
 absl::StatusOr<PathFacts> HangingVolume::Stat(absl::string_view path) {

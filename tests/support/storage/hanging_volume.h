@@ -39,7 +39,7 @@ class HangingVolume final : public Volume {
 
   const std::string& root() const override { return inner_->root(); }
   FileSystemKind file_system() const override { return inner_->file_system(); }
-  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override;
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 

@@ -136,18 +136,24 @@ MemoryVolume::MemoryVolume(uint32_t direct_alignment, std::string root)
   tree_->nodes[""]->identity = {.device = 1, .inode = 1};
 }
 
-absl::StatusOr<std::vector<DirEntry>> MemoryVolume::List(absl::string_view directory) {
+absl::StatusOr<DirListing> MemoryVolume::List(absl::string_view directory, size_t entries_max) {
   absl::MutexLock lock(&tree_->mu);
   ASSIGN_OR_RETURN(const auto found, ResolveInMemory(*tree_, directory));
   if (found.second->kind != MemoryNode::Kind::kDirectory) {
     return PosixError(ENOTDIR, absl::StrCat("list ", directory));
   }
   const std::string prefix = found.first.empty() ? "" : absl::StrCat(found.first, "/");
-  std::vector<DirEntry> entries;
+  DirListing listing;
+  std::vector<DirEntry>& entries = listing.entries;
+  size_t looked_at = 0;
   for (const auto& [path, node] : tree_->nodes) {
     if (path.size() <= prefix.size() || path.compare(0, prefix.size(), prefix) != 0) continue;
     const std::string name = path.substr(prefix.size());
     if (name.find('/') != std::string::npos) continue;
+    if (looked_at++ == entries_max) {
+      listing.is_whole = false;
+      break;
+    }
     const auto entry = ResolveInMemory(*tree_, path);
     if (!entry.ok()) continue;
     const bool is_link = node->kind == MemoryNode::Kind::kSymlink;
@@ -157,7 +163,7 @@ absl::StatusOr<std::vector<DirEntry>> MemoryVolume::List(absl::string_view direc
       entries.push_back({.name = name, .kind = DirEntry::Kind::kDirectory, .is_link = is_link});
     }
   }
-  return entries;
+  return listing;
 }
 
 absl::StatusOr<PathFacts> MemoryVolume::Stat(absl::string_view path) {

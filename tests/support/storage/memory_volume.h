@@ -84,7 +84,7 @@ class MemoryVolume final : public Volume {
 
   const std::string& root() const override { return root_; }
   FileSystemKind file_system() const override { return FileSystemKind::kLocal; }
-  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override;
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override;
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
 

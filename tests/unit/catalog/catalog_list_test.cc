@@ -22,9 +22,9 @@ class FaultyVolume final : public Volume {
       : volume_(std::move(volume)), faulty_(std::move(faulty)) {}
   const std::string& root() const override { return volume_->root(); }
   FileSystemKind file_system() const override { return volume_->file_system(); }
-  absl::StatusOr<std::vector<DirEntry>> List(absl::string_view directory) override {
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override {
     if (directory == faulty_) return PosixError(EIO, "list");
-    return volume_->List(directory);
+    return volume_->List(directory, entries_max);
   }
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override { return volume_->Stat(path); }
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override {
@@ -220,6 +220,21 @@ TEST_F(CatalogListTest, ADirectoryWithTooManyEntriesIsLostAndNothingElse) {
   EXPECT_EQ(list[1].problem, "");
 }
 
+// Some of it is found, and all by name.
+TEST_F(CatalogListTest, ARootWithTooManyEntriesHidesNothingThatIsNamed) {
+  for (int i = 0; i < 10; ++i) WriteOne(absl::StrCat("f", i, ".safetensors"));
+  WriteOne("m/model.safetensors");
+  ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));
+  ASSERT_OK(WriteSharded(first_.path(), Specs(), 2));
+  const Catalog catalog = Make({first_.path()}, {.entries_max = 5});
+  EXPECT_THAT(catalog.List(), ReasonIs(Reason::kLimitExceeded, HasSubstr("catalog_entries_max")));
+  for (const char* model : {"f0", "f9", "m", "org/name", "model"}) {
+    ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find(model));
+    EXPECT_OK(catalog.Open(found)) << model;
+  }
+  EXPECT_THAT(catalog.Find("f10"), ReasonIs(Reason::kModelNotFound, ::testing::_));
+}
+
 // The entries of a tree count together, the upper directories first.
 TEST_F(CatalogListTest, OneRowTellsOfAllThatATreeLoses) {
   WriteOne("data/model/model.safetensors");
@@ -279,7 +294,7 @@ TEST_F(CatalogListTest, FailsWhereARootCannotBeRead) {
   WriteOne("good/model.safetensors");
   const Catalog catalog = MakeWithFault("");
   EXPECT_THAT(catalog.List(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(first_.path())));
-  EXPECT_THAT(catalog.Find("good"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("scan")));
+  EXPECT_THAT(catalog.Find("good"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("scan")));
 }
 
 TEST_F(CatalogListTest, PassesOverNamesThatAreNotUtf8) {

@@ -177,6 +177,29 @@ TEST_F(CatalogWatcherTest, ARootThatHangsHoldsUpNeitherTheOthersNorTheEnd) {
   EXPECT_THAT(failures_, ElementsAre(HasSubstr("stat dead")));
 }
 
+// Its threads hang, but not yet as long as it takes to say so.
+TEST_F(CatalogWatcherTest, ASilentRootIsPassedOverSoonAndAskedAgainWhereNobodyElseKnows) {
+  WriteOne("m/model.safetensors");
+  ASSERT_OK(WriteSafetensors(second_.File("n/model.safetensors"), Specs(), {}));
+  Watch({first_.path(), second_.path()}, absl::Minutes(5));
+  Look();
+  const auto gate = std::make_shared<Gate>();
+  gate->Hang();
+  VolumeThreads& threads = *catalog_->roots()[0]->threads();
+  for (int i = 0; i < 2; ++i) ASSERT_OK(threads.Submit("stat slow", [gate] { gate->Pass(); }));
+  gate->AwaitHeld(2);
+  ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog_->Find("n"));
+  EXPECT_THAT(found.fallbacks, ElementsAre(HasSubstr("passed over")));
+  // Newly there, and slow to be told.
+  WriteOne("late/model.safetensors");
+  auto opener = Thread::Start("opener", [&] {
+    for (int i = 0; i < 2; ++i) EXPECT_OK(catalog_->Find("n"));  // longer than it is passed over
+    gate->Release();
+  });
+  ASSERT_OK(opener);
+  EXPECT_OK(catalog_->Find("late"));
+}
+
 TEST_F(CatalogWatcherTest, WhoWaitsIsToldWhenItStops) {
   Watch({first_.path()}, absl::Minutes(5));
   Look();

@@ -42,7 +42,7 @@ class GuardedVolumeTest : public ::testing::Test {
 TEST_F(GuardedVolumeTest, EveryCallOfAVolumeThatHangsEndsInTime) {
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<File> file, volume_->Open("a"));
   gate_->Hang();
-  EXPECT_THAT(volume_->List("d"), ReasonIs(Reason::kVolumeStuck, HasSubstr("list d")));
+  EXPECT_THAT(volume_->List("d", 10), ReasonIs(Reason::kVolumeStuck, HasSubstr("list d")));
   EXPECT_THAT(volume_->Stat("a"), ReasonIs(Reason::kVolumeStuck, HasSubstr("stat a")));
   // Both threads are stuck now: refused at once.
   EXPECT_THAT(volume_->Open("a"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("list d")));

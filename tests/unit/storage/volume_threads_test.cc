@@ -1,5 +1,6 @@
 #include "daemon/storage/volume_threads.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -95,10 +96,22 @@ TEST_F(VolumeThreadsTest, ACallThatCannotBeginIsTakenOutOfTheQueue) {
   gate_->Hang();
   ASSERT_OK(threads_->Submit("read a", [gate = gate_] { gate->Pass(); }));
   gate_->AwaitHeld(1);
-  EXPECT_THAT(threads_->Call<int>(
-                  "read b", []() -> absl::StatusOr<int> { return 1; }, absl::Milliseconds(1)),
+  EXPECT_THAT(threads_->Call<int>("read b", []() -> absl::StatusOr<int> { return 1; },
+                                  {.silence = absl::Milliseconds(1)}),
               ReasonIs(Reason::kVolumeBusy, HasSubstr("read b")));
   EXPECT_EQ(threads_->state().queued, 0u);
+}
+
+TEST_F(VolumeThreadsTest, WorkThatGetsOnIsNotWaitedForLongerThanIsSaid) {
+  Make(1, 16, absl::Minutes(5));
+  const auto end = std::make_shared<std::atomic<bool>>(false);
+  const auto work = [end]() -> absl::StatusOr<int> {
+    while (!*end) VolumeThreads::Beat("list ever more");
+    return 1;
+  };
+  EXPECT_THAT(threads_->Call<int>("list", work, {.total = absl::Milliseconds(20)}),
+              ReasonIs(Reason::kVolumeStuck, HasSubstr("list was not answered within 20ms")));
+  *end = true;
 }
 
 TEST_F(VolumeThreadsTest, WorkThatGetsOnIsNotStuck) {
