@@ -14,6 +14,8 @@ namespace {
 
 // What the issue allows.
 constexpr absl::Duration kLeaseLagMax = absl::Seconds(1);
+// How much later an event may come than what it tells of.
+constexpr absl::Duration kPublishLagMax = absl::Seconds(1);
 // Two processes' clocks, read through their own calibrations.
 constexpr absl::Duration kClockSlack = absl::Milliseconds(10);
 
@@ -54,8 +56,7 @@ class Judging {
   void JudgeGenerations();
   void JudgeStages();
   void JudgeLease(uint64_t id, const LeaseEvents& lease);
-  // The event that made resident what was leased with event `granted`.
-  std::optional<size_t> MadeFor(const Place& place, size_t granted);
+  int CopiesAt(const Place& place, size_t at);
   void JudgeResidency(uint64_t id, size_t granted, size_t ended);
   void JudgeLag(uint64_t id, const v1::Event& end);
   void JudgeGrants();
@@ -260,36 +261,34 @@ void Judging::JudgeLease(uint64_t id, const LeaseEvents& lease) {
   JudgeLag(id, At(lease.ends.front()));
 }
 
-// Events are published after what they tell of, each by its own thread: a lease may be told of just
-// before the stage that it waited for, but not before that began.
-std::optional<size_t> Judging::MadeFor(const Place& place, size_t granted) {
-  std::optional<size_t> made;
-  for (const size_t i : made_[place]) {
-    if (i < granted) made = i;
-  }
-  const auto went = [&](size_t gone) { return gone > *made && gone < granted; };
-  const std::vector<size_t>& gone = gone_[place];
-  if (made.has_value() && std::none_of(gone.begin(), gone.end(), went)) return made;
+// How many copies were at this place just before event `at`. There may be two for a while: one that
+// is on its way out, and one that was made anew, of the same generation. Events are published after
+// what they tell of, each by its own thread: a lease may be told of just before the stage or the
+// demotion that it waited for, but not before that began.
+int Judging::CopiesAt(const Place& place, size_t at) {
+  int copies = 0;
   for (const size_t i : made_[place]) {
     const auto started = started_.find(At(i).job_id());
-    const bool is_under_way =
-        At(i).type() == v1::DEMOTED || (started != started_.end() && started->second < granted);
-    if (i > granted && is_under_way) return i;
+    const bool is_under_way = At(i).type() == v1::DEMOTED
+                                  ? TimeOf(At(i)) - TimeOf(At(at)) < kPublishLagMax
+                                  : started != started_.end() && started->second < at;
+    if (i < at || is_under_way) ++copies;
   }
-  return std::nullopt;
+  const std::vector<size_t>& gone = gone_[place];
+  return copies - static_cast<int>(
+                      std::count_if(gone.begin(), gone.end(), [&](size_t i) { return i < at; }));
 }
 
 void Judging::JudgeResidency(uint64_t id, size_t granted, size_t ended) {
   const v1::Event& grant = At(granted);
   const Place place = {grant.generation_id(), grant.device()};
-  const std::optional<size_t> made = MadeFor(place, granted);
-  if (!made.has_value()) {
+  if (CopiesAt(place, granted) < 1) {
     return Breach("lease ", id, " is on generation ", grant.generation_id(), " of ", grant.model(),
                   ", which was not resident on ", grant.device());
   }
   if (At(ended).type() == v1::LEASE_REVOKED) return;
   for (const size_t i : gone_[place]) {
-    if (i < *made || i > ended) continue;
+    if (i < granted || i > ended || CopiesAt(place, i) > 1) continue;
     Breach("lease ", id, " is on generation ", grant.generation_id(), " of ", grant.model(),
            ", which was evicted from ", grant.device(), " meanwhile: events ",
            At(granted).sequence(), " to ", At(ended).sequence(), ", evicted with ",
