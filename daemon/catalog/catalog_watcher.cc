@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/catalog/root_look.h"
-#include "daemon/storage/steady_time.h"
 #include "daemon/storage/tree_watch.h"
 
 namespace weightd {

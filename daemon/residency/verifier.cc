@@ -8,9 +8,9 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/format/text.h"
 #include "daemon/staging/rate_limit.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {

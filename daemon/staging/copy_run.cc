@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "daemon/storage/steady_time.h"
+#include "common/steady_time.h"
 
 namespace weightd {
 namespace {

@@ -11,9 +11,9 @@
 #include "absl/strings/str_split.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/staging/copy_run.h"
 #include "daemon/storage/read_request.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {

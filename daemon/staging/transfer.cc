@@ -8,7 +8,7 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "daemon/storage/steady_time.h"
+#include "common/steady_time.h"
 
 namespace weightd {
 namespace {

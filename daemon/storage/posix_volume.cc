@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/storage/descriptor_budget.h"
 #include "daemon/storage/directory_reader.h"
 #include "daemon/storage/file_identity.h"
@@ -24,7 +25,6 @@
 #include "daemon/storage/open_beneath.h"
 #include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
-#include "daemon/storage/steady_time.h"
 #include "daemon/storage/volume.h"
 #include "daemon/storage/volume_call.h"
 

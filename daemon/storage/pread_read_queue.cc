@@ -15,10 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "common/thread.h"
 #include "common/unique_fd.h"
 #include "daemon/storage/read_request.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 

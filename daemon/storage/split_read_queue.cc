@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/storage/read_request.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {

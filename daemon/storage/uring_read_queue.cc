@@ -11,8 +11,8 @@
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "daemon/storage/read_request.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {

@@ -10,8 +10,8 @@
 #include "absl/synchronization/mutex.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/steady_time.h"
 #include "common/thread.h"
-#include "daemon/storage/steady_time.h"
 
 namespace weightd {
 namespace {

@@ -7,8 +7,8 @@
 #include "absl/strings/str_join.h"
 #include "common/check.h"
 #include "common/status_macros.h"
-#include "tests/simulation/actors.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
+#include "tests/support/executor/actors.h"
 
 namespace weightd::testing {
 namespace {

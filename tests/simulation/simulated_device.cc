@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/status_macros.h"
-#include "tests/simulation/actors.h"
+#include "tests/support/executor/actors.h"
 
 namespace weightd::testing {
 namespace {

@@ -70,8 +70,9 @@ World::~World() {
 void World::Step() {
   clock_.Advance(absl::Milliseconds(10));
   unpinned_.clear();
-  if (actors_.count() > 0 && (actors_.count() >= kActorsMax || Below(100) < 60)) {
-    actors_.Resume(Below(actors_.count()));
+  if (actors_.CountReady(absl::UnixEpoch()) > 0 &&
+      (actors_.CountReady(absl::UnixEpoch()) >= kActorsMax || Below(100) < 60)) {
+    actors_.Resume(Below(actors_.CountReady(absl::UnixEpoch())));
   } else {
     Act();
   }
@@ -152,7 +153,7 @@ void World::LeaveJob() {
 void World::StartWorker() {
   if (workers_ >= kJobsMax || residency_->job_counts().queued == 0) return;
   ++workers_;
-  actors_.Start([this] {
+  actors_.Start("actor", [this] {
     residency_->RunJob();
     --workers_;
   });
@@ -161,7 +162,7 @@ void World::StartWorker() {
 void World::StartReaper() {
   if (reaping_) return;
   reaping_ = true;
-  actors_.Start([this] {
+  actors_.Start("actor", [this] {
     residency_->Reap();
     reaping_ = false;
   });
@@ -174,7 +175,7 @@ void World::Evict() {
   const bool force = OneIn(4);
   if (force) unpinned_.insert(name.substr(0, name.find('@')));
   ++evictions_;
-  actors_.Start([this, name, device, force] {
+  actors_.Start("actor", [this, name, device, force] {
     auto evicted = residency_->Evict(name, device, force);
     if (evicted.ok() && !evicted->revoking.empty()) {
       leases_->NotifyRevoking(evicted->revoking, clock_.Now() + absl::Seconds(1));
@@ -224,8 +225,8 @@ ReadFault World::NextRead() {
 
 bool World::SettleOne() {
   StartReaper();  // somebody may wait for what it frees
-  if (actors_.count() > 0) {
-    actors_.Resume(Below(actors_.count()));
+  if (actors_.CountReady(absl::UnixEpoch()) > 0) {
+    actors_.Resume(Below(actors_.CountReady(absl::UnixEpoch())));
     return true;
   }
   if (residency_->job_counts().queued > 0) {

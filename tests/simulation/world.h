@@ -14,11 +14,11 @@
 
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
-#include "tests/simulation/actors.h"
 #include "tests/simulation/faults.h"
 #include "tests/simulation/published_models.h"
 #include "tests/simulation/simulated_device.h"
 #include "tests/support/common/fake_clock.h"
+#include "tests/support/executor/actors.h"
 #include "tests/support/storage/memory_read_queue.h"
 
 namespace weightd::testing {

@@ -6,8 +6,8 @@
 
 #include "absl/synchronization/notification.h"
 #include "common/errors.h"
+#include "common/steady_time.h"
 #include "common/thread.h"
-#include "daemon/storage/steady_time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/common/status_matchers.h"

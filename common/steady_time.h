@@ -1,5 +1,5 @@
-#ifndef WEIGHTD_DAEMON_STORAGE_STEADY_TIME_H_
-#define WEIGHTD_DAEMON_STORAGE_STEADY_TIME_H_
+#ifndef WEIGHTD_COMMON_STEADY_TIME_H_
+#define WEIGHTD_COMMON_STEADY_TIME_H_
 
 #include <chrono>
 
@@ -15,4 +15,4 @@ inline absl::Time SteadyNow() {
 
 }  // namespace weightd
 
-#endif  // WEIGHTD_DAEMON_STORAGE_STEADY_TIME_H_
+#endif  // WEIGHTD_COMMON_STEADY_TIME_H_
