@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/executor.h"
 #include "common/status_macros.h"
 #include "daemon/main/version.h"
 #include "daemon/service/metrics.h"
@@ -151,7 +152,7 @@ absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& 
                    Residency::Create(MakeResidencyOptions(options, daemon.devices, daemon.probe,
                                                           std::move(loaded.state), any_remote),
                                      *daemon.catalog, daemon.devices.devices, *daemon.events,
-                                     dependencies.clock));
+                                     dependencies.clock, ThreadExecutor::Get()));
   daemon.files = std::make_unique<KeptFiles>(options, dependencies.clock, *daemon.residency,
                                              *daemon.events, dependencies.logger);
   if (!options.state_file.empty() && daemon.state_problem.empty()) {

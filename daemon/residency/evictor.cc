@@ -27,13 +27,8 @@ Event CopyEvent(EventType type, const CopyInfo& info, absl::string_view reason,
 }  // namespace
 
 Evictor::Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
-                 EventLog& events, const Clock& clock,
-                 std::function<void(const Admission&)> await_change)
-    : table_(table),
-      devices_(devices),
-      events_(events),
-      clock_(clock),
-      await_change_(std::move(await_change)) {
+                 EventLog& events, const Clock& clock)
+    : table_(table), devices_(devices), events_(events), clock_(clock) {
   for (const auto& device : devices_) {
     if (device->info().kind == DeviceKind::kHost) host_ = device.get();
   }
@@ -98,7 +93,7 @@ absl::StatusOr<CopyId> Evictor::TakeHostBytes(const Doomed& doomed, uint64_t byt
   while (true) {
     ASSIGN_OR_RETURN(Admission admission, table_.Admit(claim));
     if (admission.admitted) return admission.copies.front();
-    if (admission.victims.empty()) await_change_(admission);
+    if (admission.victims.empty()) table_.AwaitChange(admission);
     Free(std::move(admission.victims));
   }
 }

@@ -2,7 +2,6 @@
 #define WEIGHTD_DAEMON_RESIDENCY_EVICTOR_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,9 +21,9 @@ namespace weightd {
 // Thread-safe; blocks for as long as copying and freeing take.
 class Evictor {
  public:
-  // `devices` hold at most one host. All must outlive it. `await_change` as in StageContext.
+  // `devices` hold at most one host. All must outlive it.
   Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
-          EventLog& events, const Clock& clock, std::function<void(const Admission&)> await_change);
+          EventLog& events, const Clock& clock);
   // Copies need it: nothing is kept before it is set, once, before the threads start.
   void set_stager(Stager* stager) { stager_ = stager; }
 
@@ -44,7 +43,6 @@ class Evictor {
   const std::vector<std::shared_ptr<Device>>& devices_;
   EventLog& events_;
   const Clock& clock_;
-  const std::function<void(const Admission&)> await_change_;
   Device* host_ = nullptr;    // fixed at construction
   Stager* stager_ = nullptr;  // fixed before the first use
 };

@@ -9,19 +9,6 @@
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
-namespace {
-
-// How long to wait for memory that others give back before looking for a cancel.
-constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
-
-constexpr absl::Duration kEndingWait = absl::Seconds(1);
-
-absl::Status DrainingError() {
-  return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
-                         "the daemon is shutting down");
-}
-
-}  // namespace
 
 absl::Status ResidencyOptions::Validate() const {
   if (jobs_max < 1 || jobs_max > 16) {
@@ -34,26 +21,28 @@ absl::Status ResidencyOptions::Validate() const {
 
 absl::StatusOr<std::unique_ptr<Residency>> Residency::Create(
     const ResidencyOptions& options, const Catalog& catalog,
-    std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock) {
+    std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock,
+    Executor& executor) {
   RETURN_IF_ERROR(options.Validate());
   ASSIGN_OR_RETURN(std::shared_ptr<const KeySource> keys, KeySource::Create(options.keys));
-  std::unique_ptr<Residency> residency(
-      new Residency(options, std::move(keys), catalog, std::move(devices), events, clock));
+  std::unique_ptr<Residency> residency(new Residency(options, std::move(keys), catalog,
+                                                     std::move(devices), events, clock, executor));
   RETURN_IF_ERROR(residency->Start());
   return residency;
 }
 
 Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeySource> keys,
                      const Catalog& catalog, std::vector<std::shared_ptr<Device>> devices,
-                     EventLog& events, const Clock& clock)
+                     EventLog& events, const Clock& clock, Executor& executor)
     : options_(options),
       keys_(std::move(keys)),
       devices_(std::move(devices)),
       clock_(clock),
+      executor_(executor),
       events_(events),
-      table_(options.table),
-      evictor_(table_, devices_, events, clock,
-               [this](const Admission& admission) { AwaitChange(admission); }),
+      table_(options.table, executor),
+      evictor_(table_, devices_, events, clock),
+      reaper_(evictor_, executor),
       context_{.catalog = catalog,
                .table = table_,
                .evictor = evictor_,
@@ -63,14 +52,16 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
                .clock = clock,
                .keys = *keys_,
                .last_uses = options_.last_uses,
-               .await_change = [this](const Admission& admission) { AwaitChange(admission); },
-               .unhold = [this](CopyId id) { ReapLater(table_.Unhold(id)); },
+               .unhold = [this](CopyId id) { reaper_.FreeLater(table_.Unhold(id)); },
                .on_superseded = [this](const CopyInfo& old,
                                        GenerationId newer) { OnSuperseded(old, newer); }},
       defaults_(options.defaults),
-      queue_(options.queue),
+      runner_(
+          options.queue, executor,
+          [this](const std::shared_ptr<StageJob>& job) { StageRun(context_, job).Run(*stager_); }),
       verifier_(
-          table_, events, [this](CopyId id) { ReapLater(table_.UnholdBrief(id)); },
+          table_, events, executor,
+          [this](CopyId id) { reaper_.FreeLater(table_.UnholdBrief(id)); },
           [this](CopyId damaged) { OnDamaged(damaged); }) {
   table_.RestorePins(options.pins);
 }
@@ -78,40 +69,18 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
 absl::Status Residency::Start() {
   std::vector<Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
-  StagerOptions stager = options_.stager;
-  stager.on_wait = options_.on_wait;
-  ASSIGN_OR_RETURN(stager_, Stager::Create(stager, std::move(devices)));
+  ASSIGN_OR_RETURN(stager_, Stager::Create(options_.stager, std::move(devices), executor_));
   evictor_.set_stager(stager_.get());
-  if (options_.on_wait) return absl::OkStatus();
-  scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_);
+  scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_, executor_);
   RETURN_IF_ERROR(scrubber_->Start());
-  ASSIGN_OR_RETURN(reaper_, Thread::Start("reaper", [this] { ReapUntilStopped(); }));
-  for (uint32_t i = 0; i < options_.jobs_max; ++i) {
-    {
-      absl::MutexLock lock(&mu_);
-      ++working_;
-    }
-    absl::StatusOr<Thread> worker = Thread::Start("stage", [this] { Work(); });
-    if (!worker.ok()) {
-      absl::MutexLock lock(&mu_);
-      --working_;
-      return worker.status();
-    }
-    workers_.push_back(*std::move(worker));
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(reaper_.Start());
+  return runner_.Start(options_.jobs_max);
 }
 
 Residency::~Residency() {
   scrubber_.reset();
-  (void)Shutdown();
-  for (Thread& worker : workers_) worker.Join();
-  {
-    absl::MutexLock lock(&mu_);
-    reaper_stops_ = true;
-  }
-  reaper_.Join();
-  Reap();
+  (void)runner_.Stop(absl::InfiniteFuture());
+  reaper_.Stop();
   evictor_.Free(table_.EvictAll());
 }
 
@@ -148,35 +117,28 @@ void Residency::set_stage_defaults(const StageDefaults& defaults) {
   defaults_ = defaults;
 }
 
+StageDefaults Residency::defaults() const {
+  absl::MutexLock lock(&mu_);
+  return defaults_;
+}
+
 absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   StageTask task;
   ASSIGN_OR_RETURN(task.ref, ParseModelRef(request.model));
   ASSIGN_OR_RETURN(task.devices, DevicesFor(request));
   task.source = request.source;
   task.uid = request.uid;
-  DropCancelled();
-  JobQueue::Places places;
-  const absl::StatusOr<StageTicket> ticket = Submit(std::move(task), request, places);
-  JobQueue::Tell(places);
-  return ticket;
-}
-
-absl::StatusOr<StageTicket> Residency::Submit(StageTask task, const StageRequest& request,
-                                              JobQueue::Places& places) {
-  absl::MutexLock lock(&mu_);
-  task.host_copy = request.host_copy.value_or(defaults_.host_copy);
+  const StageDefaults defaults = this->defaults();
+  task.host_copy = request.host_copy.value_or(defaults.host_copy);
   task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max
-                                                               : defaults_.bytes_per_second_max;
-  task.verify = request.verify.value_or(defaults_.verify);
-  task.require_digest = defaults_.require_digest;
-  if (shutdown_) return DrainingError();
-  absl::StatusOr<StageTicket> ticket =
-      queue_.Submit(std::move(task), {.detached = request.detached,
-                                      .pin = request.pin,
-                                      .restage = request.restage,
-                                      .priority = request.priority});
-  places = queue_.TakePlaces();
-  return ticket;
+                                                               : defaults.bytes_per_second_max;
+  task.verify = request.verify.value_or(defaults.verify);
+  task.require_digest = defaults.require_digest;
+  DropCancelled();
+  return runner_.Submit(std::move(task), {.detached = request.detached,
+                                          .pin = request.pin,
+                                          .restage = request.restage,
+                                          .priority = request.priority});
 }
 
 absl::StatusOr<StageTicket> Residency::StageForAttach(const std::string& model,
@@ -192,26 +154,17 @@ absl::StatusOr<StageTicket> Residency::StageForAttach(const std::string& model,
   if (!wait && table_.DevicesOf(ref).empty()) {
     // The books say why: not there, or on its way out.
     ASSIGN_OR_RETURN(const HeldCopy held, table_.HoldAny(ref));
-    ReapLater(table_.Unhold(held.content->copy));
+    reaper_.FreeLater(table_.Unhold(held.content->copy));
   }
   return Stage(request);
 }
 
 std::vector<std::shared_ptr<StageJob>> Residency::JobsFor(const std::string& model) const {
-  absl::MutexLock lock(&mu_);
-  return queue_.JobsFor(model, "");
+  return runner_.JobsFor(model, "");
 }
 
 void Residency::DropCancelled() {
-  std::vector<std::shared_ptr<StageJob>> cancelled;
-  JobQueue::Places places;
-  {
-    absl::MutexLock lock(&mu_);
-    cancelled = queue_.TakeCancelled();
-    places = queue_.TakePlaces();
-  }
-  JobQueue::Tell(places);
-  for (const std::shared_ptr<StageJob>& job : cancelled) StageRun::FailCancelled(context_, *job);
+  for (const auto& job : runner_.TakeCancelled()) StageRun::FailCancelled(context_, *job);
 }
 
 absl::StatusOr<Residency::Evicted> Residency::Evict(const std::string& model,
@@ -219,17 +172,11 @@ absl::StatusOr<Residency::Evicted> Residency::Evict(const std::string& model,
   ASSIGN_OR_RETURN(const ModelRef ref, ParseModelRef(model));
   if (!device.empty()) RETURN_IF_ERROR(FindDevice(device).status());
   DropCancelled();
-  {
-    absl::MutexLock lock(&mu_);
-    // Whoever saw its job's end may evict at once. One that hangs has told its end long ago.
-    const auto ended = [&]()
-                           ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !queue_.IsEnding(ref.model); };
-    mu_.AwaitWithTimeout(absl::Condition(&ended), kEndingWait);
-    for (const std::shared_ptr<StageJob>& job : queue_.JobsFor(ref.model, device)) {
-      return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
-                             absl::StrCat(model, " is being staged on ", job->devices_text(),
-                                          ", job ", job->id().value()));
-    }
+  // Whoever saw its job's end may evict at once.
+  for (const std::shared_ptr<StageJob>& job : runner_.JobsLeftFor(ref.model, device)) {
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                           absl::StrCat(model, " is being staged on ", job->devices_text(),
+                                        ", job ", job->id().value()));
   }
   ASSIGN_OR_RETURN(EvictPlan plan, table_.Evict(ref, device, force));
   Evicted evicted;
@@ -271,11 +218,7 @@ absl::StatusOr<HeldCopy> Residency::AcquireHeld(const CopyHold& hold) {
   return table_.AcquireHeld(hold.content().copy, clock_.Now());
 }
 
-void Residency::AwaitChange(const Admission& admission) const {
-  options_.on_wait ? options_.on_wait() : table_.AwaitChange(admission, kChangeWait);
-}
-
-void Residency::Release(CopyId id) { ReapLater(table_.Release(id, clock_.Now())); }
+void Residency::Release(CopyId id) { reaper_.FreeLater(table_.Release(id, clock_.Now())); }
 
 void Residency::set_supersede_listener(SupersedeListener listener) {
   supersede_listener_.Set(
@@ -320,29 +263,12 @@ ReadPathInfo Residency::read_path() const {
           .pool_pages = stager_->page_kind()};
 }
 
-Residency::JobCounts Residency::job_counts() const {
-  absl::MutexLock lock(&mu_);
-  return {.running = queue_.running(), .queued = queue_.queued()};
-}
-
 std::vector<std::string> Residency::Shutdown(absl::Time deadline) {
-  std::vector<std::string> hung;
-  {
-    absl::MutexLock lock(&mu_);
-    shutdown_ = true;
-    queue_.CancelAll();
-    const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return working_ == 0; };
-    if (!mu_.AwaitWithDeadline(absl::Condition(&ended), deadline)) hung = queue_.DescribeRunning();
-  }
+  std::vector<std::string> hung = runner_.Stop(deadline);
   for (const StuckStage& stage : stager_ == nullptr ? std::vector<StuckStage>() : stuck()) {
     hung.push_back(absl::StrCat(stage.model, " of ", stage.root, ": ", stage.reads, " reads, of ",
                                 stage.file, " at ", stage.offset, ", have not come back for ",
                                 absl::FormatDuration(absl::Trunc(stage.age, absl::Seconds(1)))));
-  }
-  if (hung.empty()) {
-    for (Thread& worker : workers_) worker.Join();
-  }
-  while (options_.on_wait && RunJob()) {
   }
   return hung;
 }

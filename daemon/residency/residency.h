@@ -13,14 +13,16 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/executor.h"
 #include "common/listener.h"
-#include "common/thread.h"
 #include "common/warning.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/device/device.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/evictor.h"
 #include "daemon/residency/job_queue.h"
+#include "daemon/residency/job_runner.h"
+#include "daemon/residency/reaper.h"
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/scrubber.h"
 #include "daemon/residency/stage_context.h"
@@ -56,9 +58,6 @@ struct ResidencyOptions {
   KeySourceOptions keys;
   ScrubOptions scrub;
   StagerOptions stager;
-  // For a simulation: called wherever a thread would wait for another one. There are no threads
-  // then: the caller runs the jobs and gives memory back, with RunJob() and Reap().
-  std::function<void()> on_wait = {};
   // What the daemon before this one left.
   std::vector<Pin> pins;
   LastUses last_uses;
@@ -100,10 +99,12 @@ class Residency {
   using StageListener = ReportLog::Call;
 
   // Starts the workers; their rings and staging buffers are made before this returns, or it fails.
-  // Everything referenced must outlive it; `devices` have budgets in `options`.
+  // Everything referenced must outlive it; `devices` have budgets in `options`. Threads, waits
+  // among them and the time that they take are the executor's.
   static absl::StatusOr<std::unique_ptr<Residency>> Create(
       const ResidencyOptions& options, const Catalog& catalog,
-      std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock);
+      std::vector<std::shared_ptr<Device>> devices, EventLog& events, const Clock& clock,
+      Executor& executor);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
   // Shutdown(), then frees everything; no lease and no hold may be left. Waits for what hangs.
@@ -173,11 +174,8 @@ class Residency {
   // Those that wait or run for `model`.
   std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model) const;
 
-  struct JobCounts {
-    uint32_t running = 0;
-    uint32_t queued = 0;
-  };
-  JobCounts job_counts() const;
+  using JobCounts = JobRunner::Counts;
+  JobCounts job_counts() const { return runner_.counts(); }
 
   // Refuses new jobs, cancels those that wait or run, and returns when all have ended, or at
   // `deadline`. What hangs then is told, a line each: model, file and offset where they are known.
@@ -187,15 +185,10 @@ class Residency {
   // Stages that were abandoned since their volume hangs, and whose reads have not come back.
   std::vector<StuckStage> stuck() const { return stager_->stuck(); }
 
-  // With `on_wait` only. Runs the next job to its end; false when none may run now.
-  bool RunJob();
-  // Gives back what nobody holds any more; false when there is nothing.
-  bool Reap();
-
  private:
   Residency(const ResidencyOptions& options, std::shared_ptr<const KeySource> keys,
             const Catalog& catalog, std::vector<std::shared_ptr<Device>> devices, EventLog& events,
-            const Clock& clock);
+            const Clock& clock, Executor& executor);
   struct Superseded {
     CopyId old;
     GenerationId newer;
@@ -204,18 +197,9 @@ class Residency {
   absl::Status Start();
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
-  // `places` are told by the caller, once it holds no lock.
-  absl::StatusOr<StageTicket> Submit(StageTask task, const StageRequest& request,
-                                     JobQueue::Places& places);
-  void Work();
-  void Run(const std::shared_ptr<StageJob>& job);
-  std::shared_ptr<StageJob> NextJob();
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  StageDefaults defaults() const;
   // Ends the queued jobs that nobody waits for any more.
   void DropCancelled();
-  void ReapUntilStopped();
-  void AwaitChange(const Admission& admission) const;
-  void ReapLater(std::vector<Doomed> doomed);
   void OnSuperseded(const CopyInfo& old, GenerationId newer);
   void OnDamaged(CopyId damaged);
   void PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned);
@@ -224,28 +208,24 @@ class Residency {
   const std::shared_ptr<const KeySource> keys_;
   const std::vector<std::shared_ptr<Device>> devices_;
   const Clock& clock_;
+  Executor& executor_;
   EventLog& events_;
   ResidencyTable table_;
   ReportLog reports_;
   Evictor evictor_;
+  Reaper reaper_;
   const StageContext context_;
 
   Listener<Superseded> supersede_listener_;
   Listener<CopyId> damage_listener_;
 
-  mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
-  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
-  uint32_t working_ ABSL_GUARDED_BY(mu_) = 0;  // workers that have not ended
-  bool reaper_stops_ ABSL_GUARDED_BY(mu_) = false;
+  mutable absl::Mutex mu_;
   StageDefaults defaults_ ABSL_GUARDED_BY(mu_);
-  JobQueue queue_ ABSL_GUARDED_BY(mu_);
-  std::vector<Doomed> doomed_ ABSL_GUARDED_BY(mu_);  // for the reaper
 
   std::unique_ptr<Stager> stager_;  // fixed once Create() returns; outlives the workers
-  std::vector<Thread> workers_;
+  JobRunner runner_;
   Verifier verifier_;
   std::unique_ptr<Scrubber> scrubber_;
-  Thread reaper_;  // gives memory back for those who must not block: the ends of leases
 };
 
 }  // namespace weightd

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/check.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
@@ -48,7 +49,8 @@ absl::Status EvictedByForceError(const std::string& model, const std::string& de
                          absl::StrCat(model, " is being evicted by force", OnDevice(device)));
 }
 
-ResidencyTable::ResidencyTable(TableOptions options) : options_(std::move(options)) {}
+ResidencyTable::ResidencyTable(TableOptions options, Executor& executor)
+    : options_(std::move(options)), executor_(executor) {}
 
 ResidencyTable::Record& ResidencyTable::At(CopyId id) {
   const auto found = records_.find(id);
@@ -203,7 +205,7 @@ HeldCopy ResidencyTable::HoldIdentical(const std::string& model,
 absl::StatusOr<HeldCopy> ResidencyTable::HoldBriefly(CopyId id) {
   absl::MutexLock lock(&mu_);
   const auto may = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return brief_waiters_ == 0; };
-  mu_.Await(absl::Condition(&may));
+  executor_.Await(mu_, absl::Condition(&may), absl::InfiniteDuration());
   const auto found = records_.find(id);
   if (found != records_.end() && found->second.info.state == ResidencyState::kResident) {
     ++brief_holds_;
@@ -226,7 +228,7 @@ void ResidencyTable::AwaitBriefHolds() {
   if (brief_holds_ == 0) return;
   const auto none = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return brief_holds_ == 0; };
   ++brief_waiters_;
-  mu_.AwaitWithTimeout(absl::Condition(&none), kBriefHoldMax);
+  executor_.Await(mu_, absl::Condition(&none), kBriefHoldMax);
   --brief_waiters_;
 }
 
@@ -356,7 +358,7 @@ bool ResidencyTable::AwaitGone(const std::vector<CopyInfo>& copies, absl::Time d
                           return records_.contains(info.copy);
                         });
   };
-  return mu_.AwaitWithDeadline(absl::Condition(&gone), deadline);
+  return executor_.Await(mu_, absl::Condition(&gone), deadline - absl::Now());
 }
 
 std::vector<CopyInfo> ResidencyTable::List(const std::string& model) const {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/executor.h"
 #include "daemon/catalog/model_ref.h"
 #include "daemon/residency/generation.h"
 #include "daemon/residency/table_types.h"
@@ -38,15 +39,17 @@ absl::Status EvictedByForceError(const std::string& model, const std::string& de
 // Thread-safe. No call but AwaitChange() blocks on anything but the lock, and on brief holds.
 class ResidencyTable {
  public:
-  explicit ResidencyTable(TableOptions options);
+  // `executor` outlives it.
+  ResidencyTable(TableOptions options, Executor& executor);
 
   // Takes the bytes of all places for copies in kStaging, or of none: see Admission.
   // RESOURCE_EXHAUSTED/BUDGET_EXCEEDED with the numbers of the first device on which it does not
   // fit even after evicting everything there that may go, least recently used first: then nothing
   // is evicted.
   absl::StatusOr<Admission> Admit(const StageClaim& claim);
-  // Waits until something changed since `admission` was decided, or for `timeout`.
-  void AwaitChange(const Admission& admission, absl::Duration timeout) const;
+  // Waits for memory that others give back: until something changed since `admission` was decided,
+  // or for a moment, so that a cancel is seen.
+  void AwaitChange(const Admission& admission) const;
 
   // kStaging -> kResident, all at once; from here on they can be leased. An older copy that follows
   // the volume on the same device is superseded, and so are the host copies of older generations:
@@ -169,6 +172,7 @@ class ResidencyTable {
   static absl::Status CheckMayEvict(const std::string& model, const CopyInfo& info);
 
   const TableOptions options_;
+  Executor& executor_;
   mutable absl::Mutex mu_;  // never held across I/O, a CUDA call or an RPC reply
   std::map<CopyId, Record> records_ ABSL_GUARDED_BY(mu_);
   std::set<Pin> pins_ ABSL_GUARDED_BY(mu_);

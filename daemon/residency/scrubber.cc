@@ -13,7 +13,7 @@ absl::Status ScrubOptions::Validate() const {
 
 absl::Status Scrubber::Start() {
   if (options_.interval <= absl::ZeroDuration()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(thread_, Thread::Start("scrub", [this] { Loop(); }));
+  ASSIGN_OR_RETURN(thread_, executor_.Start("scrub", [this] { Loop(); }));
   return absl::OkStatus();
 }
 
@@ -34,7 +34,7 @@ void Scrubber::Loop() {
   while (true) {
     {
       absl::MutexLock lock(&mu_);
-      if (mu_.AwaitWithTimeout(absl::Condition(&stops_), options_.interval)) return;
+      if (executor_.Await(mu_, absl::Condition(&stops_), options_.interval)) return;
     }
     Round();
   }

@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "common/thread.h"
+#include "common/executor.h"
 #include "daemon/residency/residency_table.h"
 #include "daemon/residency/verifier.h"
 
@@ -23,9 +23,10 @@ struct ScrubOptions {
 // it finds is told as Verifier does.
 class Scrubber {
  public:
-  // Both outlive it.
-  Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier)
-      : options_(options), table_(table), verifier_(verifier) {}
+  // All outlive it.
+  Scrubber(const ScrubOptions& options, ResidencyTable& table, Verifier& verifier,
+           Executor& executor)
+      : options_(options), table_(table), verifier_(verifier), executor_(executor) {}
   // Begins, unless the interval is 0. Fails when the thread cannot be had.
   absl::Status Start();
   Scrubber(const Scrubber&) = delete;
@@ -41,9 +42,10 @@ class Scrubber {
   const ScrubOptions options_;
   ResidencyTable& table_;
   Verifier& verifier_;
+  Executor& executor_;
   mutable absl::Mutex mu_;
   bool stops_ ABSL_GUARDED_BY(mu_) = false;
-  Thread thread_;
+  TaskHandle thread_;
 };
 
 }  // namespace weightd

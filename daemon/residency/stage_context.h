@@ -35,8 +35,6 @@ struct StageContext {
   const KeySource& keys;
   // Of the daemon before this one.
   const LastUses& last_uses;
-  // Waits for others to give memory back. Must be quick, so that a cancel is seen.
-  std::function<void(const Admission&)> await_change;
   // For a CopyHold: must not block.
   std::function<void(CopyId)> unhold;
   // A held copy was superseded. Must not block.

@@ -262,7 +262,7 @@ absl::Status StageRun::Admit() {
       }
       return absl::OkStatus();
     }
-    if (admission.victims.empty()) context_.await_change(admission);
+    if (admission.victims.empty()) context_.table.AwaitChange(admission);
     context_.evictor.Free(std::move(admission.victims));
   }
 }

@@ -12,6 +12,9 @@
 namespace weightd {
 namespace {
 
+// How long to wait for memory that others give back before looking for a cancel.
+constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
+
 absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceUsage& usage) {
   return ErrorWithReason(
       absl::StatusCode::kResourceExhausted, Reason::kBudgetExceeded,
@@ -163,12 +166,12 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
   return admission;
 }
 
-void ResidencyTable::AwaitChange(const Admission& admission, absl::Duration timeout) const {
+void ResidencyTable::AwaitChange(const Admission& admission) const {
   absl::MutexLock lock(&mu_);
   const auto changed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return change_count_ != admission.change_count;
   };
-  mu_.AwaitWithTimeout(absl::Condition(&changed), timeout);
+  executor_.Await(mu_, absl::Condition(&changed), kChangeWait);
 }
 
 void ResidencyTable::Supersede(const CopyInfo& newer, bool whatever_id, PublishResult& result) {

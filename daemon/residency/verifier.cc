@@ -4,13 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/steady_time.h"
 #include "daemon/format/text.h"
-#include "daemon/staging/rate_limit.h"
 
 namespace weightd {
 namespace {
@@ -22,15 +19,6 @@ constexpr uint64_t kLimitedStepBytes = 4 * kMiB;
 constexpr absl::Duration kLongestSleep = absl::Milliseconds(100);
 
 bool IsCancelled(const VerifyLimits& limits) { return limits.cancelled && limits.cancelled(); }
-
-// Waits until `rate` allows more.
-absl::Status WaitFor(const RateLimit& rate, const VerifyLimits& limits) {
-  for (absl::Time now = SteadyNow(); !IsCancelled(limits); now = SteadyNow()) {
-    if (now >= rate.free_at()) return absl::OkStatus();
-    absl::SleepFor(std::min(rate.free_at() - now, kLongestSleep));
-  }
-  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled, "verify: cancelled");
-}
 
 }  // namespace
 
@@ -53,6 +41,14 @@ absl::StatusOr<std::vector<VerifiedCopy>> Verifier::Verify(const ModelRef& ref,
                                       "stage it again with FAST"));
 }
 
+absl::Status Verifier::WaitFor(const RateLimit& rate, const VerifyLimits& limits) const {
+  for (absl::Time now = executor_.SteadyNow(); !IsCancelled(limits); now = executor_.SteadyNow()) {
+    if (now >= rate.free_at()) return absl::OkStatus();
+    executor_.Sleep(std::min(rate.free_at() - now, kLongestSleep));
+  }
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled, "verify: cancelled");
+}
+
 absl::Status Verifier::VerifySteps(CopyId copy, VerifyRun& run, const VerifyLimits& limits) {
   RateLimit rate(limits.bytes_per_second_max);
   const uint64_t step_bytes = limits.bytes_per_second_max > 0 ? kLimitedStepBytes : kStepBytes;
@@ -64,7 +60,7 @@ absl::Status Verifier::VerifySteps(CopyId copy, VerifyRun& run, const VerifyLimi
     held = {};
     unhold_(copy);
     RETURN_IF_ERROR(stepped);
-    rate.Take(run.bytes_done() - before, SteadyNow());
+    rate.Take(run.bytes_done() - before, executor_.SteadyNow());
   }
   return absl::OkStatus();
 }

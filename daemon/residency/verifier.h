@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/executor.h"
 #include "daemon/catalog/model_ref.h"
 #include "daemon/residency/event_log.h"
 #include "daemon/residency/generation.h"
 #include "daemon/residency/residency_table.h"
+#include "daemon/staging/rate_limit.h"
 #include "daemon/staging/verify_run.h"
 
 namespace weightd {
@@ -38,10 +40,11 @@ class Verifier {
   using DamageListener = std::function<void(CopyId damaged)>;
 
   // All outlive it. `unhold` ends a brief hold; it and `on_damaged` must not block.
-  Verifier(ResidencyTable& table, EventLog& events, std::function<void(CopyId)> unhold,
-           DamageListener on_damaged)
+  Verifier(ResidencyTable& table, EventLog& events, Executor& executor,
+           std::function<void(CopyId)> unhold, DamageListener on_damaged)
       : table_(table),
         events_(events),
+        executor_(executor),
         unhold_(std::move(unhold)),
         on_damaged_(std::move(on_damaged)) {}
 
@@ -53,11 +56,14 @@ class Verifier {
 
  private:
   absl::StatusOr<VerifiedCopy> VerifyOne(const CopyInfo& info, const VerifyLimits& limits);
+  // Waits until `rate` allows more.
+  absl::Status WaitFor(const RateLimit& rate, const VerifyLimits& limits) const;
   absl::Status VerifySteps(CopyId copy, VerifyRun& run, const VerifyLimits& limits);
   void Tell(const VerifiedCopy& verified);
 
   ResidencyTable& table_;
   EventLog& events_;
+  Executor& executor_;
   const std::function<void(CopyId)> unhold_;
   const DamageListener on_damaged_;
 };

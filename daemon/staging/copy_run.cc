@@ -4,10 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/steady_time.h"
 
 namespace weightd {
 namespace {
@@ -41,10 +39,12 @@ absl::StatusOr<std::vector<std::unique_ptr<CopyQueue>>> MakeCopyQueues(
   return queues;
 }
 
-CopyRun::CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options)
+CopyRun::CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options,
+                 Executor& executor)
     : input_(input),
       pool_(pool),
       options_(options),
+      executor_(executor),
       host_alone_(input.targets.size() == 1 && AnyHost(input.targets)),
       pinned_(!input.from->pinned_memory().empty() && !AnyHost(input.targets)) {
   pool_.AddUser();
@@ -62,14 +62,14 @@ void CopyRun::GiveSlot(const InFlight& flight) {
 }
 
 absl::StatusOr<CopyOutcome> CopyRun::Run() {
-  const absl::Time start = SteadyNow();
+  const absl::Time start = executor_.SteadyNow();
   last_progress_ = start;
   ASSIGN_OR_RETURN(queues_, MakeCopyQueues(input_.targets));
   const absl::Status copied = CopyBlocks();
   const absl::Status ended = FinishCopies();
   RETURN_IF_ERROR(copied);
   RETURN_IF_ERROR(ended);
-  return CopyOutcome{.bytes = input_.bytes, .copy_time = SteadyNow() - start};
+  return CopyOutcome{.bytes = input_.bytes, .copy_time = executor_.SteadyNow() - start};
 }
 
 absl::Status CopyRun::CopyBlocks() {
@@ -127,16 +127,15 @@ absl::Status CopyRun::WaitFor(const char* what,
     ASSIGN_OR_RETURN(const bool holds, condition());
     if (holds) return absl::OkStatus();
     if (input_.cancelled->load(std::memory_order_relaxed)) return Cancelled();
-    const absl::Duration waited = SteadyNow() - last_progress_;
+    const absl::Duration waited = executor_.SteadyNow() - last_progress_;
     if (waited >= options_.stall_timeout) {
       return ErrorWithReason(
           absl::StatusCode::kDeadlineExceeded, Reason::kDeviceFailed,
           absl::StrCat("copy from ", input_.from_device->info().id, ": no progress for ",
                        absl::FormatDuration(waited), ", waiting for ", what));
     }
-    if (options_.on_wait) options_.on_wait();
     if (in_flight_.empty()) {
-      if (!options_.on_wait) absl::SleepFor(kShortWait);
+      executor_.Sleep(kShortWait);
     } else {
       RETURN_IF_ERROR(PollCopies(kShortWait));
     }
@@ -171,7 +170,7 @@ absl::Status CopyRun::PollCopies(absl::Duration timeout) {
 
 void CopyRun::OnCopied(uint64_t tag) {
   const auto entry = in_flight_.find(tag);
-  last_progress_ = SteadyNow();
+  last_progress_ = executor_.SteadyNow();
   if (--entry->second.copies_left > 0) return;
   const uint64_t bytes = entry->second.bytes;
   GiveSlot(entry->second);
@@ -180,7 +179,7 @@ void CopyRun::OnCopied(uint64_t tag) {
 }
 
 void CopyRun::Progress(uint64_t bytes) {
-  last_progress_ = SteadyNow();
+  last_progress_ = executor_.SteadyNow();
   bytes_done_ += bytes;
   if (input_.on_progress) input_.on_progress(bytes_done_);
 }

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/executor.h"
 #include "daemon/device/device.h"
 #include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
@@ -40,9 +41,8 @@ struct CopyOutcome {
 };
 
 struct CopyRunOptions {
-  uint64_t block_bytes = 0;            // of a staging buffer, at most
-  absl::Duration stall_timeout;        // without any progress
-  std::function<void()> on_wait = {};  // see StagerOptions
+  uint64_t block_bytes = 0;      // of a staging buffer, at most
+  absl::Duration stall_timeout;  // without any progress
 };
 
 // A queue for each target.
@@ -54,8 +54,9 @@ absl::StatusOr<std::vector<std::unique_ptr<CopyQueue>>> MakeCopyQueues(
 // straight. Used once, by one thread.
 class CopyRun {
  public:
-  // `pool` is pinned for every target that is a GPU.
-  CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options);
+  // `pool` is pinned for every target that is a GPU. All outlive it.
+  CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions& options,
+          Executor& executor);
   CopyRun(const CopyRun&) = delete;
   CopyRun& operator=(const CopyRun&) = delete;
   ~CopyRun();
@@ -91,6 +92,7 @@ class CopyRun {
   const CopyInput& input_;
   StagingPool& pool_;
   const CopyRunOptions options_;
+  Executor& executor_;
   const bool host_alone_;
   const bool pinned_;                                  // and every target is a GPU
   std::vector<std::unique_ptr<CopyQueue>> queues_;     // like the targets

@@ -11,12 +11,12 @@
 namespace weightd {
 
 Digester::Digester(const Manifest& manifest, const BlockPieces& pieces,
-                   absl::Span<const std::shared_ptr<File>> files, DigestOptions options)
-    : manifest_(manifest), pieces_(pieces), options_(std::move(options)) {
+                   absl::Span<const std::shared_ptr<File>> files, DigestOptions options,
+                   Executor& executor)
+    : manifest_(manifest), pieces_(pieces), options_(std::move(options)), executor_(executor) {
   if (!options_.file_sums.empty()) file_hasher_.emplace(manifest, files, options_.file_sums);
   if (options_.mode != VerifyMode::kNone) outcome_.digests.resize(manifest.tensors.size());
-  if (options_.without_thread) return;
-  absl::StatusOr<Thread> thread = Thread::Start("digester", [this] { Loop(); });
+  absl::StatusOr<TaskHandle> thread = executor_.Start("digester", [this] { Loop(); });
   // Where no more threads are allowed, the reader's does it too.
   if (thread.ok()) thread_ = *std::move(thread);
 }
@@ -34,7 +34,7 @@ bool Digester::CanWork() const { return stopping_ || waiting_.contains(next_); }
 void Digester::Loop() {
   absl::MutexLock lock(&mu_);
   while (true) {
-    mu_.Await(absl::Condition(this, &Digester::CanWork));
+    executor_.Await(mu_, absl::Condition(this, &Digester::CanWork), absl::InfiniteDuration());
     if (stopping_) return;
     WorkOnNext();
   }
@@ -75,7 +75,7 @@ absl::Status Digester::Poll(absl::Duration timeout, absl::FunctionRef<void(uint6
     absl::MutexLock lock(&mu_);
     if (pending_ > 0 && timeout > absl::ZeroDuration()) {
       const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !done_.empty(); };
-      mu_.AwaitWithTimeout(absl::Condition(&any), timeout);
+      executor_.Await(mu_, absl::Condition(&any), timeout);
     }
     tags = std::exchange(done_, {});
     status = status_;

@@ -14,7 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "common/thread.h"
+#include "common/executor.h"
 #include "daemon/format/manifest.h"
 #include "daemon/format/sha256_sums.h"
 #include "daemon/format/tensor_decryptor.h"
@@ -38,8 +38,6 @@ struct DigestOptions {
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys;
   // What whole files must be, by shard.
   std::vector<FileSum> file_sums;
-  // No thread: blocks are worked on where they are submitted (simulations).
-  bool without_thread = false;
 };
 
 struct DigestOutcome {
@@ -50,9 +48,11 @@ struct DigestOutcome {
 
 class Digester {
  public:
-  // `files` are like the manifest's shards. Manifest, pieces and files outlive it.
+  // `files` are like the manifest's shards. Manifest, pieces, files and executor outlive it. Where
+  // no thread can be had, whoever submits works.
   Digester(const Manifest& manifest, const BlockPieces& pieces,
-           absl::Span<const std::shared_ptr<File>> files, DigestOptions options);
+           absl::Span<const std::shared_ptr<File>> files, DigestOptions options,
+           Executor& executor);
   Digester(const Digester&) = delete;
   Digester& operator=(const Digester&) = delete;
   // Waits for what is being worked on, and drops the rest.
@@ -103,6 +103,7 @@ class Digester {
   const Manifest& manifest_;
   const BlockPieces& pieces_;
   const DigestOptions options_;
+  Executor& executor_;
   uint32_t pending_ = 0;
   // Of the thread, or of whoever works.
   std::optional<FileHasher> file_hasher_;
@@ -115,7 +116,7 @@ class Digester {
   std::vector<uint64_t> done_ ABSL_GUARDED_BY(mu_);  // tags
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  Thread thread_;  // none: whoever submits works
+  TaskHandle thread_;  // none: whoever submits works
 };
 
 }  // namespace weightd

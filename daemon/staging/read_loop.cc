@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
-#include "common/steady_time.h"
 
 namespace weightd {
 namespace {
@@ -15,8 +13,9 @@ constexpr absl::Duration kShortWait = absl::Milliseconds(1);
 
 }  // namespace
 
-ReadLoop::ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue)
-    : options_(options), queue_(std::move(queue)), depth_(options.depth_max) {}
+ReadLoop::ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue,
+                   Executor& executor)
+    : options_(options), queue_(std::move(queue)), executor_(executor), depth_(options.depth_max) {}
 
 void ReadLoop::Add(Transfer* transfer) { transfers_.push_back(transfer); }
 
@@ -84,7 +83,7 @@ absl::Status ReadLoop::PollQueue(absl::Duration timeout) {
     const auto found = reading_.find(done.tag);
     Transfer& transfer = *found->second;
     if (!done.stuck) reading_.erase(found);
-    transfer.OnRead(done, SteadyNow());
+    transfer.OnRead(done, executor_.SteadyNow());
   });
 }
 
@@ -94,10 +93,10 @@ absl::Status ReadLoop::Wait(absl::Duration timeout) {
   if (queue_->stuck() > 0) RETURN_IF_ERROR(PollQueue(absl::ZeroDuration()));
   for (Transfer* transfer : transfers_) {
     if (!transfer->is_working()) continue;
-    transfer->Poll(timeout, options_.stall_timeout, SteadyNow());
+    transfer->Poll(timeout, options_.stall_timeout, executor_.SteadyNow());
     return absl::OkStatus();
   }
-  if (options_.sleeps) absl::SleepFor(timeout);
+  executor_.Sleep(timeout);
   return absl::OkStatus();
 }
 
@@ -125,7 +124,7 @@ void ReadLoop::TakeEnded(absl::Time now, LoopEnds& ends) {
 }
 
 absl::Status ReadLoop::Step(absl::Duration timeout, LoopEnds& ends) {
-  const absl::Time start = SteadyNow();
+  const absl::Time start = executor_.SteadyNow();
   for (Transfer* transfer : transfers_) transfer->CheckCancelled();
   const Waits waits = SubmitRound(start);
   if (absl::Status status = Wait(WaitFor(waits, timeout, start)); !status.ok()) {
@@ -135,7 +134,7 @@ absl::Status ReadLoop::Step(absl::Duration timeout, LoopEnds& ends) {
     reading_.clear();
     return status;
   }
-  const absl::Time now = SteadyNow();
+  const absl::Time now = executor_.SteadyNow();
   uint64_t bytes = 0;
   for (Transfer* transfer : transfers_) {
     transfer->Poll(absl::ZeroDuration(), options_.stall_timeout, now);

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/executor.h"
 #include "daemon/staging/depth_control.h"
 #include "daemon/staging/transfer.h"
 #include "daemon/storage/read_queue.h"
@@ -19,7 +20,6 @@ struct ReadLoopOptions {
   absl::Duration stall_timeout = absl::Seconds(60);  // of copies; the read queue has its own
   // How long a failed transfer waits for its reads before it is abandoned.
   absl::Duration patience = absl::Milliseconds(250);
-  bool sleeps = true;  // where nothing else tells how long to wait; see StagerOptions::on_wait
 };
 
 // What became of transfers in one round. Each is its owner's again, but those that are abandoned.
@@ -36,7 +36,8 @@ struct LoopEnds {
 // Thread-compatible: the thread that steps owns the queue.
 class ReadLoop {
  public:
-  ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue);
+  // `executor` outlives it.
+  ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue, Executor& executor);
 
   // `transfer` stays the caller's, who takes it back from Step().
   void Add(Transfer* transfer);
@@ -73,6 +74,7 @@ class ReadLoop {
 
   const ReadLoopOptions options_;
   std::unique_ptr<ReadQueue> queue_;
+  Executor& executor_;
   DepthControl depth_;
   std::vector<Transfer*> transfers_;
   std::vector<Transfer*> abandoned_;

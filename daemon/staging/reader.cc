@@ -11,7 +11,6 @@
 #include "absl/strings/str_split.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/steady_time.h"
 #include "daemon/staging/copy_run.h"
 #include "daemon/storage/read_request.h"
 
@@ -31,14 +30,15 @@ constexpr absl::Duration kShortSilence = absl::Seconds(1);
 
 absl::StatusOr<std::unique_ptr<Reader>> Reader::Create(const ReaderOptions& options,
                                                        StagingPool& pool,
-                                                       ReadQueueFactory make_queue) {
-  std::unique_ptr<Reader> reader(new Reader(options, pool, std::move(make_queue)));
+                                                       ReadQueueFactory make_queue,
+                                                       Executor& executor) {
+  std::unique_ptr<Reader> reader(new Reader(options, pool, std::move(make_queue), executor));
   ASSIGN_OR_RETURN(std::unique_ptr<ReadQueue> queue, reader->make_queue_());
   reader->engine_ = queue->engine();
   reader->fallbacks_ = queue->fallbacks();
-  reader->loop_ = std::make_unique<ReadLoop>(options.loop, std::move(queue));
-  if (options.on_wait) return reader;
-  ASSIGN_OR_RETURN(reader->thread_, Thread::Start("reader", [raw = reader.get()] { raw->Work(); }));
+  reader->loop_ = std::make_unique<ReadLoop>(options.loop, std::move(queue), executor);
+  ASSIGN_OR_RETURN(reader->thread_,
+                   executor.Start("reader", [raw = reader.get()] { raw->Work(); }));
   return reader;
 }
 
@@ -54,14 +54,14 @@ Reader::~Reader() {
 absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandoned) {
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<CopyQueue>> copies, MakeCopyQueues(input.targets));
   const auto task = std::make_shared<Task>(input);
-  task->transfer =
-      std::make_unique<Transfer>(task->input, options_.block_bytes, pool_, std::move(copies), this);
+  task->transfer = std::make_unique<Transfer>(task->input, options_.block_bytes, pool_,
+                                              std::move(copies), executor_, this);
   {
     absl::MutexLock lock(&mu_);
     incoming_.push_back(task);
     ++callers_;
   }
-  options_.on_wait ? WorkUntilEnded(*task) : AwaitEnd(task);
+  AwaitEnd(task);
   {
     absl::MutexLock lock(&mu_);
     --callers_;
@@ -91,12 +91,12 @@ void Reader::SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutco
 
 // Who waits keeps the deadline, not the thread that works: the kernel may hold that anywhere.
 void Reader::AwaitEnd(const TaskPtr& task) {
-  const absl::Time start = SteadyNow();
+  const absl::Time start = executor_.SteadyNow();
   absl::MutexLock lock(&mu_);
   const auto over = [&]()
                         ABSL_SHARED_LOCKS_REQUIRED(mu_) { return task->ended || task->abandoned; };
-  while (!mu_.AwaitWithTimeout(absl::Condition(&over), kLookInterval)) {
-    const absl::Duration silence = SteadyNow() - std::max(start, round_time_);
+  while (!executor_.Await(mu_, absl::Condition(&over), kLookInterval)) {
+    const absl::Duration silence = executor_.SteadyNow() - std::max(start, round_time_);
     const bool is_short = breaking_ || task->input.cancelled->load(std::memory_order_relaxed);
     const absl::Duration patience =
         is_short ? kShortSilence : options_.loop.stall_timeout + kShortSilence;
@@ -107,7 +107,7 @@ void Reader::AwaitEnd(const TaskPtr& task) {
 void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
   hangs_ = true;
   task->abandoned = true;
-  task->abandoned_time = SteadyNow();
+  task->abandoned_time = executor_.SteadyNow();
   task->status = task->input.cancelled->load(std::memory_order_relaxed)
                      ? ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
                                        "stage: cancelled while reading")
@@ -129,7 +129,7 @@ void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
 }
 
 std::vector<StuckStage> Reader::stuck() const {
-  const absl::Time now = SteadyNow();
+  const absl::Time now = executor_.SteadyNow();
   absl::MutexLock lock(&mu_);
   std::vector<StuckStage> all;
   for (const TaskPtr& task : stuck_) {
@@ -170,44 +170,17 @@ bool Reader::WorkOnce() {
   return true;
 }
 
-void Reader::WorkUntilEnded(const Task& task) {
-  while (true) {
-    bool mine = false;
-    {
-      absl::MutexLock lock(&mu_);
-      if (task.ended || task.abandoned) return;
-      mine = !std::exchange(worked_on_, true);
-    }
-    if (mine) {
-      WorkOnce();
-      absl::MutexLock lock(&mu_);
-      worked_on_ = false;
-    }
-    options_.on_wait();
-  }
-}
-
-void Reader::LookAtStuck() {
-  {
-    absl::MutexLock lock(&mu_);
-    if (stuck_.empty() || std::exchange(worked_on_, true)) return;
-  }
-  WorkOnce();
-  absl::MutexLock lock(&mu_);
-  worked_on_ = false;
-}
-
 bool Reader::TakeIncoming() {
   std::vector<TaskPtr> incoming;
   {
     absl::MutexLock lock(&mu_);
     const absl::Condition has_incoming(this, &Reader::HasIncoming);
     if (running_.empty() && abandoned_.empty()) {
-      mu_.Await(has_incoming);
-    } else if (running_.empty() && !options_.on_wait) {
-      mu_.AwaitWithTimeout(has_incoming, kStuckInterval);
+      executor_.Await(mu_, has_incoming, absl::InfiniteDuration());
+    } else if (running_.empty()) {
+      executor_.Await(mu_, has_incoming, kStuckInterval);
     }
-    round_time_ = SteadyNow();
+    round_time_ = executor_.SteadyNow();
     hangs_ = false;
     incoming.swap(incoming_);
     if (incoming.empty() && running_.empty() && abandoned_.empty()) return false;
@@ -230,7 +203,7 @@ bool Reader::HaveLoop() {
   LoopEnds all;
   for (const TaskPtr& task : running_) all.ended.push_back(task->transfer.get());
   if (queue.ok()) {
-    loop_ = std::make_unique<ReadLoop>(options_.loop, *std::move(queue));
+    loop_ = std::make_unique<ReadLoop>(options_.loop, *std::move(queue), executor_);
     for (Transfer* transfer : all.ended) loop_->Add(transfer);
     return true;
   }
@@ -290,7 +263,7 @@ void Reader::End(const LoopEnds& ends) {
       abandoned_.push_back(task);
       if (std::exchange(task->abandoned, true)) continue;  // by its caller
       task->status = task->transfer->status();
-      task->abandoned_time = SteadyNow();
+      task->abandoned_time = executor_.SteadyNow();
       stuck_.push_back(task);
     }
     for (const TaskPtr& task : abandoned_) task->stuck = task->transfer->stuck();

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "common/thread.h"
+#include "common/executor.h"
 #include "daemon/staging/read_loop.h"
 #include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
@@ -26,8 +26,7 @@ using ReadQueueFactory = std::function<absl::StatusOr<std::unique_ptr<ReadQueue>
 struct ReaderOptions {
   ReadLoopOptions loop;
   uint64_t block_bytes = uint64_t{8} << 20;
-  int numa_node = -1;                  // whose processors the thread runs on; -1 for any
-  std::function<void()> on_wait = {};  // see StagerOptions: if set, there is no thread
+  int numa_node = -1;  // whose processors the thread runs on; -1 for any
 };
 
 // The thread that reads one volume for one device: it owns a read queue (a ring is bound to one
@@ -38,10 +37,11 @@ struct ReaderOptions {
 // come back is left by those who wait for it: see hangs().
 class Reader {
  public:
-  // Fails when the queue cannot be made. `pool` outlives it.
+  // Fails when the queue or the thread cannot be made. `pool` and `executor` outlive it.
   static absl::StatusOr<std::unique_ptr<Reader>> Create(const ReaderOptions& options,
                                                         StagingPool& pool,
-                                                        ReadQueueFactory make_queue);
+                                                        ReadQueueFactory make_queue,
+                                                        Executor& executor);
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   // No Run may be going on. Waits for the reads of what was abandoned.
@@ -62,8 +62,6 @@ class Reader {
   bool hangs() const ABSL_LOCKS_EXCLUDED(mu_);
   // Nobody waits for it, and nothing of what was abandoned is left.
   bool idle() const ABSL_LOCKS_EXCLUDED(mu_);
-  // Without a thread: looks whether abandoned reads have come back.
-  void LookAtStuck() ABSL_LOCKS_EXCLUDED(mu_);
 
   ReadEngine engine() const { return engine_; }
   const Warnings& fallbacks() const { return fallbacks_; }
@@ -82,8 +80,9 @@ class Reader {
   };
   using TaskPtr = std::shared_ptr<Task>;
 
-  Reader(const ReaderOptions& options, StagingPool& pool, ReadQueueFactory make_queue)
-      : options_(options), pool_(pool), make_queue_(std::move(make_queue)) {}
+  Reader(const ReaderOptions& options, StagingPool& pool, ReadQueueFactory make_queue,
+         Executor& executor)
+      : options_(options), pool_(pool), make_queue_(std::move(make_queue)), executor_(executor) {}
   // Of what was read of `files`, and why it is not that of the queue.
   void SetEngine(absl::Span<const std::shared_ptr<File>> files, StageOutcome& outcome) const;
   // Waits until `task` has ended or was abandoned; abandons it when the thread does not come back.
@@ -93,8 +92,6 @@ class Reader {
   void Work();
   // One round of it; false at the end.
   bool WorkOnce();
-  // Without a thread: does the work, or lets another caller do it, until `task` has ended.
-  void WorkUntilEnded(const Task& task) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for something to do; false at the end.
   bool TakeIncoming() ABSL_LOCKS_EXCLUDED(mu_);
   bool HasIncoming() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -114,6 +111,7 @@ class Reader {
   const ReaderOptions options_;
   StagingPool& pool_;
   const ReadQueueFactory make_queue_;
+  Executor& executor_;
   ReadEngine engine_ = ReadEngine::kPread;  // fixed once Create() returns
   Warnings fallbacks_;                      // likewise
 
@@ -125,13 +123,12 @@ class Reader {
   mutable absl::Mutex mu_;  // never held across a read, a copy or a callback
   std::vector<TaskPtr> incoming_ ABSL_GUARDED_BY(mu_);
   std::vector<TaskPtr> stuck_ ABSL_GUARDED_BY(mu_);  // abandoned, by whomever
-  absl::Time round_time_ ABSL_GUARDED_BY(mu_);       // the thread's last round began; SteadyNow()
-  bool breaking_ ABSL_GUARDED_BY(mu_) = false;       // the thread waits for the end of a queue
+  absl::Time round_time_ ABSL_GUARDED_BY(mu_);  // the thread's last round began; the executor's
+  bool breaking_ ABSL_GUARDED_BY(mu_) = false;  // the thread waits for the end of a queue
   bool hangs_ ABSL_GUARDED_BY(mu_) = false;
   uint32_t callers_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  bool worked_on_ ABSL_GUARDED_BY(mu_) = false;  // by a caller
-  Thread thread_;
+  TaskHandle thread_;
 };
 
 }  // namespace weightd

@@ -55,10 +55,11 @@ absl::Status StagerOptions::Validate() const {
 }
 
 absl::StatusOr<std::unique_ptr<Stager>> Stager::Create(const StagerOptions& options,
-                                                       std::vector<Device*> devices) {
+                                                       std::vector<Device*> devices,
+                                                       Executor& executor) {
   RETURN_IF_ERROR(options.Validate());
   WEIGHTD_CHECK(!devices.empty());
-  std::unique_ptr<Stager> stager(new Stager(options, std::move(devices)));
+  std::unique_ptr<Stager> stager(new Stager(options, std::move(devices), executor));
   RETURN_IF_ERROR(stager->MakePools());
   const Key key = {.device = stager->devices_.front()};
   ASSIGN_OR_RETURN(stager->first_reader_, stager->MakeReader(key));
@@ -81,12 +82,15 @@ absl::Status Stager::MakePools() {
 }
 
 Stager::~Stager() {
+  // Their threads end without the lock.
+  std::vector<std::shared_ptr<Reader>> readers = AllReaders();
   {
     absl::MutexLock lock(&mu_);
     readers_.clear();
     hanging_.clear();
-    first_reader_.reset();
   }
+  first_reader_.reset();
+  readers.clear();
   for (const auto& [device, pool] : pools_) {
     for (Device* user : devices_) user->UnregisterStaging(pool->memory());
   }
@@ -110,13 +114,9 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
   options.numa_node = key.device->info().numa_node;
   options.loop.depth_max = queue.depth;
   options.loop.stall_timeout = queue.stall_timeout;
-  if (options_.on_wait) {
-    options.loop.sleeps = false;
-    options.loop.patience = absl::ZeroDuration();  // time stands still
-  }
-  options.on_wait = options_.on_wait;
   const auto make_queue = options_.make_queue ? options_.make_queue : CreateReadQueue;
-  return Reader::Create(options, pool, [queue, make_queue] { return make_queue(queue); });
+  return Reader::Create(
+      options, pool, [queue, make_queue] { return make_queue(queue); }, executor_);
 }
 
 absl::StatusOr<std::shared_ptr<Reader>> Stager::ReaderFor(const StageInput& input) {
@@ -187,10 +187,6 @@ std::vector<StuckStage> Stager::stuck() const {
   return all;
 }
 
-void Stager::LookAtStuck() {
-  for (const auto& reader : AllReaders()) reader->LookAtStuck();
-}
-
 absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
   const auto gpu = std::find_if(input.targets.begin(), input.targets.end(), [](const auto& target) {
     return target.device->info().kind == DeviceKind::kCuda;
@@ -198,8 +194,8 @@ absl::StatusOr<CopyOutcome> Stager::Copy(const CopyInput& input) {
   Device* device = gpu == input.targets.end() ? input.targets.front().device : gpu->device;
   return CopyRun(input, *pools_.at(device),
                  {.block_bytes = options_.block_bytes,
-                  .stall_timeout = options_.read_queue.stall_timeout,
-                  .on_wait = options_.on_wait})
+                  .stall_timeout = options_.read_queue.stall_timeout},
+                 executor_)
       .Run();
 }
 
@@ -216,10 +212,7 @@ absl::Status Stager::Pin(const Device& owner, std::shared_ptr<Allocation>& alloc
 absl::StatusOr<StageOutcome> Stager::Run(const StageInput& input, bool* abandoned) {
   *abandoned = false;
   ASSIGN_OR_RETURN(const std::shared_ptr<Reader> reader, ReaderFor(input));
-  if (options_.on_wait == nullptr) return reader->Run(input, abandoned);
-  StageInput alone = input;
-  alone.digest.without_thread = true;
-  return reader->Run(alone, abandoned);
+  return reader->Run(input, abandoned);
 }
 
 }  // namespace weightd

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/executor.h"
 #include "daemon/device/device.h"
 #include "daemon/staging/copy_run.h"
 #include "daemon/staging/reader.h"
@@ -47,9 +48,6 @@ struct StagerOptions {
   bool pin_host_memory = true;
   // Makes a read queue; for tests. Null is CreateReadQueue.
   std::function<absl::StatusOr<std::unique_ptr<ReadQueue>>(const ReadQueueOptions&)> make_queue;
-  // For a simulation, which runs one thread at a time: called wherever a thread would wait for
-  // another one. Readers have no threads then; whoever waits for one does its work meanwhile.
-  std::function<void()> on_wait = {};
 
   absl::Status Validate() const;
 };
@@ -63,9 +61,10 @@ uint32_t DefaultSlotCount(uint64_t block_bytes, bool is_remote);
 class Stager {
  public:
   // Makes the staging buffers of each of `devices` and the reader from a local volume to the first,
-  // so that what cannot work shows now.
+  // so that what cannot work shows now. `executor` and the devices outlive it.
   static absl::StatusOr<std::unique_ptr<Stager>> Create(const StagerOptions& options,
-                                                        std::vector<Device*> devices);
+                                                        std::vector<Device*> devices,
+                                                        Executor& executor);
   Stager(const Stager&) = delete;
   Stager& operator=(const Stager&) = delete;
   ~Stager();
@@ -77,8 +76,6 @@ class Stager {
 
   // What was abandoned and has not come back.
   std::vector<StuckStage> stuck() const ABSL_LOCKS_EXCLUDED(mu_);
-  // With `on_wait`: looks whether it has.
-  void LookAtStuck() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Copies a sealed allocation to others, on this thread: see CopyRun.
   absl::StatusOr<CopyOutcome> Copy(const CopyInput& input);
@@ -103,8 +100,8 @@ class Stager {
     friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)
   };
 
-  Stager(const StagerOptions& options, std::vector<Device*> devices)
-      : options_(options), devices_(std::move(devices)) {}
+  Stager(const StagerOptions& options, std::vector<Device*> devices, Executor& executor)
+      : options_(options), devices_(std::move(devices)), executor_(executor) {}
   absl::Status MakePools();
   absl::StatusOr<std::shared_ptr<Reader>> ReaderFor(const StageInput& input)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -116,6 +113,7 @@ class Stager {
 
   const StagerOptions options_;
   const std::vector<Device*> devices_;
+  Executor& executor_;
   std::map<Device*, std::unique_ptr<StagingPool>> pools_;  // fixed once Create() returns
   std::shared_ptr<Reader> first_reader_;                   // likewise
 

@@ -8,7 +8,6 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/steady_time.h"
 
 namespace weightd {
 namespace {
@@ -21,9 +20,11 @@ constexpr uint32_t kFilesAhead = 4;
 }  // namespace
 
 Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-                   std::vector<std::unique_ptr<CopyQueue>> copies, const void* volume)
+                   std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor,
+                   const void* volume)
     : input_(input),
       pool_(pool),
+      executor_(executor),
       volume_(volume),
       copies_(std::move(copies)),
       plan_(*input.manifest, *input.layout, block_bytes),
@@ -34,8 +35,8 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
   const bool is_encrypted = std::any_of(shards.begin(), shards.end(),
                                         [](const ShardEntry& shard) { return shard.is_encrypted; });
   if (input_.digest.mode != VerifyMode::kNone || is_encrypted) {
-    digester_ =
-        std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.files, input_.digest);
+    digester_ = std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.files,
+                                           input_.digest, executor_);
   }
 }
 
@@ -254,7 +255,7 @@ void Transfer::CountInPlace(const InFlight& flight) {
 void Transfer::Fail(absl::Status status) {
   if (!status_.ok()) return;
   status_ = std::move(status);
-  failed_time_ = SteadyNow();
+  failed_time_ = executor_.SteadyNow();
   next_.reset();
 }
 
@@ -337,7 +338,7 @@ absl::StatusOr<StageOutcome> Transfer::Finish() {
   outcome_.tensors_moved = input_.layout->moves.size();
   if (start_time_ != absl::InfinitePast()) {
     outcome_.read_time = last_read_time_ - start_time_;
-    outcome_.copy_time = SteadyNow() - last_read_time_;
+    outcome_.copy_time = executor_.SteadyNow() - last_read_time_;
   }
   if (outcome_.buffered_bytes > 0) {
     outcome_.fallbacks.push_back(

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/executor.h"
 #include "daemon/staging/block_plan.h"
 #include "daemon/staging/mode_choice.h"
 #include "daemon/staging/rate_limit.h"
@@ -33,7 +34,8 @@
 // when nothing is in flight. One whose reads do not come back then is to be abandoned: whoever
 // waits is told, and what the reads write to is kept until they do.
 //
-// Thread-compatible, used once. Files, pool and destinations outlive it. Times are SteadyNow()'s.
+// Thread-compatible, used once. Files, pool, destinations and executor outlive it. Times are the
+// executor's.
 
 namespace weightd {
 
@@ -52,7 +54,8 @@ class Transfer {
 
   // `copies` are of the targets' devices, like them. `volume` is whose slots of the pool it takes.
   Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-           std::vector<std::unique_ptr<CopyQueue>> copies, const void* volume = nullptr);
+           std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor,
+           const void* volume = nullptr);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer();
@@ -140,6 +143,7 @@ class Transfer {
 
   const StageInput input_;
   StagingPool& pool_;
+  Executor& executor_;
   const void* const volume_;
   const std::vector<std::unique_ptr<CopyQueue>> copies_;
   BlockPlan plan_;

@@ -159,7 +159,7 @@ absl::StatusOr<std::unique_ptr<Stager>> CreateStager(const StagerSetup& setup, D
   options.depth = setup.depth;
   if (setup.slot_count > 0) options.slot_count = setup.slot_count;
   options.read_queue.engine = setup.engine;
-  return Stager::Create(options, {&device});
+  return Stager::Create(options, {&device}, ThreadExecutor::Get());
 }
 
 void AddFallbacks(const Stager& stager, std::set<std::string>& fallbacks) {

@@ -55,7 +55,7 @@ void World::StartAttach() {
   };
   client->wait = !OneIn(4);
   clients_.push_back(client);
-  actors_.Start("actor", [this, client] { Attach(*client); });
+  executor_.Launch("client", [this, client] { Attach(*client); });
 }
 
 void World::Attach(Client& client) {
@@ -89,7 +89,7 @@ void World::GoOn(Client& client) {
   // The job's own list of holds ends here: what is not ours may go.
   auto hold = answer.holds.empty() ? nullptr : answer.holds.front();
   answer = {};
-  actors_.Start("actor", [this, self = *found, hold]() mutable {
+  executor_.Launch("client", [this, self = *found, hold]() mutable {
     absl::StatusOr<Grant> grant = hold != nullptr ? leases_->GrantHeld(self->request, *hold)
                                                   : leases_->GrantLease(self->request);
     hold.reset();

@@ -12,7 +12,7 @@
 namespace weightd::testing {
 
 // A call of a seam that can fail.
-enum class Call { kList, kOpen, kAllocate, kSeal, kExport, kCopyOut, kCopyIn, kCount };
+enum class Call { kList, kOpen, kAllocate, kSeal, kExport, kCopyOut, kCopyIn, kStart, kCount };
 
 // The Nth call of a kind fails, once. Thread-compatible.
 class Faults {

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tests/simulation/world.h"
@@ -31,6 +32,7 @@ void World::OnEvent(const Event& event) {
   ++counts_[std::string(EventTypeName(event.type))];
   if (event.reason == "CANCELLED") ++counts_["cancelled"];
   if (event.reason == "VOLUME_STUCK") ++counts_["stuck"];
+  if (absl::StrContains(event.detail, "holds the thread")) ++counts_["threads left"];
   last_events_.push_back(absl::StrCat(
       event.sequence, " ", EventTypeName(event.type), " ", event.model, " on ", event.device,
       " generation ", event.generation_id, " job ", event.job_id, " ", event.detail));
@@ -129,7 +131,7 @@ void World::CheckPins(const std::map<CopyId, CopyInfo>& copies) {
       return newer.model == info.model && newer.device == info.device && newer.id > info.id &&
              newer.state == ResidencyState::kResident;
     });
-    if (!replaced && !unpinned_.contains(info.model)) {
+    if (!replaced && !unpinned_.contains(info.model) && !unpinning_.contains(info.model)) {
       Violate(absl::StrCat("pinned and evicted: ", Text(info)));
     }
   }

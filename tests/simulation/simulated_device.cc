@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/status_macros.h"
-#include "tests/support/executor/actors.h"
+#include "tests/support/executor/simulated_executor.h"
 
 namespace weightd::testing {
 namespace {
@@ -16,21 +16,21 @@ class SimulatedAllocation final : public ForwardingAllocation {
       : ForwardingAllocation(std::move(inner)), kind_(kind), faults_(faults) {}
   SimulatedAllocation(const SimulatedAllocation&) = delete;
   SimulatedAllocation& operator=(const SimulatedAllocation&) = delete;
-  ~SimulatedAllocation() override { Actors::Yield(); }
+  ~SimulatedAllocation() override { SimulatedExecutor::Yield(); }
 
   absl::Status Seal() override {
-    Actors::Yield();
+    SimulatedExecutor::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kSeal));
     return ForwardingAllocation::Seal();
   }
   absl::StatusOr<Export> CreateExport() const override {
     // A descriptor is duplicated under a lock (LeaseTable::RedeemTicket).
-    if (kind_ == DeviceKind::kCuda) Actors::Yield();
+    if (kind_ == DeviceKind::kCuda) SimulatedExecutor::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kExport));
     return ForwardingAllocation::CreateExport();
   }
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override {
-    Actors::Yield();
+    SimulatedExecutor::Yield();
     RETURN_IF_ERROR(faults_.Hit(Call::kCopyOut));
     return ForwardingAllocation::CopyOut(offset, to);
   }
@@ -46,14 +46,14 @@ class SimulatedCopyQueue final : public ForwardingCopyQueue {
       : ForwardingCopyQueue(std::move(inner)), faults_(faults) {}
 
   absl::Status Submit(const CopyRequest& request) override {
-    Actors::Yield();
+    SimulatedExecutor::Yield();
     RETURN_IF_ERROR(failed_);
     failed_ = faults_.Hit(Call::kCopyIn);
     RETURN_IF_ERROR(failed_);
     return ForwardingCopyQueue::Submit(request);
   }
   absl::Status Poll(absl::Duration timeout, absl::FunctionRef<void(uint64_t tag)> done) override {
-    Actors::Yield();
+    SimulatedExecutor::Yield();
     RETURN_IF_ERROR(failed_);
     return ForwardingCopyQueue::Poll(timeout, done);
   }
@@ -62,7 +62,7 @@ class SimulatedCopyQueue final : public ForwardingCopyQueue {
     return ForwardingCopyQueue::Move(allocation, from, to, bytes);
   }
   absl::Status Finish() override {
-    Actors::Yield();
+    SimulatedExecutor::Yield();
     absl::Status finished = ForwardingCopyQueue::Finish();
     RETURN_IF_ERROR(failed_);
     return finished;
@@ -82,7 +82,7 @@ SimulatedDevice::SimulatedDevice(const std::string& id, DeviceKind kind, uint64_
       faults_(faults) {}
 
 absl::StatusOr<std::unique_ptr<Allocation>> SimulatedDevice::Allocate(uint64_t bytes) {
-  Actors::Yield();
+  SimulatedExecutor::Yield();
   RETURN_IF_ERROR(faults_.Hit(Call::kAllocate));
   ASSIGN_OR_RETURN(std::unique_ptr<Allocation> allocation, inner().Allocate(bytes));
   if (inner().used_bytes() > budget_bytes_) {

@@ -8,13 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "tests/simulation/simulated_read_queue.h"
 
 namespace weightd::testing {
 namespace {
 
 constexpr uint32_t kJobsMax = 2;
 constexpr uint32_t kLeasesPerUidMax = 5;
-constexpr size_t kActorsMax = 8;
+constexpr size_t kReadyMax = 8;
 
 // Models take up to 24 KiB: no device has room for all, the smallest not even for each.
 struct DeviceSpec {
@@ -42,12 +43,7 @@ World::World(uint64_t seed)
   options.stager.slot_count = 3;
   options.stager.read_queue.stall_timeout = absl::Milliseconds(100);  // two looks
   options.stager.read_queue.stuck_max = 8;
-  options.stager.make_queue = [seed, this](const ReadQueueOptions& queue) {
-    return MemoryReadQueue::Create(
-        queue,
-        {.seed = seed, .choose_fault = [this] { return NextRead(); }, .comes_back = answers_});
-  };
-  options.on_wait = [] { Actors::Yield(); };
+  options.stager.make_queue = [this](const ReadQueueOptions& queue) { return MakeQueue(queue); };
   std::vector<std::shared_ptr<Device>> devices;
   for (const DeviceSpec& spec : kDevices) {
     devices_.push_back(
@@ -57,9 +53,13 @@ World::World(uint64_t seed)
         {.device = spec.id, .kind = spec.kind, .bytes = spec.budget_bytes});
   }
   options.default_device = "GPU-0";
-  auto residency = Residency::Create(options, catalog_, devices, events_, clock_);
+  auto residency = Residency::Create(options, catalog_, devices, events_, clock_, executor_);
   residency_ = *std::move(residency);
   leases_ = std::make_unique<LeaseTable>(Leases(), *residency_, events_, clock_);
+  executor_.set_start_fault([this]() -> absl::Status {
+    if (faults_.Hit(Call::kStart).ok()) return absl::OkStatus();
+    return absl::ResourceExhaustedError("start thread: none is left");
+  });
   events_.Watch([this](const Event& event) { OnEvent(event); });
 }
 
@@ -69,10 +69,12 @@ World::~World() {
 
 void World::Step() {
   clock_.Advance(absl::Milliseconds(10));
+  // Mostly less than any wait of the product, now and then more than most.
+  executor_.Advance(OneIn(32) ? absl::Milliseconds(100) : absl::Milliseconds(1));
   unpinned_.clear();
-  if (actors_.CountReady(absl::UnixEpoch()) > 0 &&
-      (actors_.CountReady(absl::UnixEpoch()) >= kActorsMax || Below(100) < 60)) {
-    actors_.Resume(Below(actors_.CountReady(absl::UnixEpoch())));
+  const size_t ready = executor_.ready();
+  if (ready > 0 && (ready >= kReadyMax || Below(100) < 73)) {
+    executor_.Step();
   } else {
     Act();
   }
@@ -81,23 +83,22 @@ void World::Step() {
 }
 
 void World::Act() {
-  const uint64_t choice = Below(100);
-  if (choice < 22) return StartWorker();
-  if (choice < 32) return StartReaper();
-  if (choice < 44) return Stage();
-  if (choice < 47) return LeaveJob();
-  if (choice < 62) return StartAttach();
-  if (choice < 74) {
+  const uint64_t choice = Below(70);
+  if (choice < 12) return Stage();
+  if (choice < 15) return LeaveJob();
+  if (choice < 30) return StartAttach();
+  if (choice < 42) {
     const auto answered = ClientsIn(Client::Phase::kAnswered);
     if (!answered.empty()) GoOn(*answered[Below(answered.size())]);
     return;
   }
-  if (choice < 84) return KillClient();
-  if (choice < 88) return Evict();
-  if (choice < 90) return Revoke();
-  if (choice < 93) return Pin();
-  if (choice < 96) return Publish();
-  if (choice < 97) return HangOrAnswer();
+  if (choice < 52) return KillClient();
+  if (choice < 56) return Evict();
+  if (choice < 58) return Revoke();
+  if (choice < 61) return Pin();
+  if (choice < 64) return Publish();
+  if (choice < 65) return HangOrAnswer();
+  if (choice < 67) return Verify();
   faults_.Arm(static_cast<Call>(Below(static_cast<uint64_t>(Call::kCount))),
               static_cast<uint32_t>(1 + Below(6)));
 }
@@ -150,38 +151,39 @@ void World::LeaveJob() {
   tickets_.erase(tickets_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
-void World::StartWorker() {
-  if (workers_ >= kJobsMax || residency_->job_counts().queued == 0) return;
-  ++workers_;
-  actors_.Start("actor", [this] {
-    residency_->RunJob();
-    --workers_;
-  });
-}
-
-void World::StartReaper() {
-  if (reaping_) return;
-  reaping_ = true;
-  actors_.Start("actor", [this] {
-    residency_->Reap();
-    reaping_ = false;
-  });
-}
-
 void World::Evict() {
   if (evictions_ >= 2) return;
   const std::string name = AnyName();
   const std::string device = AnyDevice();
   const bool force = OneIn(4);
-  if (force) unpinned_.insert(name.substr(0, name.find('@')));
+  if (force) unpinning_.insert(name.substr(0, name.find('@')));
   ++evictions_;
-  actors_.Start("actor", [this, name, device, force] {
+  executor_.Launch("evict", [this, name, device, force] {
     auto evicted = residency_->Evict(name, device, force);
     if (evicted.ok() && !evicted->revoking.empty()) {
       leases_->NotifyRevoking(evicted->revoking, clock_.Now() + absl::Seconds(1));
       revoking_.push_back(std::move(evicted->revoking));
     }
     --evictions_;
+    if (!force) return;
+    const auto ended = unpinning_.find(name.substr(0, name.find('@')));
+    unpinned_.insert(*ended);
+    unpinning_.erase(ended);
+  });
+}
+
+// Nothing damages memory here.
+void World::Verify() {
+  if (std::exchange(verifying_, true)) return;
+  executor_.Launch("verify", [this, name = AnyName(), device = AnyDevice()] {
+    const auto verified = residency_->Verify(name, device, {});
+    verifying_ = false;
+    if (!verified.ok()) return;
+    ++counts_["verified by a client"];
+    for (const VerifiedCopy& copy : *verified) {
+      if (copy.damaged_tensors.empty()) continue;
+      Violate(absl::StrCat("damaged: ", copy.info.model, " on ", copy.info.device));
+    }
   });
 }
 
@@ -223,16 +225,24 @@ ReadFault World::NextRead() {
   return fault;
 }
 
+// A read may hang by itself, or with the thread that asks for it.
+std::unique_ptr<ReadQueue> World::MakeQueue(const ReadQueueOptions& options) {
+  auto queue = MemoryReadQueue::Create(
+      options,
+      {.seed = random_(), .choose_fault = [this] { return NextRead(); }, .comes_back = answers_});
+  const auto held = [this, is_held = false]() mutable {
+    if (!is_held && hangs_ && OneIn(16)) {
+      is_held = true;
+      ++counts_["threads held"];
+    }
+    is_held = is_held && !*answers_;
+    return is_held;
+  };
+  return std::make_unique<SimulatedReadQueue>(*std::move(queue), executor_, held);
+}
+
 bool World::SettleOne() {
-  StartReaper();  // somebody may wait for what it frees
-  if (actors_.CountReady(absl::UnixEpoch()) > 0) {
-    actors_.Resume(Below(actors_.CountReady(absl::UnixEpoch())));
-    return true;
-  }
-  if (residency_->job_counts().queued > 0) {
-    StartWorker();
-    return true;
-  }
+  if (executor_.Step()) return true;
   if (const auto answered = ClientsIn(Client::Phase::kAnswered); !answered.empty()) {
     GoOn(*answered.front());
     return true;
@@ -241,7 +251,7 @@ bool World::SettleOne() {
     Revoke();
     return true;
   }
-  return residency_->Reap();
+  return executor_.SkipToNextWake();
 }
 
 void World::Quiesce() {
@@ -249,10 +259,10 @@ void World::Quiesce() {
   faults_.Heal();
   hangs_ = false;
   *answers_ = true;
-  int parts = 0;
-  while (SettleOne() && violation_.empty()) {
-    if (++parts == kPartsMax) return Violate("what has begun does not come to its end");
+  for (int parts = 0; violation_.empty(); ++parts) {
+    if (parts == kPartsMax) return Violate("what has begun does not come to its end");
     unpinned_.clear();
+    if (!SettleOne()) break;
     events_.Deliver();
     Check();
   }
@@ -265,7 +275,7 @@ void World::End() {
   clients_.clear();
   tickets_.clear();
   accepted_.clear();
-  residency_->Reap();
+  Quiesce();  // what they had is given back
   if (leases_->count() > 0) Violate("leases are left when all clients are gone");
   leases_.reset();
   residency_.reset();

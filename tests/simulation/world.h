@@ -18,7 +18,7 @@
 #include "tests/simulation/published_models.h"
 #include "tests/simulation/simulated_device.h"
 #include "tests/support/common/fake_clock.h"
-#include "tests/support/executor/actors.h"
+#include "tests/support/executor/simulated_executor.h"
 #include "tests/support/storage/memory_read_queue.h"
 
 namespace weightd::testing {
@@ -83,11 +83,11 @@ class World {
   void Revoke();
   void Pin();
   void Publish();
-  void StartWorker();
-  void StartReaper();
+  void Verify();
   void HangOrAnswer();
   // What the volume does with the next read.
   ReadFault NextRead();
+  std::unique_ptr<ReadQueue> MakeQueue(const ReadQueueOptions& options);
   // The clients in `phase`.
   std::vector<ClientPtr> ClientsIn(Client::Phase phase) const;
   SimulatedDevice* DeviceOf(const std::string& id) const;
@@ -103,6 +103,7 @@ class World {
   void OnEvent(const Event& event);
 
   std::mt19937_64 random_;
+  SimulatedExecutor executor_{[this](uint64_t count) { return Below(count); }};
   Faults faults_;
   // A volume that hangs answers no read that it is asked until it is back; now and then one.
   bool hangs_ = false;
@@ -121,18 +122,16 @@ class World {
   std::vector<ClientPtr> clients_;
   std::vector<std::vector<CopyInfo>> revoking_;
   int32_t next_pid_ = 1;
-  uint32_t workers_ = 0;
   uint32_t evictions_ = 0;
-  bool reaping_ = false;
+  bool verifying_ = false;
 
   // As of the last step: what was pinned and resident, and whose pin may have gone since.
   std::map<CopyId, CopyInfo> pinned_;
   std::set<std::string> unpinned_;
+  std::multiset<std::string> unpinning_;  // by evictions that go on
   std::string violation_;
   std::map<std::string, uint64_t> counts_;
   std::deque<std::string> last_events_;
-
-  Actors actors_;  // last: they use the rest
 };
 
 }  // namespace weightd::testing

@@ -93,7 +93,8 @@ LeaseWorld::LeaseWorld(DeviceKind kind, const LeaseOptions& options) {
   residency_options.stager.slot_count = 1;
   residency_options.stager.read_queue.engine = ReadEngine::kPread;
   residency_options.stager.read_queue.pread_threads = 1;
-  auto residency = Residency::Create(residency_options, *catalog_, {device_}, events_, clock_);
+  auto residency = Residency::Create(residency_options, *catalog_, {device_}, events_, clock_,
+                                     ThreadExecutor::Get());
   WEIGHTD_CHECK(residency.ok());
   residency_ = *std::move(residency);
   leases_ = std::make_unique<LeaseTable>(options, *residency_, events_, clock_);

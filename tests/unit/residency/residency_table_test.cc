@@ -1,6 +1,7 @@
 #include "daemon/residency/residency_table.h"
 
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/executor/simulated_executor.h"
 #include "tests/unit/residency/table_books.h"
 
 namespace weightd::testing {
@@ -19,8 +20,9 @@ class ResidencyTableTest : public ::testing::Test {
  protected:
   ResidencyTableTest() : books_(table_) {}
 
+  SimulatedExecutor executor_{[](uint64_t) { return 0; }};
   ResidencyTable table_{
-      {.budgets = {{"host", DeviceKind::kHost, 100}, {"gpu", DeviceKind::kCuda, 50}}}};
+      {.budgets = {{"host", DeviceKind::kHost, 100}, {"gpu", DeviceKind::kCuda, 50}}}, executor_};
   TableBooks books_;
 };
 
@@ -121,9 +123,12 @@ TEST_F(ResidencyTableTest, BytesBeingFreedAreWaitedFor) {
   ASSERT_OK_AND_ASSIGN(const Admission waits, books_.Admit("a", "host", 70));
   EXPECT_FALSE(waits.admitted);
   EXPECT_THAT(waits.victims, IsEmpty());
-  table_.AwaitChange(waits, absl::ZeroDuration());  // nothing yet
+  const absl::Time start = executor_.SteadyNow();
+  table_.AwaitChange(waits);  // nothing yet
+  EXPECT_EQ(executor_.SteadyNow() - start, absl::Milliseconds(100));
   books_.Free(std::move(plan.doomed));
-  table_.AwaitChange(waits, absl::InfiniteDuration());
+  table_.AwaitChange(waits);
+  EXPECT_EQ(executor_.SteadyNow() - start, absl::Milliseconds(100));
   ASSERT_OK_AND_ASSIGN(const Admission admission, books_.Admit("a", "host", 70));
   EXPECT_TRUE(admission.admitted);
   EXPECT_THAT(books_.Resident(), ElementsAre("kept"));

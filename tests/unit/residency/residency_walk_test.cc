@@ -250,7 +250,8 @@ class Walk {
   std::mt19937_64 random_;
   ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, kBudgetBytes},
                                      {"gpu", DeviceKind::kCuda, kBudgetBytes}},
-                         .demote = false}};
+                         .demote = false},
+                        ThreadExecutor::Get()};
   absl::Time now_ = absl::FromUnixSeconds(0);
   std::map<CopyId, Known> known_;
   std::set<std::pair<std::string, std::string>> pins_;  // model, device

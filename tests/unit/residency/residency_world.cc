@@ -90,8 +90,8 @@ ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
   residency_options.stager.host_slot_count = 2;
   residency_options.stager.read_queue.engine = options.engine;
   residency_options.stager.read_queue.pread_threads = 2;
-  auto residency =
-      Residency::Create(residency_options, *catalog_, std::move(devices), events_, clock_);
+  auto residency = Residency::Create(residency_options, *catalog_, std::move(devices), events_,
+                                     clock_, ThreadExecutor::Get());
   WEIGHTD_CHECK(residency.ok());
   residency_ = *std::move(residency);
 }

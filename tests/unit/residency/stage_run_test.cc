@@ -47,7 +47,7 @@ class StageRunTest : public ::testing::Test {
       return std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue, reads), faults);
     };
     options.read_queue.stall_timeout = absl::Milliseconds(100);
-    return *Stager::Create(options, {&device_});
+    return *Stager::Create(options, {&device_}, ThreadExecutor::Get());
   }
 
   void ExpectNothingLeft() {
@@ -57,11 +57,7 @@ class StageRunTest : public ::testing::Test {
     EXPECT_THAT(device_.violations(), IsEmpty());
   }
 
-  void AwaitChange(const Admission& admission) {
-    table_.AwaitChange(admission, absl::Milliseconds(100));
-  }
-
-  void RunJob(Stager& stager) { StageRun(context_, job_).Run(stager); }
+  void RunStage(Stager& stager) { StageRun(context_, job_).Run(stager); }
 
   FakeClock clock_;
   EventLog events_{clock_, nullptr};
@@ -71,32 +67,30 @@ class StageRunTest : public ::testing::Test {
       std::make_shared<MemoryDevice>(MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
   MemoryDevice& device_ = *host_;
   std::vector<std::shared_ptr<Device>> devices_ = {host_};
-  ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, uint64_t{64} << 20}}}};
-  Evictor evictor_{table_, devices_, events_, clock_,
-                   [this](const Admission& admission) { AwaitChange(admission); }};
+  ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, uint64_t{64} << 20}}},
+                        ThreadExecutor::Get()};
+  Evictor evictor_{table_, devices_, events_, clock_};
   ReportLog reports_;
   LastUses last_uses_;
   std::shared_ptr<const KeySource> keys_ = *KeySource::Create({});
-  StageContext context_{
-      .catalog = catalog_,
-      .table = table_,
-      .evictor = evictor_,
-      .devices = devices_,
-      .events = events_,
-      .reports = reports_,
-      .clock = clock_,
-      .keys = *keys_,
-      .last_uses = last_uses_,
-      .await_change = [this](const Admission& admission) { AwaitChange(admission); },
-      .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
-      .on_superseded = [](const CopyInfo&, GenerationId) {}};
+  StageContext context_{.catalog = catalog_,
+                        .table = table_,
+                        .evictor = evictor_,
+                        .devices = devices_,
+                        .events = events_,
+                        .reports = reports_,
+                        .clock = clock_,
+                        .keys = *keys_,
+                        .last_uses = last_uses_,
+                        .unhold = [this](CopyId id) { evictor_.Free(table_.Unhold(id)); },
+                        .on_superseded = [](const CopyInfo&, GenerationId) {}};
   std::shared_ptr<StageJob> job_ =
       std::make_shared<StageJob>(JobId(1), StageTask{.ref = {.model = "a"}, .devices = {"host"}});
 };
 
 TEST_F(StageRunTest, PublishesWhatItRead) {
   auto stager = MakeStager({});
-  RunJob(*stager);
+  RunStage(*stager);
   const StageSnapshot snapshot = job_->snapshot();
   ASSERT_OK(snapshot.status);
   ASSERT_THAT(snapshot.contents, SizeIs(1));
@@ -116,7 +110,7 @@ TEST_F(StageRunTest, ReadErrorLeavesNothing) {
   MemoryReadQueueOptions reads;
   reads.faults[3].error = EIO;
   auto stager = MakeStager(reads);
-  RunJob(*stager);
+  RunStage(*stager);
   EXPECT_THAT(job_->snapshot().status, AllOf(StatusIs(absl::StatusCode::kDataLoss,
                                                       HasSubstr("stage a: read a.safetensors at")),
                                              ReasonIs(Reason::kReadFailed, _)));
@@ -126,7 +120,7 @@ TEST_F(StageRunTest, ReadErrorLeavesNothing) {
 TEST_F(StageRunTest, HeaderThatCannotBeReadLeavesNothing) {
   volume_->FailReads("a.safetensors", EIO);
   auto stager = MakeStager({});
-  RunJob(*stager);
+  RunStage(*stager);
   EXPECT_THAT(job_->snapshot().status, ReasonIs(Reason::kReadFailed, _));
   ExpectNothingLeft();
 }
@@ -134,7 +128,7 @@ TEST_F(StageRunTest, HeaderThatCannotBeReadLeavesNothing) {
 TEST_F(StageRunTest, CancelledJobDoesNothing) {
   auto stager = MakeStager({});
   job_->Cancel();
-  RunJob(*stager);
+  RunStage(*stager);
   EXPECT_THAT(job_->snapshot().status, ReasonIs(Reason::kCancelled, _));
   ExpectNothingLeft();
   ASSERT_THAT(reports_.List(), SizeIs(1));
@@ -158,7 +152,7 @@ TEST_F(StageRunTest, BrokenQueueLeavesNothing) {
   QueueFaults faults;
   faults.break_after = 1;
   auto stager = MakeStager({}, faults);
-  RunJob(*stager);
+  RunStage(*stager);
   EXPECT_THAT(job_->snapshot().status,
               StatusIs(absl::StatusCode::kUnavailable, "stage a: read queue broken by the test"));
   ExpectNothingLeft();
@@ -172,7 +166,7 @@ TEST_F(StageRunTest, HangingVolumeKeepsTheMemoryAndNobodyElse) {
   reads.faults[2].stalls = true;
   reads.comes_back = comes_back;
   auto stager = MakeStager(reads);
-  RunJob(*stager);
+  RunStage(*stager);
   EXPECT_THAT(job_->snapshot().status,
               AllOf(StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("stays booked")),
                     ReasonIs(Reason::kVolumeStuck, HasSubstr("a.safetensors at"))));

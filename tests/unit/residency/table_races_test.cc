@@ -53,7 +53,8 @@ class TableRacesTest : public ::testing::Test {
 
   ResidencyTable table_{{.budgets = {{"host", DeviceKind::kHost, 100},
                                      {"gpu", DeviceKind::kCuda, 100},
-                                     {"gpu2", DeviceKind::kCuda, 100}}}};
+                                     {"gpu2", DeviceKind::kCuda, 100}}},
+                        ThreadExecutor::Get()};
   TableBooks books_{table_};
 };
 

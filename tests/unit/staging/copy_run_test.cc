@@ -76,7 +76,9 @@ class CopyRunTest : public ::testing::Test {
       progress_.push_back(bytes);
       if (progress_.size() == cancel_after_) cancelled_ = true;
     };
-    return CopyRun(input, *pool_, {.block_bytes = kBlock, .stall_timeout = stall_timeout_}).Run();
+    return CopyRun(input, *pool_, {.block_bytes = kBlock, .stall_timeout = stall_timeout_},
+                   ThreadExecutor::Get())
+        .Run();
   }
   bool Equal() const {
     for (const auto& target : targets_) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/executor/simulated_executor.h"
 #include "tests/support/storage/memory_volume.h"
 #include "tests/unit/staging/test_hashes.h"
 #include "tests/unit/staging/test_manifest.h"
@@ -57,12 +58,11 @@ class DigestRun {
   std::vector<FileSum>& sums() { return sums_; }
 
   // Submits the blocks within a window of 4 in any order.
-  absl::StatusOr<DigestOutcome> Run(VerifyMode mode, bool without_thread) {
+  absl::StatusOr<DigestOutcome> Run(VerifyMode mode, Executor& executor) {
     BlockPlan plan(manifest_, layout_, 4096 << (random_() % 4));
-    DigestOptions options = {
-        .mode = mode, .keys = {}, .file_sums = sums_, .without_thread = without_thread};
+    DigestOptions options = {.mode = mode, .keys = {}, .file_sums = sums_};
     options.keys.assign(manifest_.shards.size(), TestKey());
-    Digester digester(manifest_, plan.pieces(), files_, options);
+    Digester digester(manifest_, plan.pieces(), files_, options, executor);
     std::vector<Block> blocks;
     for (auto block = plan.Next(); block.has_value(); block = plan.Next()) {
       if (block->kind != Block::Kind::kZeros) blocks.push_back(*block);
@@ -118,6 +118,17 @@ class DigestRun {
   std::vector<FileSum> sums_;
 };
 
+// By turns: a thread does the work, and whoever submits where no thread can be had.
+Executor& ExecutorOf(int round) {
+  static SimulatedExecutor& without_threads = *[] {
+    auto* executor = new SimulatedExecutor([](uint64_t) { return 0; });
+    executor->set_start_fault([] { return absl::ResourceExhaustedError("no more threads"); });
+    return executor;
+  }();
+  if (round % 2 == 0) return without_threads;
+  return ThreadExecutor::Get();
+}
+
 TensorDigest DigestOf(const std::string& bytes) {
   TensorHasher hasher(VerifyMode::kFast, nullptr, bytes.size());
   hasher.Update(AsBytes(bytes));
@@ -131,7 +142,7 @@ TEST(DigesterTest, DigestsEveryTensorWhateverTheOrderOfBlocks) {
     DigestRun run(RandomManifest(random, 60'000), random);
     StoreHashes(run.contents(), run.manifest());
     const VerifyMode mode = round % 3 == 0 ? VerifyMode::kFull : VerifyMode::kFast;
-    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome, run.Run(mode, round % 2 == 0));
+    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome, run.Run(mode, ExecutorOf(round)));
     ASSERT_EQ(outcome.digests.size(), run.manifest().tensors.size());
     uint64_t stored = 0;
     for (size_t i = 0; i < outcome.digests.size(); ++i) {
@@ -153,18 +164,18 @@ Manifest TwoTensors() {
 
 TEST(DigesterTest, SaysWhichTensorDiffersAndWhere) {
   std::mt19937_64 random(6);
-  for (const bool without_thread : {false, true}) {
+  for (int round = 0; round < 2; ++round) {
     DigestRun run(TwoTensors(), random);
     StoreHashes(run.contents(), run.manifest());
     run.contents()["shard-0.tensors"][1000 + 9000 + 100 + 19'999] ^= 1;
-    EXPECT_THAT(run.Run(VerifyMode::kFast, without_thread).status(),
+    EXPECT_THAT(run.Run(VerifyMode::kFast, ExecutorOf(round)).status(),
                 ReasonIs(Reason::kIntegrityFailed,
                          AllOf(HasSubstr("verify shard-0.tensors: tensor \"t0.1\" at 10100"),
                                HasSubstr("CRC32"))));
     // Only what was asked for is looked at.
     for (StoredTensor& stored : run.manifest().stored) stored.hashes.crc32.reset();
-    EXPECT_OK(run.Run(VerifyMode::kFast, without_thread));
-    EXPECT_THAT(run.Run(VerifyMode::kFull, without_thread).status(),
+    EXPECT_OK(run.Run(VerifyMode::kFast, ExecutorOf(round)));
+    EXPECT_THAT(run.Run(VerifyMode::kFull, ExecutorOf(round)).status(),
                 ReasonIs(Reason::kIntegrityFailed, HasSubstr("SHA-256")));
   }
 }
@@ -175,9 +186,9 @@ TEST(DigesterTest, EmptyTensorsHaveHashesToo) {
   AddTensorsShard(manifest, 1000, 100, {{Dtype::kU8, 100}, {Dtype::kU8, 0}});
   DigestRun run(manifest, random);
   StoreHashes(run.contents(), run.manifest());
-  EXPECT_OK(run.Run(VerifyMode::kFast, false));
+  EXPECT_OK(run.Run(VerifyMode::kFast, ThreadExecutor::Get()));
   *run.manifest().stored[1].hashes.crc32 ^= 1;
-  EXPECT_THAT(run.Run(VerifyMode::kFast, false).status(),
+  EXPECT_THAT(run.Run(VerifyMode::kFast, ThreadExecutor::Get()).status(),
               ReasonIs(Reason::kIntegrityFailed, HasSubstr("t0.1")));
 }
 
@@ -189,7 +200,7 @@ TEST(DigesterTest, DecryptsWhereTheBytesStand) {
     const ShardContents plain = run.contents();
     Encrypt(round % 2 == 0, run.manifest(), run.contents());
     const VerifyMode mode = round % 3 == 0 ? VerifyMode::kNone : VerifyMode::kFull;
-    ASSERT_OK(run.Run(mode, round % 5 == 0));
+    ASSERT_OK(run.Run(mode, ExecutorOf(round)));
     EXPECT_EQ(run.contents() == plain, true) << round;
   }
 }
@@ -199,7 +210,7 @@ TEST(DigesterTest, ChangedCiphertextIsFoundWithoutAnyHash) {
   DigestRun run(TwoTensors(), random);
   Encrypt(false, run.manifest(), run.contents());
   run.contents()["shard-0.tensors"][1000 + 8999] ^= 1;
-  EXPECT_THAT(run.Run(VerifyMode::kNone, false).status(),
+  EXPECT_THAT(run.Run(VerifyMode::kNone, ThreadExecutor::Get()).status(),
               ReasonIs(Reason::kIntegrityFailed, HasSubstr("does not decrypt")));
 }
 
@@ -211,13 +222,14 @@ TEST(DigesterTest, ComparesWholeFiles) {
     StoreHashes(run.contents(), run.manifest());
     if (round % 4 == 0) Encrypt(false, run.manifest(), run.contents());
     run.TakeFileSums([&](uint32_t) { return random() % 3 != 0; });
-    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome, run.Run(VerifyMode::kFull, round % 2 == 0));
+    ASSERT_OK_AND_ASSIGN(const DigestOutcome outcome,
+                         run.Run(VerifyMode::kFull, ExecutorOf(round)));
     EXPECT_EQ(outcome.files_checked, run.sums().size());
     if (run.sums().empty()) continue;
     FileSum& wrong = run.sums()[random() % run.sums().size()];
     wrong.sha256[random() % wrong.sha256.size()] ^= std::byte{1};
     if (round % 4 == 0) continue;  // decrypted in place meanwhile
-    EXPECT_THAT(run.Run(VerifyMode::kFull, round % 2 == 0).status(),
+    EXPECT_THAT(run.Run(VerifyMode::kFull, ExecutorOf(round)).status(),
                 ReasonIs(Reason::kIntegrityFailed,
                          AllOf(HasSubstr(run.manifest().shards[wrong.shard_index].path),
                                HasSubstr("its SHA-256 is"), HasSubstr("LIST says"))));
@@ -233,9 +245,9 @@ TEST(DigesterTest, BytesBeforeAndBehindTheDataCountInWholeFiles) {
     run.contents()[path] += "tail";
     run.manifest().shards[0].file_bytes += 4;
     run.TakeFileSums([](uint32_t) { return true; });
-    ASSERT_OK(run.Run(VerifyMode::kFull, false));
+    ASSERT_OK(run.Run(VerifyMode::kFull, ThreadExecutor::Get()));
     run.volume().Write(path, at_end ? run.contents()[path].size() - 1 : 0, "\xff");
-    EXPECT_THAT(run.Run(VerifyMode::kFull, false).status(),
+    EXPECT_THAT(run.Run(VerifyMode::kFull, ThreadExecutor::Get()).status(),
                 ReasonIs(Reason::kIntegrityFailed, HasSubstr("LIST says")));
   }
 }
@@ -245,7 +257,7 @@ TEST(DigesterTest, FileThatCannotBeReadAgainIsAnError) {
   DigestRun run(TwoTensors(), random);
   run.TakeFileSums([](uint32_t) { return true; });
   run.volume().FailReads(run.manifest().shards[0].path, EIO);
-  EXPECT_THAT(run.Run(VerifyMode::kFull, false).status(),
+  EXPECT_THAT(run.Run(VerifyMode::kFull, ThreadExecutor::Get()).status(),
               ReasonIs(Reason::kReadFailed, HasSubstr("shard-0.tensors")));
 }
 
@@ -258,7 +270,8 @@ TEST(DigesterTest, EndsWithBlocksThatWait) {
   const Block second = *plan.Next();
   std::vector<std::byte> bytes(second.wanted_bytes());
   Digester digester(manifest, plan.pieces(), {},
-                    {.mode = VerifyMode::kFast, .keys = {}, .file_sums = {}});
+                    {.mode = VerifyMode::kFast, .keys = {}, .file_sums = {}},
+                    ThreadExecutor::Get());
   digester.Submit(1, second, absl::MakeSpan(bytes), {}, 7);
   EXPECT_OK(digester.Poll(absl::ZeroDuration(), [](uint64_t) { FAIL(); }));
   EXPECT_EQ(digester.pending(), 1);

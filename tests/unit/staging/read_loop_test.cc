@@ -45,7 +45,8 @@ class Way {
     input.cancelled = &cancelled_;
     input.bytes_per_second_max = bytes_per_second_max;
     input.on_progress = [this](uint64_t bytes) { bytes_done_ = bytes; };
-    return std::make_unique<Transfer>(input, kBlockBytes, pool, *MakeCopyQueues(input.targets));
+    return std::make_unique<Transfer>(input, kBlockBytes, pool, *MakeCopyQueues(input.targets),
+                                      ThreadExecutor::Get());
   }
   uint64_t bytes_done() const { return bytes_done_; }
 
@@ -72,8 +73,9 @@ class ReadLoopTest : public ::testing::Test {
     ReadQueueOptions queue;
     queue.depth = depth;
     queue.slots = pool_->slots();
-    loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = depth},
-                                       *MemoryReadQueue::Create(queue, reads));
+    loop_ =
+        std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = depth},
+                                   *MemoryReadQueue::Create(queue, reads), ThreadExecutor::Get());
     a_ = std::make_unique<Way>(volume_, *device_, "a");
     b_ = std::make_unique<Way>(volume_, *device_, "b");
   }
@@ -172,7 +174,8 @@ TEST_F(ReadLoopTest, BrokenQueueGivesAllTransfersBack) {
   loop_ =
       std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 1},
                                  std::make_unique<FaultyReadQueue>(*MemoryReadQueue::Create(queue),
-                                                                   QueueFaults{.break_after = 1}));
+                                                                   QueueFaults{.break_after = 1}),
+                                 ThreadExecutor::Get());
   const auto a = a_->Start(*pool_);
   loop_->Add(a.get());
   LoopEnds ends;
@@ -195,7 +198,8 @@ TEST_F(ReadLoopTest, OneWithAStuckReadIsAbandonedAndTheOtherGoesOn) {
     loop_ = std::make_unique<ReadLoop>(
         ReadLoopOptions{.depth_max = 8},
         *MemoryReadQueue::Create(queue,
-                                 {.faults = {{1, {.stalls = true}}}, .comes_back = comes_back}));
+                                 {.faults = {{1, {.stalls = true}}}, .comes_back = comes_back}),
+        ThreadExecutor::Get());
     const auto a = a_->Start(*pool_);
     loop_->Add(a.get());
     LoopEnds ends;

@@ -62,8 +62,8 @@ TEST(StagerTest, PinsItsBuffersForEachDeviceWhileItLives) {
   MemoryDevice one;
   MemoryDevice two({.id = "GPU-memory-1"});
   {
-    ASSERT_OK_AND_ASSIGN(const auto stager,
-                         Stager::Create(SmallOptions(ReadEngine::kPread), {&one, &two}));
+    ASSERT_OK_AND_ASSIGN(const auto stager, Stager::Create(SmallOptions(ReadEngine::kPread),
+                                                           {&one, &two}, ThreadExecutor::Get()));
     EXPECT_EQ(stager->engine(), ReadEngine::kPread);
     EXPECT_EQ(stager->pool_bytes(), 8 * kMiB);  // two devices' two blocks
     EXPECT_EQ(one.registered_count(), 2);       // of both pools: a stage may go to both devices
@@ -78,7 +78,7 @@ TEST(StagerTest, QueueThatCannotBeMadeEndsCreateWithoutTraces) {
   MemoryDevice device;
   StagerOptions options = SmallOptions(ReadEngine::kPread);
   options.make_queue = [](const ReadQueueOptions&) { return absl::InternalError("no queue"); };
-  EXPECT_THAT(Stager::Create(options, {&device}),
+  EXPECT_THAT(Stager::Create(options, {&device}, ThreadExecutor::Get()),
               StatusIs(absl::StatusCode::kInternal, "no queue"));
   EXPECT_EQ(device.registered_count(), 0);
 }
@@ -143,8 +143,9 @@ TEST(StagerTest, ReadsRealFiles) {
   ASSERT_OK_AND_ASSIGN(const auto file, volume->Open("shard-0.safetensors"));
   MemoryDevice gpu;
   const auto host = CreateHostDevice({});
-  ASSERT_OK_AND_ASSIGN(const auto stager,
-                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto stager,
+      Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}, ThreadExecutor::Get()));
   for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
     ASSERT_OK_AND_ASSIGN(const Staged staged, Stage(*stager, *device, file));
     EXPECT_EQ(staged.outcome.bytes_read(), content.size() - kDataOffset);
@@ -170,8 +171,9 @@ TEST(StagerTest, EachFileIsReadAsItsVolumeWantsIt) {
   EXPECT_NE(volume->file_system(), FileSystemKind::kFuse);
   MemoryDevice gpu;
   const auto host = CreateHostDevice({});
-  ASSERT_OK_AND_ASSIGN(const auto stager,
-                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto stager,
+      Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}, ThreadExecutor::Get()));
   const std::string data = content.substr(kDataOffset);
   for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
     ASSERT_OK_AND_ASSIGN(const auto local, volume->Open("shard-0.safetensors"));
@@ -197,8 +199,9 @@ TEST(StagerTest, ReadsFuseByThreadsThatKnowWhereTheyAre) {
   EXPECT_EQ(volume->file_system(), FileSystemKind::kFuse);
   MemoryDevice gpu;
   const auto host = CreateHostDevice({});
-  ASSERT_OK_AND_ASSIGN(const auto stager,
-                       Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto stager,
+      Stager::Create(SmallOptions(ReadEngine::kAuto), {&gpu, host.get()}, ThreadExecutor::Get()));
   for (Device* device : {static_cast<Device*>(&gpu), host.get()}) {
     ASSERT_OK_AND_ASSIGN(auto file, volume->Open("file"));
     ASSERT_OK_AND_ASSIGN(const Staged staged, Stage(*stager, *device, std::move(file)));
@@ -250,7 +253,7 @@ TEST(StagerTest, ReaderWhoseThreadDoesNotComeBackIsLeftAndReplaced) {
   ASSERT_OK_AND_ASSIGN(const auto volume, OpenVolume(dir.path()));
   ASSERT_OK_AND_ASSIGN(const auto file, volume->Open("shard-0.safetensors"));
   MemoryDevice gpu;
-  ASSERT_OK_AND_ASSIGN(const auto stager, Stager::Create(options, {&gpu}));
+  ASSERT_OK_AND_ASSIGN(const auto stager, Stager::Create(options, {&gpu}, ThreadExecutor::Get()));
   Manifest manifest;
   AddShard(manifest, kDataOffset, {{Dtype::kF32, 4 * kMiB}});
   ASSERT_OK_AND_ASSIGN(const Layout layout, PlanLayout(manifest, LayoutTarget::kDeviceMemory));

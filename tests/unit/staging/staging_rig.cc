@@ -48,7 +48,8 @@ StagingRig::StagingRig(const RigOptions& options, Manifest manifest)
   ReaderOptions reader_options;
   reader_options.block_bytes = options.block_bytes;
   reader_options.loop = {.depth_max = options.depth, .stall_timeout = options.stall_timeout};
-  auto reader = Reader::Create(reader_options, *pool_, [this] { return MakeQueue(); });
+  auto reader = Reader::Create(
+      reader_options, *pool_, [this] { return MakeQueue(); }, ThreadExecutor::Get());
   WEIGHTD_CHECK(reader.ok());
   reader_ = *std::move(reader);
 }

@@ -1,0 +1,123 @@
+#include "daemon/residency/job_runner.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "common/errors.h"
+
+namespace weightd {
+namespace {
+
+constexpr absl::Duration kEndingWait = absl::Seconds(1);
+
+absl::Status DrainingError() {
+  return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
+                         "the daemon is shutting down");
+}
+
+}  // namespace
+
+JobRunner::~JobRunner() {
+  (void)Stop(absl::InfiniteFuture());
+  for (TaskHandle& worker : workers_) worker.Join();
+}
+
+absl::Status JobRunner::Start(uint32_t workers) {
+  for (uint32_t i = 0; i < workers; ++i) {
+    {
+      absl::MutexLock lock(&mu_);
+      ++working_;
+    }
+    absl::StatusOr<TaskHandle> worker = executor_.Start("stage", [this] { Work(); });
+    if (!worker.ok()) {
+      absl::MutexLock lock(&mu_);
+      --working_;
+      return worker.status();
+    }
+    workers_.push_back(*std::move(worker));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StageTicket> JobRunner::Submit(StageTask task, const StageCaller& caller) {
+  JobQueue::Places places;
+  absl::StatusOr<StageTicket> ticket = DrainingError();
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return ticket;
+    ticket = queue_.Submit(std::move(task), caller);
+    places = queue_.TakePlaces();
+  }
+  JobQueue::Tell(places);
+  return ticket;
+}
+
+std::vector<std::shared_ptr<StageJob>> JobRunner::TakeCancelled() {
+  std::vector<std::shared_ptr<StageJob>> cancelled;
+  JobQueue::Places places;
+  {
+    absl::MutexLock lock(&mu_);
+    cancelled = queue_.TakeCancelled();
+    places = queue_.TakePlaces();
+  }
+  JobQueue::Tell(places);
+  return cancelled;
+}
+
+std::vector<std::shared_ptr<StageJob>> JobRunner::JobsFor(const std::string& model,
+                                                          const std::string& device) const {
+  absl::MutexLock lock(&mu_);
+  return queue_.JobsFor(model, device);
+}
+
+std::vector<std::shared_ptr<StageJob>> JobRunner::JobsLeftFor(const std::string& model,
+                                                              const std::string& device) const {
+  absl::MutexLock lock(&mu_);
+  const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !queue_.IsEnding(model); };
+  executor_.Await(mu_, absl::Condition(&ended), kEndingWait);
+  return queue_.JobsFor(model, device);
+}
+
+JobRunner::Counts JobRunner::counts() const {
+  absl::MutexLock lock(&mu_);
+  return {.running = queue_.running(), .queued = queue_.queued()};
+}
+
+std::vector<std::string> JobRunner::Stop(absl::Time deadline) {
+  absl::MutexLock lock(&mu_);
+  stopping_ = true;
+  queue_.CancelAll();
+  const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return working_ == 0; };
+  if (executor_.Await(mu_, absl::Condition(&ended), deadline - absl::Now())) return {};
+  return queue_.DescribeRunning();
+}
+
+void JobRunner::Work() {
+  while (const std::shared_ptr<StageJob> job = Next()) {
+    run_(job);
+    JobQueue::Places places;
+    {
+      absl::MutexLock lock(&mu_);
+      queue_.Ended(job);
+      places = queue_.TakePlaces();
+    }
+    JobQueue::Tell(places);
+  }
+  absl::MutexLock lock(&mu_);
+  --working_;
+}
+
+std::shared_ptr<StageJob> JobRunner::Next() {
+  std::shared_ptr<StageJob> job;
+  JobQueue::Places places;
+  {
+    absl::MutexLock lock(&mu_);
+    executor_.Await(mu_, absl::Condition(this, &JobRunner::HasWork), absl::InfiniteDuration());
+    job = queue_.TakeNext();
+    places = queue_.TakePlaces();
+  }
+  JobQueue::Tell(places);
+  return job;
+}
+
+}  // namespace weightd
