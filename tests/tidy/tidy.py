@@ -61,6 +61,15 @@ CUDA_FOLDERS = (
     "tests/contract/device/",
 )
 
+# What runs on an Executor: a simulation replaces all of its threads, waits and time.
+ON_EXECUTOR = ("daemon/staging/",) + tuple(
+    f"daemon/residency/{name}"
+    for name in ("evictor", "job_", "reaper", "residency", "scrubber", "stage_", "table_", "verifier")
+)
+BESIDE_EXECUTOR = re.compile(
+    r"\bThread::Start\w*\(|\bSleepFor\(|\bmu_?\.Await\w*\(|(?<!\.)\bSteadyNow\(|\bstd::j?thread\b"
+)
+
 SOURCE_FOLDERS = ("common", "convert", "daemon", "client", "proto", "tests", "deploy", "cmake", "configs")
 CPP_ENDINGS = {".h", ".cc"}
 SCRIPT_ENDINGS = {".py", ".sh"}
@@ -131,6 +140,9 @@ def check_seams(file: SourceFile) -> Iterator[Breach]:
     for line, header in file.includes:
         if header == "liburing.h" and not file.path.startswith(URING_FOLDERS):
             yield line, "only daemon/storage may include liburing.h"
+    if file.path.startswith(ON_EXECUTOR):
+        for match in BESIDE_EXECUTOR.finditer(file.code):
+            yield line_of(file.code, match.start()), f"{match.group().rstrip('(')}: ask the Executor"
     if file.path.startswith(CUDA_FOLDERS):
         return
     for line, header in file.includes:

@@ -88,6 +88,19 @@ class SeamsTest(unittest.TestCase):
             ["daemon/staging/a.cc:1: only daemon/storage may include liburing.h"],
         )
 
+    def test_what_a_simulation_runs_asks_the_executor(self) -> None:
+        for text in (
+            'auto t = Thread::Start("a", body);\n',
+            "absl::SleepFor(wait);\n",
+            "mu_.AwaitWithTimeout(condition, wait);\n",
+            "const absl::Time now = SteadyNow();\n",
+        ):
+            for name in ("daemon__staging__a_cc", "daemon__residency__reaper_cc"):
+                self.assertEqual(len(report("seams", **{name: text})), 1, text)
+            self.assertEqual(report("seams", daemon__storage__a_cc=text), [])
+        text = 'executor_.Start("a", body);\nexecutor_.Await(mu_, condition, wait);\nexecutor_.SteadyNow();\n'
+        self.assertEqual(report("seams", daemon__staging__a_cc=text), [])
+
     def test_cuda_header_stays_behind_its_seam(self) -> None:
         text = "#include <cuda.h>\n"
         for name in ("common__cuda_driver_h", "daemon__device__a_cc", "client__cpp__a_cc", "tests__support__fake_cuda__a_cc"):
