@@ -1,0 +1,124 @@
+#include "daemon/residency/job_runner.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "common/errors.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/executor/simulated_executor.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class JobRunnerTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<StageJob> Submit(const std::string& model) {
+    auto ticket =
+        runner_.Submit({.ref = {.model = model}, .devices = {"host"}, .uid = next_uid_++}, {});
+    EXPECT_OK(ticket);
+    return ticket->job;
+  }
+  // All that can go on does.
+  void Settle() {
+    while (executor_.Step()) {
+    }
+  }
+  // A job that is told to hang does, before its end or, once it has told that, after it.
+  void Run(StageJob& job) {
+    begun_.push_back(job.model());
+    if (job.model() != "ending") Hang();
+    job.Fail(absl::InternalError("done"));
+    if (job.model() == "ending") Hang();
+  }
+  void Hang() {
+    absl::MutexLock lock(&mu_);
+    executor_.Await(mu_, absl::Condition(&goes_on_), absl::InfiniteDuration());
+  }
+  void GoOn() {
+    absl::MutexLock lock(&mu_);
+    goes_on_ = true;
+  }
+
+  SimulatedExecutor executor_{[](uint64_t) { return 0; }};
+  std::vector<std::string> begun_;
+  absl::Mutex mu_;
+  bool goes_on_ ABSL_GUARDED_BY(mu_) = false;
+  uint32_t next_uid_ = 1000;
+  JobRunner runner_{{}, executor_, [this](const std::shared_ptr<StageJob>& job) { Run(*job); }};
+};
+
+TEST_F(JobRunnerTest, RunsAsManyAtOnceAsItHasWorkers) {
+  ASSERT_OK(runner_.Start(2));
+  for (const char* model : {"a", "b", "c"}) Submit(model);
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("a", "b"));
+  EXPECT_EQ(runner_.counts().running, 2);
+  EXPECT_EQ(runner_.counts().queued, 1);
+  GoOn();
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("a", "b", "c"));
+  EXPECT_EQ(runner_.counts().running, 0);
+}
+
+TEST_F(JobRunnerTest, StopSaysWhatHangsAtTheDeadline) {
+  ASSERT_OK(runner_.Start(1));
+  const auto hanging = Submit("hanging");
+  const auto waiting = Submit("waiting");
+  Settle();
+  const absl::Time start = executor_.SteadyNow();
+  EXPECT_THAT(runner_.Stop(absl::Now() + absl::Seconds(5)),
+              ElementsAre(StartsWith("stage hanging, job 1: ")));
+  EXPECT_NEAR(absl::ToDoubleSeconds(executor_.SteadyNow() - start), 5, 1);
+  EXPECT_TRUE(hanging->cancelled());
+  EXPECT_THAT(runner_.Submit({.ref = {.model = "late"}, .devices = {"host"}}, {}),
+              ReasonIs(Reason::kDraining, _));
+  GoOn();
+  EXPECT_THAT(runner_.Stop(absl::InfiniteFuture()), IsEmpty());
+  EXPECT_TRUE(waiting->final());  // it ran, to its quick end
+}
+
+TEST_F(JobRunnerTest, JobsLeftAreThoseThatHaveNotToldTheirEnd) {
+  ASSERT_OK(runner_.Start(2));
+  Submit("ending");
+  Submit("a");
+  Settle();
+  EXPECT_THAT(runner_.JobsLeftFor("a", ""), SizeIs(1));
+  // It waits for what is ending, until that hangs.
+  const absl::Time start = executor_.SteadyNow();
+  EXPECT_THAT(runner_.JobsLeftFor("ending", ""), IsEmpty());
+  EXPECT_EQ(executor_.SteadyNow() - start, absl::Seconds(1));
+  GoOn();
+  EXPECT_THAT(runner_.JobsLeftFor("ending", ""), IsEmpty());
+  EXPECT_LT(executor_.SteadyNow() - start, absl::Seconds(2));
+  Settle();
+  EXPECT_EQ(runner_.counts().running, 0);
+}
+
+TEST_F(JobRunnerTest, AWorkerThatCannotBeHadIsAnError) {
+  int starts = 0;
+  executor_.set_start_fault([&] {
+    return ++starts < 2 ? absl::OkStatus() : absl::ResourceExhaustedError("no more threads");
+  });
+  EXPECT_THAT(runner_.Start(2), StatusIs(absl::StatusCode::kResourceExhausted, _));
+}
+
+TEST_F(JobRunnerTest, CancelledOnesLeaveTheQueue) {
+  ASSERT_OK(runner_.Start(1));
+  Submit("hanging");
+  const auto left = Submit("left");
+  Settle();
+  left->Leave();
+  EXPECT_THAT(runner_.TakeCancelled(), ElementsAre(left));
+  EXPECT_EQ(runner_.counts().queued, 0);
+  GoOn();
+}
+
+}  // namespace
+}  // namespace weightd::testing
