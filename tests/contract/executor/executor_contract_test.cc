@@ -1,6 +1,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct ExecutorCase {
   std::string name;
   std::function<std::unique_ptr<Executor>()> make;
 };
+// For CTest's names.
+void PrintTo(const ExecutorCase& it, std::ostream* out) { *out << it.name; }
 
 // What every Executor does.
 class ExecutorContractTest : public ::testing::TestWithParam<ExecutorCase> {
