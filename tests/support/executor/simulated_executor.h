@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "common/executor.h"
 #include "tests/support/executor/actors.h"
