@@ -5,7 +5,7 @@ namespace weightd {
 
 // Ends the process although some of its calls never return.
 //
-// Helpers that a dead volume keeps (daemon/storage/volume_call.h) share memory and descriptors with
+// Helpers that a dead volume keeps (common/volume_call.h) share memory and descriptors with
 // the daemon, and outlive it until the volume answers. So what others wait for is given back first:
 // the lock of the socket directory, all sockets, and the memory of models. Files on volumes stay
 // open: closing one asks its volume.

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "daemon/storage/volume_call.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <array>
 
-#include "daemon/storage/volume_call.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 namespace {

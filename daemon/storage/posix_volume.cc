@@ -18,6 +18,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/steady_time.h"
+#include "common/volume_call.h"
 #include "daemon/storage/descriptor_budget.h"
 #include "daemon/storage/directory_reader.h"
 #include "daemon/storage/file_identity.h"
@@ -26,7 +27,6 @@
 #include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
 #include "daemon/storage/volume.h"
-#include "daemon/storage/volume_call.h"
 
 namespace weightd {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
-#include "daemon/storage/volume_call.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 

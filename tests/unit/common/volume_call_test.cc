@@ -1,4 +1,4 @@
-#include "daemon/storage/volume_call.h"
+#include "common/volume_call.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

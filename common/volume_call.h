@@ -1,5 +1,5 @@
-#ifndef WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_
-#define WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_
+#ifndef WEIGHTD_COMMON_VOLUME_CALL_H_
+#define WEIGHTD_COMMON_VOLUME_CALL_H_
 
 #include <sys/types.h>
 
@@ -29,4 +29,4 @@ pid_t VolumeHelperPid();
 
 }  // namespace weightd
 
-#endif  // WEIGHTD_DAEMON_STORAGE_VOLUME_CALL_H_
+#endif  // WEIGHTD_COMMON_VOLUME_CALL_H_
