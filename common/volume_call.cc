@@ -19,6 +19,7 @@ enum State : uint32_t { kIdle, kAsked, kAnswered, kEnd };
 
 // What thread and helper share. Each waits until the other has set `state`.
 struct Mailbox {
+  const pid_t daemon = ::getpid();
   uint32_t state = kIdle;
   long number = 0;
   long arguments[5] = {};
@@ -73,6 +74,8 @@ __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undef
 HelperMain(void* shared) {
   auto* const box = static_cast<Mailbox*>(shared);
   RawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  // A daemon that has ended before that sends nothing any more.
+  if (RawCall(SYS_getppid, 0, 0, 0, 0, 0, 0) != box->daemon) RawCall(SYS_exit, 0, 0, 0, 0, 0, 0);
   while (true) {
     const uint32_t state = __atomic_load_n(&box->state, __ATOMIC_ACQUIRE);
     if (state == kAsked) {

@@ -1,14 +1,18 @@
 #include "common/volume_call.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,6 +74,40 @@ TEST(VolumeCallTest, ProcessEndsDuringACall) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
   ::close(pipe[0]);
   ::close(pipe[1]);
+}
+
+// A process that ends just when a helper begins takes it along: one that stayed would keep its
+// memory and descriptors for ever.
+TEST(VolumeCallTest, NoHelperOutlivesAProcessThatEndsWhileItBegins) {
+  if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
+  constexpr int kProcesses = 1500;
+  constexpr int64_t kStepsOfTime = 150;  // of a microsecond: about what a helper's start takes
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  for (int i = 0; i < kProcesses; ++i) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      std::atomic<bool> begins = false;
+      std::thread([&] {
+        begins = true;
+        VolumeHelperPid();
+      }).detach();
+      while (!begins) {
+      }
+      const auto end =
+          std::chrono::steady_clock::now() + std::chrono::microseconds(i % kStepsOfTime);
+      while (std::chrono::steady_clock::now() < end) {
+      }
+      ::_exit(0);
+    }
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  }
+  ::close(pipe[1]);
+  // It ends when nobody has the other side any more.
+  pollfd other_side = {.fd = pipe[0], .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&other_side, 1, 10'000), 1) << "a helper is left";
+  ::close(pipe[0]);
 }
 
 TEST(VolumeCallTest, ManyThreadsCall) {
