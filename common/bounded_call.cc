@@ -1,5 +1,6 @@
 #include "common/bounded_call.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "absl/base/thread_annotations.h"
@@ -13,6 +14,12 @@ namespace {
 
 // Shared with the thread, which may outlive the call.
 struct Call {
+  // Whether it ended in time.
+  bool Await(absl::Duration timeout) {
+    absl::MutexLock lock(&mu);
+    return mu.AwaitWithTimeout(absl::Condition(&ended), timeout);
+  }
+
   absl::Mutex mu;
   bool ended ABSL_GUARDED_BY(mu) = false;
   bool abandoned ABSL_GUARDED_BY(mu) = false;
@@ -27,7 +34,7 @@ std::atomic<int>& Abandoned() {
 }  // namespace
 
 absl::Status CallWithin(absl::Duration timeout, const std::string& what,
-                        std::function<absl::Status()> work) {
+                        std::function<absl::Status()> work, const SlowNotice& slow) {
   if (Abandoned().load() >= kAbandonedCallsMax) {
     return absl::ResourceExhaustedError(
         absl::StrCat(what, ": not tried, ", kAbandonedCallsMax,
@@ -42,8 +49,13 @@ absl::Status CallWithin(absl::Duration timeout, const std::string& what,
     call->ended = true;
     if (call->abandoned) Abandoned().fetch_sub(1);
   }));
+  const absl::Duration unsaid = std::min(slow.after, timeout);
+  if (!call->Await(unsaid) && unsaid < timeout) {
+    slow.tell();
+    call->Await(timeout - unsaid);
+  }
   absl::MutexLock lock(&call->mu);
-  if (call->mu.AwaitWithTimeout(absl::Condition(&call->ended), timeout)) return call->status;
+  if (call->ended) return call->status;
   call->abandoned = true;
   Abandoned().fetch_add(1);
   return absl::DeadlineExceededError(absl::StrCat(

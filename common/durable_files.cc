@@ -1,7 +1,6 @@
 #include "common/durable_files.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -11,28 +10,28 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/unique_fd.h"
+#include "common/volume_file.h"
 
 namespace weightd {
 namespace {
 
 constexpr size_t kProbeBytes = 4096;  // a block, which a full disk has not
 
-absl::Status WriteWhole(int fd, absl::string_view text, const std::string& path) {
+absl::Status WriteWhole(const VolumeFile& file, absl::string_view text, const std::string& path) {
   while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
+    const ssize_t written = file.Write(text);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return PosixError(errno, absl::StrCat("write ", path));
     text.remove_prefix(static_cast<size_t>(written));
   }
-  if (::fsync(fd) != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
+  if (file.Sync() != 0) return PosixError(errno, absl::StrCat("write ", path, " to the disk"));
   return absl::OkStatus();
 }
 
 // The file beside `path` that becomes it.
 struct Temporary {
   std::string path;
-  UniqueFd fd;
+  VolumeFile file;
 };
 
 absl::StatusOr<Temporary> MakeTemporary(const std::string& path, uint32_t mode) {
@@ -42,10 +41,10 @@ absl::StatusOr<Temporary> MakeTemporary(const std::string& path, uint32_t mode) 
   // One name, so that what a crash leaves is written over the next time; hidden, so that nobody who
   // reads the directory takes it for a file of it.
   const std::string temporary = absl::StrCat(directory, "/.", name, ".new");
-  UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
-  if (!fd.valid()) return PosixError(errno, absl::StrCat("write ", path, ": open ", temporary));
-  return Temporary{.path = temporary, .fd = std::move(fd)};
+  absl::StatusOr<VolumeFile> file =
+      VolumeFile::Open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode, temporary);
+  if (!file.ok()) return Annotate(file.status(), absl::StrCat("write ", path));
+  return Temporary{.path = temporary, .file = *std::move(file)};
 }
 
 }  // namespace
@@ -58,12 +57,12 @@ std::string DirectoryOf(const std::string& path) {
 
 absl::Status StoreFile(const std::string& path, absl::string_view content, uint32_t mode) {
   ASSIGN_OR_RETURN(const Temporary made, MakeTemporary(path, mode));
-  absl::Status stored = WriteWhole(made.fd.get(), content, path);
-  if (stored.ok() && ::rename(made.path.c_str(), path.c_str()) != 0) {
+  absl::Status stored = WriteWhole(made.file, content, path);
+  if (stored.ok() && VolumeRename(made.path, path) != 0) {
     stored = PosixError(errno, absl::StrCat("write ", path, ": rename ", made.path));
   }
   if (!stored.ok()) {
-    (void)::unlink(made.path.c_str());
+    (void)VolumeUnlink(made.path);
     return stored;
   }
   return SyncDirectory(DirectoryOf(path));
@@ -71,14 +70,15 @@ absl::Status StoreFile(const std::string& path, absl::string_view content, uint3
 
 absl::Status ProbeStoreFile(const std::string& path, uint32_t mode) {
   ASSIGN_OR_RETURN(const Temporary made, MakeTemporary(path, mode));
-  const absl::Status written = WriteWhole(made.fd.get(), std::string(kProbeBytes, '\n'), path);
-  (void)::unlink(made.path.c_str());
+  const absl::Status written = WriteWhole(made.file, std::string(kProbeBytes, '\n'), path);
+  (void)VolumeUnlink(made.path);
   return written;
 }
 
 absl::Status SyncDirectory(const std::string& directory) {
-  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) {
+  ASSIGN_OR_RETURN(const VolumeFile file,
+                   VolumeFile::Open(directory, O_RDONLY | O_DIRECTORY, 0, directory));
+  if (file.Sync() != 0) {
     return PosixError(errno, absl::StrCat("write ", directory, " to the disk"));
   }
   return absl::OkStatus();

@@ -7,7 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
-// For files that take their name once they are whole. Thread-safe.
+// For files that take their name once they are whole. Their volume is asked by volume calls
+// (common/volume_call.h). Thread-safe.
 
 namespace weightd {
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <climits>
 
@@ -25,6 +26,8 @@ struct Mailbox {
   long arguments[5] = {};
   long result = 0;  // as the kernel gives it: minus errno for an error
 };
+
+std::atomic<int> calls_running = 0;
 
 constexpr size_t kStackBytes = 16 * 1024;
 
@@ -129,10 +132,12 @@ class Helper {
   long Call(long number, const long (&arguments)[5]) {
     box_.number = number;
     for (int i = 0; i < 5; ++i) box_.arguments[i] = arguments[i];
+    calls_running.fetch_add(1, std::memory_order_relaxed);
     Set(box_, kAsked);
     while (__atomic_load_n(&box_.state, __ATOMIC_ACQUIRE) == kAsked) {
       ::syscall(SYS_futex, &box_.state, FUTEX_WAIT, kAsked, nullptr, nullptr, 0);
     }
+    calls_running.fetch_sub(1, std::memory_order_relaxed);
     const long result = box_.result;
     __atomic_store_n(&box_.state, kIdle, __ATOMIC_RELEASE);
     if (result < 0 && result > -4096) {
@@ -167,6 +172,8 @@ long VolumeCall(long number, long a, long b, long c, long d, long e) {
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset) {
   return VolumeCall(SYS_pread64, fd, reinterpret_cast<long>(to), static_cast<long>(length), offset);
 }
+
+int VolumeCallsRunning() { return calls_running.load(std::memory_order_relaxed); }
 
 pid_t VolumeHelperPid() {
 #if WEIGHTD_VOLUME_HELPERS

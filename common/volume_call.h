@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-// System calls that a volume may never answer.
+// System calls that a volume may never answer: of the roots, and of the daemon's own files
+// (common/volume_file.h).
 //
 // A thread that waits for the answer of a dead FUSE server cannot be ended, not even by SIGKILL,
 // and a process does not end before its last thread: whoever started the daemon would wait for the
@@ -23,6 +24,10 @@ namespace weightd {
 long VolumeCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0);
 
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset);
+
+// Of all threads, that were asked and are not answered yet. A process that ends before they are
+// leaves their helpers behind, with its descriptors and memory.
+int VolumeCallsRunning();
 
 // Of the calling thread; for tests. 0: it has none.
 pid_t VolumeHelperPid();

@@ -1,19 +1,15 @@
 #include "daemon/config/config_file.h"
 
-#include <fcntl.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/align.h"
-#include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/unique_fd.h"
+#include "common/volume_file.h"
 
 namespace weightd {
 namespace {
@@ -57,17 +53,9 @@ absl::StatusOr<config::Config> ParseConfig(absl::string_view text, const std::st
 }
 
 absl::StatusOr<config::Config> ReadConfigFile(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return PosixError(errno, absl::StrCat("read configuration ", path));
   std::string text(kFileBytesMax + 1, '\0');
-  size_t filled = 0;
-  while (filled < text.size()) {
-    const ssize_t got = ::read(file.get(), text.data() + filled, text.size() - filled);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return PosixError(errno, absl::StrCat("read configuration ", path));
-    if (got == 0) break;
-    filled += static_cast<size_t>(got);
-  }
+  ASSIGN_OR_RETURN(const size_t filled, ReadVolumeFile(path, absl::MakeSpan(text),
+                                                       absl::StrCat("configuration ", path)));
   if (filled > kFileBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("read configuration ", path, ": larger than 1 MiB"));

@@ -1,12 +1,12 @@
 #include "daemon/main/kept_files.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/durable_files.h"
 #include "common/status_macros.h"
+#include "common/volume_file.h"
 #include "daemon/residency/node_features.h"
 
 namespace weightd {
@@ -111,18 +111,21 @@ absl::Status KeptFiles::TellNodeFeatures() {
 void KeptFiles::Stop() {
   for (const uint64_t watch : watches_) events_.Unwatch(watch);
   watches_.clear();
+  const absl::Time end = absl::Now() + DeferredWriter::kStopTimeout;
+  if (state_ != nullptr) state_->BeginStop();
+  if (node_features_ != nullptr) node_features_->BeginStop();
   if (state_ != nullptr) {
     // An error that came before was told when it came.
-    const absl::Status stopped = state_->Stop();
+    const absl::Status stopped = state_->Stop(end - absl::Now());
     if (absl::IsDeadlineExceeded(stopped)) {
       logger_.Log(LogLevel::kWarning, "state_not_saved",
                   {{"detail", absl::StrCat(options_.state_file, ": ", stopped.message())}});
     }
   }
   if (node_features_ == nullptr) return;
-  const bool hangs = absl::IsDeadlineExceeded(node_features_->Stop());
+  const bool hangs = absl::IsDeadlineExceeded(node_features_->Stop(end - absl::Now()));
   // With the daemon goes what it kept. Where that fails the next daemon says what is true.
-  if (!hangs) (void)::unlink(options_.node_features_file.c_str());
+  if (!hangs) (void)VolumeUnlink(options_.node_features_file);
   node_features_.reset();
 }
 

@@ -44,7 +44,8 @@ class KeptFiles {
   absl::Status KeepState();
   // Labels follow within a second; what the daemon before this one told is replaced at once.
   absl::Status TellNodeFeatures();
-  // Writes what changed last. A volume that hangs takes DeferredWriter::kStopTimeout a file.
+  // Writes what changed last. A volume that hangs takes DeferredWriter::kStopTimeout, both files
+  // together, and is left behind.
   void Stop();
 
   // Null where it is not kept.

@@ -24,9 +24,6 @@ namespace {
 
 std::atomic<int> exit_status = 0;
 
-// The standard streams stay: somebody may still write to them.
-constexpr int kFirstOwnFd = 3;
-
 struct OpenFile {
   int fd = -1;
   std::string target;  // of /proc/self/fd/N
@@ -40,7 +37,7 @@ std::vector<OpenFile> OpenFiles() {
     if (!absl::SimpleAtoi(entry.path().filename().string(), &file.fd)) continue;
     // Names only: the volume that the file lies on is not asked.
     file.target = std::filesystem::read_symlink(entry.path(), error).string();
-    if (!error && file.fd >= kFirstOwnFd) files.push_back(std::move(file));
+    if (!error) files.push_back(std::move(file));
   }
   return files;
 }
@@ -50,7 +47,7 @@ void CloseWhatOthersWaitFor() {
     const bool is_lock = absl::EndsWith(file.target, LockFilePath(""));
     if (is_lock) (void)::flock(file.fd, LOCK_UN);
     if (is_lock || absl::StartsWith(file.target, "socket:") ||
-        absl::StartsWith(file.target, "/memfd:")) {
+        absl::StartsWith(file.target, "pipe:") || absl::StartsWith(file.target, "/memfd:")) {
       (void)::close(file.fd);
     }
   }

@@ -1,7 +1,10 @@
 #include "daemon/main/log_writer.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/status_macros.h"
 #include "common/thread.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 namespace {
@@ -20,11 +24,24 @@ namespace {
 constexpr size_t kWriteBytesMax = 64 * 1024;
 constexpr int kPollMs = 1000;
 
+// Whether a volume may be asked by a write, and not answer. To ask what it is asks none.
+bool IsFile(int fd) {
+  struct statx facts = {};
+  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &facts) == 0 &&
+         S_ISREG(facts.stx_mode);
+}
+
+ssize_t Write(int fd, bool is_file, absl::string_view text) {
+  if (!is_file) return ::write(fd, text.data(), text.size());
+  return VolumeCall(SYS_write, fd, reinterpret_cast<long>(text.data()),
+                    static_cast<long>(text.size()));
+}
+
 // False when the rest cannot be written. Somebody who shares the descriptor may have made it
 // non-blocking: then it is waited for here.
-bool WriteAll(int fd, absl::string_view text) {
+bool WriteAll(int fd, bool is_file, absl::string_view text) {
   while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
+    const ssize_t written = Write(fd, is_file, text);
     if (written >= 0) {
       text.remove_prefix(static_cast<size_t>(written));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -81,11 +98,12 @@ class LogWriter::State {
     ::sigemptyset(&pipe);
     ::sigaddset(&pipe, SIGPIPE);
     (void)::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+    const bool is_file = IsFile(fd_);
     while (true) {
       std::string text;
       const uint64_t lines = Take(text);
       if (lines == 0) return;
-      const bool written = WriteAll(fd_, text);
+      const bool written = WriteAll(fd_, is_file, text);
       absl::MutexLock lock(&mu_);
       writing_ = false;
       if (written) continue;

@@ -5,9 +5,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/bounded_call.h"
 #include "common/command_line.h"
+#include "common/volume_call.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
+#include "daemon/main/leave_process.h"
 #include "daemon/main/library_logs.h"
 #include "daemon/main/lock_order.h"
 #include "daemon/main/man_page.h"
@@ -20,6 +23,10 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
+
+// How long a start waits for its configuration, and when it says so.
+constexpr absl::Duration kLoadTimeout = absl::Seconds(10);
+constexpr absl::Duration kLoadNotice = absl::Seconds(1);
 
 constexpr const char* kFooter =
     "SIGHUP reads the configuration again, for the settings that say so.\n"
@@ -35,6 +42,22 @@ std::string Footer() {
 int Fail(int code, const absl::Status& status) {
   std::fprintf(stderr, "weightd: %s\n", std::string(status.message()).c_str());
   return code;
+}
+
+absl::StatusOr<Configuration> LoadInTime(const std::string& path, const Reloader::Load& load) {
+  if (path.empty()) return load();  // flags only
+  const auto tell = [&path] {
+    std::fprintf(stderr, "weightd: configuration %s: not read yet, its volume does not answer\n",
+                 path.c_str());
+  };
+  return CallWithin<Configuration>(kLoadTimeout, absl::StrCat("read configuration ", path), load,
+                                   {.after = kLoadNotice, .tell = tell});
+}
+
+// What may be otherwise the next time is no fault of the configuration.
+int LoadExit(const absl::Status& status) {
+  const bool may_pass = absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
+  return may_pass ? kExitError : kExitUsage;
 }
 
 int Main(int argc, char** argv) {
@@ -61,8 +84,8 @@ int Main(int argc, char** argv) {
     return kExitOk;
   }
   const auto load = [config_path, flags] { return LoadConfiguration(config_path, *flags); };
-  const absl::StatusOr<Configuration> configuration = load();
-  if (!configuration.ok()) return Fail(kExitUsage, configuration.status());
+  const absl::StatusOr<Configuration> configuration = LoadInTime(config_path, load);
+  if (!configuration.ok()) return Fail(LoadExit(configuration.status()), configuration.status());
   if (check_config) {
     std::printf("weightd: the configuration is right\n");
     return kExitOk;
@@ -96,4 +119,9 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace weightd
 
-int main(int argc, char** argv) { return weightd::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const int status = weightd::Main(argc, argv);
+  // A file of the daemon's own hangs: nothing more can be done about it.
+  if (weightd::VolumeCallsRunning() > 0) weightd::LeaveProcess(status);
+  return status;
+}

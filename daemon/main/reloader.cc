@@ -13,8 +13,8 @@
 namespace weightd {
 namespace {
 
-// The main thread waits for it, and sees no SIGTERM meanwhile.
-constexpr absl::Duration kLoadTimeout = absl::Seconds(3);
+// The main thread waits for it, and sees no SIGTERM meanwhile: a drain has the time for both.
+constexpr absl::Duration kLoadTimeout = absl::Seconds(1);
 
 std::vector<std::string> NewOf(const std::vector<std::string>& before,
                                const std::vector<std::string>& after) {

@@ -89,10 +89,16 @@ absl::Status DeferredWriter::Flush(absl::Duration timeout) {
   return s.last;
 }
 
+void DeferredWriter::BeginStop() {
+  absl::MutexLock lock(&shared_->mu);
+  shared_->stops = true;
+}
+
 absl::Status DeferredWriter::Stop(absl::Duration timeout) {
   Shared& s = *shared_;
   absl::MutexLock lock(&s.mu);
   s.stops = true;
+  if (absl::Now() - s.storing_since >= timeout) timeout = absl::ZeroDuration();
   const bool ended = s.mu.AwaitWithTimeout(absl::Condition(&s.ended), timeout);
   s.abandoned = true;
   // These do not block.

@@ -21,7 +21,8 @@ struct DeferredWriterOptions {
 struct DeferredWriterParts {
   // What the file is to hold now. It may use its owner: it is not called after Stop().
   std::function<std::string()> format;
-  // Puts that on the disk. It may hang, and then outlives the writer: it owns all that it uses.
+  // Puts that on the disk. It may hang, and then outlives the writer: it owns all that it uses,
+  // and asks the volume by volume calls, so that the process can end without it.
   std::function<absl::Status(const std::string& content)> store;
   // Tries once, before anything has changed, whether it could be stored, and leaves nothing. As
   // `store`; absent: nothing is tried.
@@ -57,9 +58,13 @@ class DeferredWriter {
   // long already.
   absl::Status Flush(absl::Duration timeout);
 
+  // Begins a Stop() and does not wait for its end: for who stops several.
+  void BeginStop();
+
   static constexpr absl::Duration kStopTimeout = absl::Seconds(2);
-  // Writes what changed a last time, and ends the thread. DEADLINE_EXCEEDED when it hangs, or the
-  // error of the last attempt, when what changed last is not on the disk.
+  // Writes what changed a last time, and ends the thread. DEADLINE_EXCEEDED when it hangs, at once
+  // where it did for as long already, or the error of the last attempt, when what changed last is
+  // not on the disk.
   absl::Status Stop(absl::Duration timeout = kStopTimeout);
 
   struct State {

@@ -1,9 +1,5 @@
 #include "daemon/residency/saved_state.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -15,7 +11,7 @@
 #include "common/durable_files.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/unique_fd.h"
+#include "common/volume_file.h"
 #include "daemon/catalog/catalog.h"
 
 namespace weightd {
@@ -73,7 +69,7 @@ absl::Status ParseUse(const Json& entry, LastUses& uses) {
 
 absl::Status MakeDirectoryOf(const std::string& path) {
   const std::string directory = DirectoryOf(path);
-  if (::mkdir(directory.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  if (VolumeMkdir(directory, 0700) == 0 || errno == EEXIST) return absl::OkStatus();
   return PosixError(errno, absl::StrCat("make ", directory));
 }
 
@@ -120,20 +116,12 @@ absl::StatusOr<SavedState> ParseSavedState(absl::string_view text) {
 }
 
 absl::StatusOr<SavedState> LoadSavedState(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid() && errno == ENOENT) return SavedState();
-  if (!fd.valid()) return PosixError(errno, absl::StrCat("open ", path));
   std::string text(kFileBytesMax + 1, '\0');
-  size_t bytes = 0;
-  while (bytes < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + bytes, text.size() - bytes);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return PosixError(errno, absl::StrCat("read ", path));
-    if (got == 0) break;
-    bytes += static_cast<size_t>(got);
-  }
-  if (bytes > kFileBytesMax) return Invalid(absl::StrCat(path, " is above 4 MiB"));
-  text.resize(bytes);
+  const absl::StatusOr<size_t> bytes = ReadVolumeFile(path, absl::MakeSpan(text), path);
+  if (absl::IsNotFound(bytes.status())) return SavedState();
+  if (!bytes.ok()) return bytes.status();
+  if (*bytes > kFileBytesMax) return Invalid(absl::StrCat(path, " is above 4 MiB"));
+  text.resize(*bytes);
   absl::StatusOr<SavedState> state = ParseSavedState(text);
   return state.ok() ? state : Annotate(state.status(), path);
 }

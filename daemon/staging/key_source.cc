@@ -1,10 +1,7 @@
 #include "daemon/staging/key_source.h"
 
-#include <fcntl.h>
 #include <sodium.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -15,7 +12,7 @@
 #include "common/bounded_call.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "common/unique_fd.h"
+#include "common/volume_file.h"
 
 namespace weightd {
 namespace {
@@ -78,17 +75,10 @@ absl::StatusOr<std::shared_ptr<const KeySource::Secret>> KeySource::TakeVariable
 
 absl::StatusOr<std::shared_ptr<const KeySource::Secret>> KeySource::ReadFile(
     const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return PosixError(errno, absl::StrCat("open key file ", path));
   ASSIGN_OR_RETURN(const std::shared_ptr<Secret> secret, Secret::Allocate(path));
-  size_t size = 0;
-  while (size < kSecretBytesMax) {
-    const ssize_t got = ::read(file.get(), secret->data() + size, kSecretBytesMax - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return PosixError(errno, absl::StrCat("read key file ", path));
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
+  ASSIGN_OR_RETURN(const size_t size,
+                   ReadVolumeFile(path, absl::MakeSpan(secret->data(), kSecretBytesMax),
+                                  absl::StrCat("key file ", path)));
   if (size == kSecretBytesMax) return Wrong(absl::StrCat("key file ", path, " is too long"));
   secret->SetSize(size);
   return secret;

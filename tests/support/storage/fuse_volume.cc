@@ -115,6 +115,7 @@ bool FuseVolume::Hangs(const Request& request) const {
     case FUSE_OPEN:
     case FUSE_OPENDIR:
     case FUSE_READDIR:
+    case FUSE_WRITE:
     case kStatx:
       return hang_lookups_;
     case FUSE_READ:

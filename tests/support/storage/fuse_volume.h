@@ -31,8 +31,8 @@ class FuseVolume {
   ~FuseVolume();
 
   std::string root() const { return folder_.path(); }
-  // From here on no look at a name, attributes or a directory is answered, and none of those is
-  // forgotten: Answer() answers them with an error, and all that follow rightly.
+  // From here on no look at a name, attributes or a directory is answered, no write either, and
+  // none of those is forgotten: Answer() answers them with an error, and all that follow rightly.
   void HangLookups() { hang_lookups_ = true; }
   // Likewise, of reads from `offset` on.
   void HangReads(uint64_t offset) { hang_reads_from_ = offset; }

@@ -44,6 +44,25 @@ TEST(BoundedCallTest, GivesUpWhatDoesNotReturnAndSaysWhatItWas) {
   ended->WaitForNotification();
 }
 
+TEST(BoundedCallTest, TellsOnceThatItTakesLong) {
+  const auto release = std::make_shared<absl::Notification>();
+  int told = 0;
+  const SlowNotice notice = {.after = absl::ZeroDuration(), .tell = [&] {
+                               ++told;
+                               release->Notify();
+                             }};
+  const absl::StatusOr<std::string> text = CallWithin<std::string>(
+      absl::InfiniteDuration(), "read a",
+      [release]() -> absl::StatusOr<std::string> {
+        release->WaitForNotification();
+        return std::string("text");
+      },
+      notice);
+  ASSERT_OK(text);
+  EXPECT_EQ(*text, "text");
+  EXPECT_EQ(told, 1);
+}
+
 TEST(BoundedCallTest, RefusesWhenTooManyHangAndGoesOnWhenTheyCameBack) {
   const auto release = std::make_shared<absl::Notification>();
   const auto hang = [&](absl::Duration timeout) {

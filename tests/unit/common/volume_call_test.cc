@@ -110,6 +110,22 @@ TEST(VolumeCallTest, NoHelperOutlivesAProcessThatEndsWhileItBegins) {
   ::close(pipe[0]);
 }
 
+TEST(VolumeCallTest, TellsHowManyAreNotAnswered) {
+  if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  EXPECT_EQ(VolumeCallsRunning(), 0);
+  std::array<char, 1> byte{};
+  std::thread reader([&] { VolumeCall(SYS_read, pipe[0], Address(byte.data()), 1); });
+  while (VolumeCallsRunning() == 0) std::this_thread::yield();
+  EXPECT_EQ(VolumeCallsRunning(), 1);
+  EXPECT_EQ(::write(pipe[1], "x", 1), 1);
+  reader.join();
+  EXPECT_EQ(VolumeCallsRunning(), 0);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+}
+
 TEST(VolumeCallTest, ManyThreadsCall) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
