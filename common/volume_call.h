@@ -15,7 +15,8 @@
 // but is a process of its own to the kernel: the helper makes the call, the thread waits for it,
 // and a daemon that ends leaves a helper behind that the volume keeps, and nothing else.
 //
-// A helper is made at a thread's first call and goes with the thread. Where there can be none
+// A helper is made at a thread's first call, with the limits (setrlimit(2)) that hold then, and
+// goes with the thread. Where there can be none
 // (another processor, a limit of processes, a filter of system calls) the thread calls itself.
 
 namespace weightd {
