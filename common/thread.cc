@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/thread_limits.h"
 
 namespace weightd {
 namespace {
@@ -22,9 +23,8 @@ absl::StatusOr<std::thread> StartNamed(std::string name, std::function<void()> b
       body();
     });
   } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("start thread ", name, ": ", error.code().message(),
-                     "; raise the limit of processes (pids.max, ulimit -u)"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "start thread ", name, ": ", error.code().message(), "; ", HowToRaiseThreadLimits()));
   }
 }
 

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/executor.h"
 #include "common/status_macros.h"
+#include "common/thread_limits.h"
 #include "daemon/main/version.h"
 #include "daemon/service/metrics.h"
 
@@ -220,6 +222,19 @@ void OpenGate(const DaemonOptions& options, const RunDependencies& dependencies,
   daemon.peers = std::make_unique<PeerRegistry>();
 }
 
+// Libraries that get no thread end the process, or say something else: what they make at once, and
+// gRPC makes for each processor when calls come, and with it what is ours from here on.
+absl::Status CheckThreads(const DaemonOptions& options) {
+  constexpr int kProcessorsMax = 32;
+  constexpr int kThreadsOfProcessor = 4;
+  constexpr int kOtherThreads = 16;
+  const int processors =
+      std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kProcessorsMax);
+  const int metrics = options.metrics_address.empty() ? 0 : MetricsServer::kThreads;
+  return CheckThreadsToSpare(kThreadsOfProcessor * processors + kOtherThreads + metrics,
+                             metrics == 0 ? "gRPC" : "gRPC and the metrics' server");
+}
+
 // Where somebody wants them.
 absl::Status StartMetrics(const DaemonOptions& options, const RunDependencies& dependencies,
                           Daemon& daemon) {
@@ -290,6 +305,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                                .tables = *daemon->tables,
                                                                .uid_limits = *daemon->uid_limits,
                                                                .info = daemon->info});
+  RETURN_IF_ERROR(CheckThreads(options));
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(),
                                                  {.gate = *daemon->gate,
                                                   .peers = *daemon->peers,

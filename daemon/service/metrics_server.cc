@@ -13,14 +13,13 @@ namespace weightd {
 namespace {
 
 // A connection has a thread until its request is answered or its time is over: connections that say
-// nothing, or do not read, must not keep the scraper out. Most threads only ever sleep.
-constexpr size_t kThreads = 64;
+// nothing, or do not read, must not keep the scraper out. Most of kThreads only ever sleep.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(1);
 
 // Settings of civetweb, the library's HTTP server, each a name and a value.
 std::vector<std::string> ServerSettings(const std::string& address) {
   return {"listening_ports",    address,
-          "num_threads",        absl::StrCat(kThreads),
+          "num_threads",        absl::StrCat(MetricsServer::kThreads),
           "request_timeout_ms", absl::StrCat(absl::ToInt64Milliseconds(kRequestTimeout)),
           "linger_timeout_ms",  "0"};
 }

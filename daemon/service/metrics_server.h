@@ -18,6 +18,8 @@ namespace weightd {
 // the network's matter: what is told are sizes and counts. Thread-safe.
 class MetricsServer {
  public:
+  static constexpr int kThreads = 64;
+
   // `address` is PORT or HOST:PORT, an IPv6 host in brackets; port 0 takes one that is free.
   // UNAVAILABLE when nobody can listen there.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(

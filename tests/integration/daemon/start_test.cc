@@ -2,16 +2,20 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/grpc_calls.h"
 #include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
 
 namespace weightd::testing {
 namespace {
@@ -162,6 +166,34 @@ TEST_F(StartTest, CleanStopRemovesTheSockets) {
   Start();
   StopCleanly();
   EXPECT_THAT(FileNames(socket_dir_), ElementsAre("weightd.lock"));
+}
+
+// Where threads run out a start is refused with the limit, wherever that happens; it never dies.
+TEST_F(StartTest, TooFewThreadsAreToldWithTheirLimit) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become a user without processes";
+  constexpr uint32_t kUser = 64'001;
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  bool refused = false;
+  for (const int limit : {12, 28, 32, 34, 36, 38, 40, 60, 80, 100, 120, 160}) {
+    const std::string run = absl::StrCat(socket_dir_, limit);
+    std::filesystem::create_directory(run);
+    ASSERT_EQ(::chown(run.c_str(), kUser, kUser), 0);
+    ChildProcess daemon(
+        {.argv = {"/bin/bash", "-c", absl::StrCat("ulimit -u ", limit, "; exec \"$0\" \"$@\""),
+                  DaemonProgram(), "--root", root_, "--socket-dir", run, "--state-file", "",
+                  "--cuda.enabled", "OFF", "--metrics.address", "127.0.0.1:0"},
+         .uid = kUser,
+         .gid = kUser});
+    if (daemon.WaitForOutput(" serving ")) {
+      daemon.Signal(SIGTERM);
+      EXPECT_EQ(daemon.WaitForExit(), std::optional(0)) << limit << daemon.err();
+      continue;
+    }
+    refused = true;
+    EXPECT_EQ(daemon.WaitForExit(), std::optional(kDaemonExitError)) << limit << daemon.err();
+    EXPECT_THAT(daemon.err(), HasSubstr(absl::StrCat("ulimit -u is ", limit)));
+  }
+  EXPECT_TRUE(refused);
 }
 
 TEST_F(StartTest, PreloadedModelsAreResidentAndPinnedWithoutACall) {
