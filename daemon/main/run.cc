@@ -177,7 +177,9 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   // Until here the manager learns that the daemon works.
   const auto probed = steps.Begin("stop the watchdog", [dog] { dog->Stop(); });
   const auto saved = steps.Begin("save the state", [daemon] { daemon->files->Stop(); });
-  for (const auto& running : {told, watched, staged, probed}) {
+  const auto sockets =
+      steps.Begin("stop watching the sockets", [daemon] { daemon->socket_watch->Stop(); });
+  for (const auto& running : {told, watched, staged, probed, sockets}) {
     steps.Await(running, left(kStepTime));
   }
   if (!hung->empty()) steps.LeaveBehind("end stages", absl::StrJoin(*hung, ", "));

@@ -222,6 +222,34 @@ void OpenGate(const DaemonOptions& options, const RunDependencies& dependencies,
   daemon.peers = std::make_unique<PeerRegistry>();
 }
 
+// Puts a socket back that somebody removed: without it a daemon that works looks like one that is
+// gone. What cannot be put back is told once.
+absl::Status WatchSockets(Logger& logger, Daemon& daemon) {
+  const auto use = [&daemon](int rpc_listener, int handle_listener) {
+    daemon.rpc->ListenOn(rpc_listener);
+    daemon.handles->ListenOn(handle_listener);
+  };
+  const auto lost = std::make_shared<std::string>();  // what was told
+  ASSIGN_OR_RETURN(
+      daemon.socket_watch,
+      SocketWatch::Start(daemon.sockets->path(), [&logger, &daemon, use, lost] {
+        const absl::StatusOr<std::vector<std::string>> restored = daemon.sockets->Restore(use);
+        const std::string problem(restored.status().message());
+        if (!problem.empty() && problem != *lost) {
+          logger.Log(LogLevel::kError, "socket_lost",
+                     {{"reason", std::string(absl::StatusCodeToString(restored.status().code()))},
+                      {"detail", problem}});
+        }
+        *lost = problem;
+        if (!restored.ok()) return;
+        for (const std::string& path : *restored) {
+          logger.Log(LogLevel::kWarning, "socket_restored",
+                     {{"path", path}, {"detail", std::string("somebody had removed it")}});
+        }
+      }));
+  return absl::OkStatus();
+}
+
 // Libraries that get no thread end the process, or say something else: what they make at once, and
 // gRPC makes for each processor when calls come, and with it what is ours from here on.
 absl::Status CheckThreads(const DaemonOptions& options) {
@@ -319,6 +347,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                       absl::string_view ticket, const Peer& peer) {
                                           return leases->RedeemTicket(ticket, peer);
                                         }}));
+  RETURN_IF_ERROR(WatchSockets(dependencies.logger, *daemon));
   RETURN_IF_ERROR(StartMetrics(options, dependencies, *daemon));
   return daemon;
 }

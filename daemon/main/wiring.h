@@ -33,6 +33,7 @@
 #include "daemon/service/refusal_counts.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/service/socket_dir.h"
+#include "daemon/service/socket_watch.h"
 #include "daemon/service/uid_limits.h"
 #include "daemon/service/weight_cache_service.h"
 #include "daemon/storage/root.h"
@@ -85,6 +86,7 @@ struct Daemon {
   std::unique_ptr<WeightCacheService> service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HandleServer> handles;
+  std::unique_ptr<SocketWatch> socket_watch;
   std::unique_ptr<MetricsServer> metrics;  // where somebody wants them
 };
 

@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "common/thread.h"
 #include "common/unique_fd.h"
 
@@ -15,7 +17,7 @@ namespace weightd {
 // until Stop(). When descriptors run out, or `may_accept` says no, it waits for a while instead of
 // spinning.
 //
-// Thread-compatible. The listener must outlive it.
+// Thread-compatible. A listener must outlive it, or the return of the ListenOn() that replaces it.
 class ConnectionAcceptor {
  public:
   struct Options {
@@ -31,17 +33,28 @@ class ConnectionAcceptor {
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
   ~ConnectionAcceptor() { Stop(); }
 
+  // From its return on, `listener` is the one. Not after Stop().
+  void ListenOn(int listener);
   // Returns when no further call of `on_connection` runs or will run.
   void Stop();
 
  private:
-  ConnectionAcceptor(Options options, UniqueFd stop_event)
-      : options_(std::move(options)), stop_event_(std::move(stop_event)) {}
+  ConnectionAcceptor(Options options, UniqueFd wake_event)
+      : options_(std::move(options)),
+        wake_event_(std::move(wake_event)),
+        wanted_(options_.listener) {}
   void Run();
+  void Wake();
+  // The listener from here on; -1 when it stops.
+  int TakeListener();
 
   const Options options_;
-  const UniqueFd stop_event_;
-  Thread thread_;  // last: it uses the rest
+  const UniqueFd wake_event_;
+  absl::Mutex mu_;
+  bool stops_ ABSL_GUARDED_BY(mu_) = false;
+  int wanted_ ABSL_GUARDED_BY(mu_);
+  int taken_ ABSL_GUARDED_BY(mu_) = -1;  // what the thread uses
+  Thread thread_;                        // last: it uses the rest
 };
 
 }  // namespace weightd

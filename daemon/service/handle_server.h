@@ -55,6 +55,8 @@ class HandleServer {
   HandleServer& operator=(const HandleServer&) = delete;
   ~HandleServer() { Stop(); }
 
+  // Takes connections from `listener` instead, once it returns. Not after Stop().
+  void ListenOn(int listener) { acceptor_->ListenOn(listener); }
   // Closes all connections and takes no further one.
   void Stop();
 

@@ -45,6 +45,8 @@ class RpcServer {
   // Whether it still answers, see ProbeServer().
   absl::Status Probe(absl::Duration timeout) { return ProbeServer(*server_, timeout); }
 
+  // Takes connections from `listener` instead, once it returns. Not after StopAccepting().
+  void ListenOn(int listener) { acceptor_->ListenOn(listener); }
   // Takes no further connection; calls go on.
   void StopAccepting() { acceptor_.reset(); }
   // Lets calls go on until `deadline`, then cancels them; returns when all are done.

@@ -71,6 +71,17 @@ std::string BoundPath(int socket) {
                      ::strnlen(address.sun_path, bytes - offsetof(sockaddr_un, sun_path)));
 }
 
+bool LeadsTo(const std::string& path, const UniqueFd& file) {
+  struct stat there {};
+  struct stat ours {};
+  return ::lstat(path.c_str(), &there) == 0 && ::fstat(file.get(), &ours) == 0 &&
+         there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+}
+
+UniqueFd OpenPath(const std::string& path) {
+  return UniqueFd(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+}
+
 bool ListensAs(int socket, int type) {
   const auto has = [socket](int option, int value) {
     int found = 0;
@@ -88,21 +99,61 @@ absl::StatusOr<std::unique_ptr<SocketDir>> SocketDir::Open(const std::string& pa
   RETURN_IF_ERROR(dir->Prepare());
   RETURN_IF_ERROR(dir->Lock());
   RETURN_IF_ERROR(dir->Adopt(std::move(passed)));
-  if (!dir->rpc_listener_.valid()) {
-    ASSIGN_OR_RETURN(dir->rpc_listener_, dir->Listen(RpcSocketPath(path), SOCK_STREAM));
+  for (Socket* socket : {&dir->rpc_, &dir->handles_}) {
+    if (!socket->listener.valid()) RETURN_IF_ERROR(dir->Listen(*socket));
+    // Connections inherit it. Where the kernel cannot, who reads from them closes what comes.
+    (void)RefuseDescriptors(socket->listener.get());
+    socket->inode = OpenPath(socket->path);
   }
-  if (!dir->handle_listener_.valid()) {
-    ASSIGN_OR_RETURN(dir->handle_listener_, dir->Listen(HandleSocketPath(path), SOCK_SEQPACKET));
-  }
-  // Connections inherit it. Where the kernel cannot, who reads from them closes what comes.
-  (void)RefuseDescriptors(dir->rpc_listener_.get());
-  (void)RefuseDescriptors(dir->handle_listener_.get());
   return dir;
 }
 
+SocketDir::SocketDir(std::string path)
+    : path_(std::move(path)),
+      rpc_{.path = RpcSocketPath(path_), .type = SOCK_STREAM},
+      handles_{.path = HandleSocketPath(path_), .type = SOCK_SEQPACKET} {}
+
 SocketDir::~SocketDir() {
   // Only what this daemon made: without the lock the sockets are another's.
-  for (const std::string& path : made_) ::unlink(path.c_str());
+  for (Socket* socket : {&rpc_, &handles_}) {
+    const bool ours = socket->made && LeadsTo(socket->path, socket->inode);
+    if (ours) ::unlink(socket->path.c_str());
+  }
+}
+
+bool SocketDir::HoldsLock() const { return LeadsTo(LockFilePath(path_), lock_); }
+
+absl::StatusOr<std::vector<std::string>> SocketDir::Restore(const Use& use) {
+  std::vector<std::string> restored;
+  if (!HoldsLock()) {
+    RETURN_IF_ERROR(Prepare());
+    RETURN_IF_ERROR(Lock());
+  }
+  for (Socket* socket : {&rpc_, &handles_}) {
+    // Without its inode (out of descriptors) nothing is known of it.
+    if (!socket->inode.valid() || LeadsTo(socket->path, socket->inode)) continue;
+    if (!socket->made) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("socket ", socket->path,
+                       " was removed, and only the service manager that passed it can make it "
+                       "again: restart its socket unit"));
+    }
+    const UniqueFd before = std::move(socket->listener);
+    struct stat owners {};
+    (void)::fstat(socket->inode.get(), &owners);
+    if (absl::Status status = Listen(*socket); !status.ok()) {
+      socket->listener.reset(::fcntl(before.get(), F_DUPFD_CLOEXEC, 0));
+      return status;
+    }
+    (void)RefuseDescriptors(socket->listener.get());
+    // Where that is not permitted, it was not given away either.
+    (void)!::lchown(socket->path.c_str(), owners.st_uid, owners.st_gid);
+    (void)::chmod(socket->path.c_str(), owners.st_mode & 07777);
+    socket->inode = OpenPath(socket->path);
+    use(rpc_listener(), handle_listener());
+    restored.push_back(socket->path);
+  }
+  return restored;
 }
 
 absl::Status SocketDir::Adopt(std::vector<UniqueFd> passed) {
@@ -125,7 +176,7 @@ absl::Status SocketDir::Adopt(std::vector<UniqueFd> passed) {
     if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
       return PosixError(errno, absl::StrCat("make ", bound, " non-blocking"));
     }
-    (is_rpc ? rpc_listener_ : handle_listener_) = std::move(socket);
+    (is_rpc ? rpc_ : handles_).listener = std::move(socket);
   }
   return absl::OkStatus();
 }
@@ -162,19 +213,23 @@ absl::Status SocketDir::Prepare() {
 
 absl::Status SocketDir::Lock() {
   const std::string path = LockFilePath(path_);
-  lock_ = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock_.valid()) return PosixError(errno, absl::StrCat("open ", path));
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock.valid()) return PosixError(errno, absl::StrCat("open ", path));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) {
+    lock_ = std::move(lock);
+    return absl::OkStatus();
+  }
   if (errno != EWOULDBLOCK) return PosixError(errno, absl::StrCat("lock ", path));
   return absl::AlreadyExistsError(
       absl::StrCat("socket directory ", path_,
                    " is in use by another weightd; stop it, or choose another with --socket-dir"));
 }
 
-absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int type) {
+absl::Status SocketDir::Listen(Socket& socket) {
+  const std::string& socket_path = socket.path;
   // We hold the lock, so a socket that is there is stale, unless something other than weightd
   // listens on it; then its queue may be full, too.
-  const auto other = ConnectUnixSocket(socket_path, type, absl::Now() + kProbeTimeout);
+  const auto other = ConnectUnixSocket(socket_path, socket.type, absl::Now() + kProbeTimeout);
   if (other.ok() || absl::IsDeadlineExceeded(other.status())) {
     return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
   }
@@ -188,15 +243,16 @@ absl::StatusOr<UniqueFd> SocketDir::Listen(const std::string& socket_path, int t
       return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));
     }
   }
-  ASSIGN_OR_RETURN(UniqueFd listener, BindUnixSocket(socket_path, type | SOCK_NONBLOCK));
-  made_.push_back(socket_path);
+  ASSIGN_OR_RETURN(UniqueFd listener, BindUnixSocket(socket_path, socket.type | SOCK_NONBLOCK));
+  socket.made = true;
   if (::chmod(socket_path.c_str(), kSocketMode) != 0) {
     return PosixError(errno, absl::StrCat("set mode of ", socket_path));
   }
   if (::listen(listener.get(), kBacklog) != 0) {
     return PosixError(errno, absl::StrCat("listen on ", socket_path));
   }
-  return listener;
+  socket.listener = std::move(listener);
+  return absl::OkStatus();
 }
 
 }  // namespace weightd

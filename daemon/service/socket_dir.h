@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_SOCKET_DIR_H_
 #define WEIGHTD_DAEMON_SERVICE_SOCKET_DIR_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ namespace weightd {
 //
 // Nobody can send descriptors to either socket, where the kernel can refuse them (Linux 6.16).
 //
+// Somebody may remove the sockets while the daemon runs: Restore() puts others in their place.
+//
 // Thread-compatible. The sockets that were made here are removed on destruction; the lock file and
 // the directory stay.
 class SocketDir {
@@ -38,23 +41,41 @@ class SocketDir {
   SocketDir& operator=(const SocketDir&) = delete;
   ~SocketDir();
 
+  // Looks whether clients still find the sockets, and binds those anew that they do not, with the
+  // mode and the owners that they had. The paths of those; `use` is told of each before the socket
+  // that it replaces is closed. That is safe as a start is: the directory is ours, and
+  // so is the lock, which is taken again where it is gone, too.
+  //
+  // ALREADY_EXISTS when another daemon has the directory by now; FAILED_PRECONDITION for a socket
+  // that the service manager passed, which only that can make; the errors of Open().
+  using Use = std::function<void(int rpc_listener, int handle_listener)>;
+  absl::StatusOr<std::vector<std::string>> Restore(const Use& use);
+
   const std::string& path() const { return path_; }
-  int rpc_listener() const { return rpc_listener_.get(); }        // SOCK_STREAM, non-blocking
-  int handle_listener() const { return handle_listener_.get(); }  // SOCK_SEQPACKET, non-blocking
+  int rpc_listener() const { return rpc_.listener.get(); }         // SOCK_STREAM, non-blocking
+  int handle_listener() const { return handles_.listener.get(); }  // SOCK_SEQPACKET, non-blocking
   const Warnings& warnings() const { return warnings_; }
 
  private:
-  explicit SocketDir(std::string path) : path_(std::move(path)) {}
+  struct Socket {
+    std::string path;
+    int type = 0;
+    UniqueFd listener{};
+    bool made = false;  // by us
+    UniqueFd inode{};   // what the path leads to, O_PATH: its mode and owners outlive the path
+  };
+
+  explicit SocketDir(std::string path);
   absl::Status Prepare();
   absl::Status Lock();
   absl::Status Adopt(std::vector<UniqueFd> passed);
-  absl::StatusOr<UniqueFd> Listen(const std::string& socket_path, int type);
+  absl::Status Listen(Socket& socket);
+  bool HoldsLock() const;
 
   std::string path_;
   UniqueFd lock_;
-  UniqueFd rpc_listener_;
-  UniqueFd handle_listener_;
-  std::vector<std::string> made_;  // paths of the sockets to remove
+  Socket rpc_;
+  Socket handles_;
   Warnings warnings_;
 };
 

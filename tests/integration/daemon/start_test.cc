@@ -1,6 +1,8 @@
 // How the daemon starts, and how it refuses to.
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/grpc_calls.h"
@@ -150,6 +153,42 @@ TEST_F(StartTest, StaleSocketsAreReplaced) {
   EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitUnreachable);
   Start();
   EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
+  StopCleanly();
+}
+
+// Somebody tidies up /run: the daemon is found again, by those whom the sockets were given to.
+TEST_F(StartTest, SocketsThatAreRemovedComeBack) {
+  MakeModel("model", 1 << 20);
+  Start();
+  Stage("model");
+  const auto holder = Attach("model");
+  ASSERT_EQ(::chmod((socket_dir_ + "/weightd.sock").c_str(), 0600), 0);
+  for (const std::vector<const char*>& removed : std::vector<std::vector<const char*>>{
+           {"weightd.sock"}, {"handles.sock"}, {"weightd.sock", "handles.sock", "weightd.lock"}}) {
+    for (const char* name : removed) std::filesystem::remove(socket_dir_ + "/" + name);
+    EXPECT_TRUE(WaitUntil([&] { return FileNames(socket_dir_).size() == 3; }));
+    EXPECT_TRUE(WaitUntil([&] { return ctl_.Run({"health"}).exit_code == kExitOk; }));
+    EXPECT_EQ(Attach("model")->Leave(), std::optional(0));
+  }
+  EXPECT_EQ(std::filesystem::status(socket_dir_ + "/weightd.sock").permissions(),
+            std::filesystem::perms(0600));
+  EXPECT_THAT(daemon_->log(), HasSubstr("socket_restored path=" + socket_dir_ + "/weightd.sock"));
+  EXPECT_EQ(Refuse({"--root", root_}).exit_code, kDaemonExitError) << "it has the lock again";
+  EXPECT_EQ(holder->Leave(), std::optional(0));
+  StopCleanly();
+  EXPECT_THAT(FileNames(socket_dir_), ElementsAre("weightd.lock"));
+}
+
+// Another daemon has the directory by then: its sockets are its.
+TEST_F(StartTest, SocketsOfAnotherDaemonAreLeftToIt) {
+  Start();
+  for (const char* name : {"weightd.sock", "handles.sock", "weightd.lock"}) {
+    std::filesystem::rename(socket_dir_ + "/" + name, dir_.File(name));
+  }
+  const UniqueFd other(::open((socket_dir_ + "/weightd.lock").c_str(), O_CREAT | O_RDWR, 0600));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_TRUE(daemon_->WaitForLog("socket_lost reason=ALREADY_EXISTS")) << daemon_->log();
+  EXPECT_THAT(FileNames(socket_dir_), ElementsAre("weightd.lock"));
   StopCleanly();
 }
 
