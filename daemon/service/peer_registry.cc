@@ -1,5 +1,6 @@
 #include "daemon/service/peer_registry.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
+#include "common/unique_fd.h"
 
 namespace weightd {
 namespace {
@@ -65,6 +67,17 @@ bool PeerRegistry::IsConnected(absl::string_view name) const {
   if (FindEntry(name) == nullptr) return false;
   pollfd entry{.fd = *NumberOf(name), .events = POLLRDHUP, .revents = 0};
   return ::poll(&entry, 1, 0) == 0;
+}
+
+void PeerRegistry::Disconnect() {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [number, entry] : entries_) {
+    // One of our own: gRPC may close the number meanwhile, and it may become another file.
+    const UniqueFd connection(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+    if (CookieOf(connection.get()) == entry.cookie) {
+      (void)::shutdown(connection.get(), SHUT_RDWR);
+    }
+  }
 }
 
 void PeerRegistry::Sweep() {

@@ -46,6 +46,10 @@ class PeerRegistry {
   // Whether the other end of that connection still is there.
   bool IsConnected(absl::string_view name) const;
 
+  // Ends all connections, for a server that takes no more: what gRPC still wants to write to them
+  // fails, also where the other end reads nothing.
+  void Disconnect();
+
   // Forgets the connections that are closed. Does nothing within a few milliseconds of the last
   // time: who is refused at a limit may try again at once.
   void Sweep();

@@ -8,7 +8,9 @@
 
 #include <utility>
 
+#include "absl/synchronization/notification.h"
 #include "common/status_macros.h"
+#include "common/thread.h"
 #include "common/unix_socket.h"
 
 namespace weightd {
@@ -21,6 +23,9 @@ constexpr int kStreamsPerConnectionMax = 1024;
 // Reflection, which gRPC brings, takes a thread for each open stream; nothing else does. What is
 // beyond is refused with RESOURCE_EXHAUSTED.
 constexpr int kReflectionThreadsMax = 16;
+
+// For clients to take the end of calls that were cancelled.
+constexpr absl::Duration kCancelledTime = absl::Milliseconds(300);
 
 // A client may find out as often as it likes whether we are there (Go's clients by default every
 // 10 s): gRPC would end its connection with "too_many_pings", and every lease on it.
@@ -73,8 +78,16 @@ void RpcServer::SetServing(bool serving) {
 }
 
 void RpcServer::Shutdown(absl::Time deadline) {
+  // A call that is cancelled ends when what was written before it is sent: never, where the client
+  // does not read.
+  absl::Notification ended;
+  const absl::StatusOr<Thread> disconnects = Thread::Start("end calls", [&] {
+    if (ended.WaitForNotificationWithDeadline(deadline + kCancelledTime)) return;
+    with_.peers.Disconnect();
+  });
   server_->Shutdown(absl::ToChronoTime(deadline));
   server_->Wait();
+  ended.Notify();
 }
 
 void RpcServer::OnConnection(UniqueFd connection) {

@@ -49,7 +49,8 @@ class RpcServer {
   void ListenOn(int listener) { acceptor_->ListenOn(listener); }
   // Takes no further connection; calls go on.
   void StopAccepting() { acceptor_.reset(); }
-  // Lets calls go on until `deadline`, then cancels them; returns when all are done.
+  // Lets calls go on until `deadline`, then cancels them, and ends the connections of those who do
+  // not even take that soon; returns when all are done.
   void Shutdown(absl::Time deadline);
 
  private:

@@ -19,10 +19,51 @@ namespace weightd::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 // So long that a test which waited for its end would run into its own limit.
 const std::vector<std::string> kLongGrace = {"--drain-grace-ms", "600000"};
+
+std::string BigEndian(uint32_t number) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(number >> shift));
+  return bytes;
+}
+
+std::string Http2Frame(char type, char flags, uint32_t stream, const std::string& payload) {
+  return BigEndian(static_cast<uint32_t>(payload.size())).substr(1) + type + flags +
+         BigEndian(stream) + payload;
+}
+
+std::string Http2Header(const std::string& name, const std::string& value) {
+  return std::string(1, '\0') + static_cast<char>(name.size()) + name +
+         static_cast<char>(value.size()) + value;
+}
+
+// Attaches of `model` that wait for it, on a connection that takes whatever comes and reads none.
+std::string UnreadAttaches(const std::string& model, uint32_t calls) {
+  constexpr uint32_t kWindow = 1 << 30;
+  std::string all = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  // The streams' window, and the connection's.
+  all += Http2Frame(4, 0, 0, std::string("\0\4", 2) + BigEndian(kWindow));
+  all += Http2Frame(8, 0, 0, BigEndian(kWindow));
+  const std::string head = "\x83\x86" +  // POST, http
+                           Http2Header(":path", "/weightd.v1.WeightCache/Attach") +
+                           Http2Header(":authority", "weightd") +
+                           Http2Header("content-type", "application/grpc") +
+                           Http2Header("te", "trailers");
+  v1::AttachRequest request;
+  request.set_model(model);
+  request.set_policy(v1::WAIT);
+  const std::string message = request.SerializeAsString();
+  const std::string body =
+      std::string(1, '\0') + BigEndian(static_cast<uint32_t>(message.size())) + message;
+  for (uint32_t i = 0; i < calls; ++i) {
+    all += Http2Frame(1, 4, 2 * i + 1, head) + Http2Frame(0, 1, 2 * i + 1, body);
+  }
+  return all;
+}
 
 class DrainTest : public DaemonTest {
  protected:
@@ -135,6 +176,24 @@ TEST_F(DrainTest, StoppedHolderIsWaitedForNoLongerThanTheGrace) {
   ASSERT_EQ(::kill(holder->pid(), SIGCONT), 0);
   EXPECT_TRUE(holder->WaitForNotice("notice lost")) << holder->output();
   EXPECT_THAT(holder->Compare(), StartsWith("same "));
+}
+
+// Nor do those who attach in masses and read nothing: what is written to them is never sent.
+TEST_F(DrainTest, UnreadAttachesDoNotHoldUpTheEnd) {
+  StartResident({"--drain-grace-ms", "200"});
+  std::vector<UniqueFd> unread;
+  for (int i = 0; i < 10; ++i) {
+    absl::StatusOr<UniqueFd> connection =
+        ConnectUnixSocket(RpcSocketPath(socket_dir_), SOCK_STREAM, absl::Now() + kPatience);
+    ASSERT_OK(connection);
+    const std::string calls = UnreadAttaches("model", 400);
+    ASSERT_EQ(::send(connection->get(), calls.data(), calls.size(), MSG_DONTWAIT), calls.size());
+    unread.push_back(*std::move(connection));
+  }
+  ASSERT_TRUE(WaitUntil([&] { return LeaseCount() >= 500; }));
+  daemon_->Signal(SIGTERM);
+  EXPECT_EQ(daemon_->WaitForExit(absl::Seconds(10)), std::optional(0));
+  EXPECT_THAT(daemon_->log(), Not(HasSubstr("drain_step_hangs")));
 }
 
 TEST_F(DrainTest, RunningStageIsCancelled) {
