@@ -1,5 +1,6 @@
 #include "daemon/service/rpc_server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -83,6 +84,9 @@ void RpcServer::Shutdown(absl::Time deadline) {
   absl::Notification ended;
   const absl::StatusOr<Thread> disconnects = Thread::Start("end calls", [&] {
     if (ended.WaitForNotificationWithDeadline(deadline + kCancelledTime)) return;
+    // A thread of gRPC polls for what could not be written, up to 10 s, and the end of the library
+    // would wait for it: it ends with the process.
+    grpc_init();
     with_.peers.Disconnect();
   });
   server_->Shutdown(absl::ToChronoTime(deadline));
