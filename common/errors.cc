@@ -1,5 +1,7 @@
 #include "common/errors.h"
 
+#include <sys/resource.h>
+
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -58,6 +60,7 @@ absl::StatusCode CodeFromErrno(int error) {
     case EMFILE:
     case ENFILE:
     case EDQUOT:
+    case EFBIG:
       return absl::StatusCode::kResourceExhausted;
     case EIO:
     case ESTALE:
@@ -88,6 +91,14 @@ absl::StatusCode CodeFromErrno(int error) {
 std::string ErrnoText(int error) {
   std::array<char, 128> buffer{};
   return strerror_r(error, buffer.data(), buffer.size());
+}
+
+// What stands behind EFBIG, where it is not the file system.
+std::string FileLimitText() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "";
+  return absl::StrCat("; files of this process may have ", limit.rlim_cur,
+                      " bytes (RLIMIT_FSIZE): `ulimit -f`, or LimitFSIZE= of a unit, raises it");
 }
 
 }  // namespace
@@ -158,7 +169,8 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context) {
 }
 
 absl::Status PosixError(int error, absl::string_view what) {
-  return absl::Status(CodeFromErrno(error), absl::StrCat(what, ": ", ErrnoText(error)));
+  return absl::Status(CodeFromErrno(error), absl::StrCat(what, ": ", ErrnoText(error),
+                                                         error == EFBIG ? FileLimitText() : ""));
 }
 
 absl::Status ReadError(int error, absl::string_view file, uint64_t offset) {

@@ -15,7 +15,8 @@ struct ExitCodeRow {
 
 constexpr ExitCodeRow kExitCodes[] = {
     {ExitCode::kOk, "ok"},
-    {ExitCode::kError, "error that no other code names"},
+    {ExitCode::kError,
+     "error that no other code names; or output was not written: a full disk, a reader that left"},
     {ExitCode::kUsage, "usage: the command line or a name in it is wrong"},
     {ExitCode::kNotFound, "not found: no such model, tensor or device"},
     {ExitCode::kNotReady, "not ready (not resident, busy, leased, draining) or timed out"},

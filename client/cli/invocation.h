@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/cli/fd_output.h"
 
 namespace weightd::cli {
 
@@ -14,10 +15,10 @@ namespace weightd::cli {
 struct Io {
   std::ostream& out;
   std::ostream& err;
-  int out_fd = -1;               // the descriptor of `out`, for raw bytes
-  bool err_is_terminal = false;  // progress may be animated
-  bool out_is_terminal = false;  // a list may be drawn over
-  bool color = false;            // `out` may be styled
+  const FdOutput* sink = nullptr;  // where `out` ends, if it is a descriptor
+  bool err_is_terminal = false;    // progress may be animated
+  bool out_is_terminal = false;    // a list may be drawn over
+  bool color = false;              // `out` may be styled
 };
 
 enum class OutputFormat { kTable, kJson };

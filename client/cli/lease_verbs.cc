@@ -87,7 +87,7 @@ absl::Status RunEvents(const Invocation& invocation, const EventsArguments& argu
     }
     last_sequence = event.sequence();
     out << (invocation.json() ? JsonLine(ToJson(event)) : EventLine(event)) << std::flush;
-    // A reader that left (`| head -1`) ends the command as well.
+    // Output that cannot be written ends the command as well; RunWeightctl() tells.
     return ++shown == arguments.count || !out.good() ? Next::kStop : Next::kContinue;
   };
   return daemon.Stream<v1::WatchEventsRequest, v1::WatchEventsResponse>(

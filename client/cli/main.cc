@@ -1,34 +1,36 @@
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <ostream>
 
 #include "client/cli/exit_codes.h"
+#include "client/cli/fd_output.h"
 #include "client/cli/weightctl.h"
+#include "common/standard_streams.h"
 
 int main(int argc, char** argv) {
-  // A reader that left (`weightctl ls | head -1`) shows as EPIPE.
+  if (const absl::Status opened = weightd::OpenClosedStandardStreams(); !opened.ok()) {
+    std::cerr << "weightctl: " << opened.message() << std::endl;
+    return static_cast<int>(weightd::cli::ExitCode::kError);
+  }
+  // A reader that left (`weightctl ls | true`) shows as EPIPE, a limit on file sizes as EFBIG.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   // A terminal that cannot draw over what it shows is none.
   const char* term = std::getenv("TERM");
   const bool draws = term == nullptr || std::strcmp(term, "dumb") != 0;
   const bool out_is_terminal = draws && ::isatty(STDOUT_FILENO) == 1;
   const char* no_color = std::getenv("NO_COLOR");
-  weightd::cli::Io io{.out = std::cout,
+  weightd::cli::FdOutput sink(STDOUT_FILENO);
+  std::ostream out(&sink);
+  weightd::cli::Io io{.out = out,
                       .err = std::cerr,
-                      .out_fd = STDOUT_FILENO,
+                      .sink = &sink,
                       .err_is_terminal = draws && ::isatty(STDERR_FILENO) == 1,
                       .out_is_terminal = out_is_terminal,
                       .color = out_is_terminal && (no_color == nullptr || *no_color == '\0')};
-  const int code = weightd::cli::RunWeightctl(argc, argv, io);
-  errno = 0;
-  std::cout.flush();
-  if (!std::cout.good() && errno != EPIPE && errno != 0) {
-    std::cerr << "weightctl: write to stdout: " << std::strerror(errno) << '\n';
-    return static_cast<int>(weightd::cli::ExitCode::kError);
-  }
-  return code;
+  return weightd::cli::RunWeightctl(argc, argv, io);
 }

@@ -1,9 +1,8 @@
-#include <unistd.h>
 #include <weightd/client.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -12,7 +11,6 @@
 #include "client/cli/verbs.h"
 #include "client/cpp/cuda_mapping.h"
 #include "client/cpp/public_status.h"
-#include "common/errors.h"
 #include "common/status_macros.h"
 
 namespace weightd::cli {
@@ -28,29 +26,15 @@ struct ReadArguments {
   bool wait = false;
 };
 
-enum class Written { kAll, kReaderLeft };
-
-absl::StatusOr<Written> WriteAll(int fd, const char* data, uint64_t bytes) {
-  while (bytes > 0) {
-    const ssize_t written = ::write(fd, data, std::min(bytes, kCopyBytes));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno == EPIPE) return Written::kReaderLeft;
-    if (written < 0) return PosixError(errno, "write to stdout");
-    data += written;
-    bytes -= static_cast<uint64_t>(written);
-  }
-  return Written::kAll;
-}
-
-absl::Status WriteFromGpu(int fd, const client::Tensor& tensor) {
+// What cannot be written makes `out` bad; RunWeightctl() tells.
+absl::Status WriteFromGpu(std::ostream& out, const client::Tensor& tensor) {
   std::vector<char> buffer(std::min(tensor.bytes, kCopyBytes));
   const char* from = static_cast<const char*>(tensor.data);
   const std::string gpu(tensor.device);
-  for (uint64_t done = 0; done < tensor.bytes;) {
+  for (uint64_t done = 0; done < tensor.bytes && out.good();) {
     const uint64_t part = std::min<uint64_t>(buffer.size(), tensor.bytes - done);
     RETURN_IF_ERROR(client::CopyFromGpu(gpu, from + done, buffer.data(), part));
-    ASSIGN_OR_RETURN(const Written written, WriteAll(fd, buffer.data(), part));
-    if (written == Written::kReaderLeft) return absl::OkStatus();
+    out.write(buffer.data(), static_cast<std::streamsize>(part));
     done += part;
   }
   return absl::OkStatus();
@@ -72,9 +56,10 @@ absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
     return absl::NotFoundError(absl::StrCat("the model has no such tensor; `weightctl tensors ",
                                             arguments.model, "` lists them"));
   }
-  if (tensor->device != "host") return WriteFromGpu(invocation.io.out_fd, *tensor);
-  return WriteAll(invocation.io.out_fd, static_cast<const char*>(tensor->data), tensor->bytes)
-      .status();
+  std::ostream& out = invocation.io.out;
+  if (tensor->device != "host") return WriteFromGpu(out, *tensor);
+  out.write(static_cast<const char*>(tensor->data), static_cast<std::streamsize>(tensor->bytes));
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ std::string FitLines(const std::string& text, int fd) {
 
 class Screen {
  public:
-  Screen(const Io& io, bool is_terminal) : out_(io.out), fd_(io.out_fd), is_terminal_(is_terminal) {
+  Screen(const Io& io, bool is_terminal)
+      : out_(io.out), fd_(io.sink == nullptr ? -1 : io.sink->fd()), is_terminal_(is_terminal) {
     if (is_terminal_) out_ << kEnterScreen << std::flush;
   }
   Screen(const Screen&) = delete;
@@ -110,7 +111,7 @@ absl::Status ShowOrWatch(const Invocation& invocation, const WatchArguments& arg
     } else {
       screen->Show(Printable(status.message()) + "\n", is_first, false);
     }
-    // A reader that left (`| head -1`) ends it as well.
+    // Output that cannot be written ends it as well; RunWeightctl() tells.
   } while (out.good() && interrupt.Pause(interval));
   return absl::OkStatus();
 }

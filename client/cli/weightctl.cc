@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "common/check.h"
 #include "common/command_line.h"
 #include "common/socket_paths.h"
+#include "common/standard_streams.h"
 
 namespace weightd::cli {
 namespace {
@@ -116,6 +118,36 @@ bool AnswersMachine(const CLI::App& app, const Invocation& invocation, int argc,
   return true;
 }
 
+// The exit code of a run that came to `code`: 0 says that all it had to say was written.
+int AfterOutput(int code, const std::string& what, Io& io) {
+  io.out.flush();
+  if (io.out.good()) return code;
+  const int error = io.sink == nullptr || io.sink->error() == 0 ? EIO : io.sink->error();
+  io.err << "weightctl: " << (what.empty() ? "" : Printable(what) + ": ")
+         << StdoutError(error).message() << '\n';
+  return static_cast<int>(ExitCode::kError);
+}
+
+int Run(int argc, const char* const* argv, CLI::App& app, Invocation& invocation) {
+  Io& io = invocation.io;
+  if (AnswersMachine(app, invocation, argc, argv)) return static_cast<int>(ExitCode::kOk);
+  try {
+    app.parse(ReversedArguments(argc, argv));
+  } catch (const CLI::ParseError& error) {
+    const bool asked_for_help = error.get_exit_code() == 0;
+    if (asked_for_help) {
+      (void)app.exit(error, io.out, io.err);
+      return static_cast<int>(ExitCode::kOk);
+    }
+    io.err << "weightctl: " << UsageText(app, error) << '\n';
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  SetSocketDir(ResolveSocketDir(invocation.options.socket_dir), invocation.options);
+  const absl::Status status = invocation.run();
+  if (!status.ok()) PrintError(status, invocation);
+  return static_cast<int>(ExitCodeOf(status));
+}
+
 }  // namespace
 
 CLI::App* AddVerb(CLI::App& app, Invocation& invocation, const std::string& name,
@@ -135,22 +167,8 @@ int RunWeightctl(int argc, const char* const* argv, Io& io) {
   Invocation invocation{.io = io, .options = {}, .what = {}, .run = {}};
   CLI::App app("Asks and operates weightd, the node's weight cache", "weightctl");
   AddEverything(app, invocation);
-  if (AnswersMachine(app, invocation, argc, argv)) return static_cast<int>(ExitCode::kOk);
-  try {
-    app.parse(ReversedArguments(argc, argv));
-  } catch (const CLI::ParseError& error) {
-    const bool asked_for_help = error.get_exit_code() == 0;
-    if (asked_for_help) {
-      (void)app.exit(error, io.out, io.err);
-      return static_cast<int>(ExitCode::kOk);
-    }
-    io.err << "weightctl: " << UsageText(app, error) << '\n';
-    return static_cast<int>(ExitCode::kUsage);
-  }
-  SetSocketDir(ResolveSocketDir(invocation.options.socket_dir), invocation.options);
-  const absl::Status status = invocation.run();
-  if (!status.ok()) PrintError(status, invocation);
-  return static_cast<int>(ExitCodeOf(status));
+  const int code = Run(argc, argv, app, invocation);
+  return AfterOutput(code, invocation.what, io);
 }
 
 }  // namespace weightd::cli

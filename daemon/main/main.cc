@@ -1,12 +1,17 @@
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/bounded_call.h"
 #include "common/command_line.h"
+#include "common/standard_streams.h"
 #include "common/volume_call.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
@@ -60,7 +65,16 @@ int LoadExit(const absl::Status& status) {
   return may_pass ? kExitError : kExitUsage;
 }
 
+// To stdout, all of it or with an error.
+int Print(const std::string& text) {
+  const absl::Status written = WriteToStdout(text);
+  return written.ok() ? kExitOk : Fail(kExitError, written);
+}
+
 int Main(int argc, char** argv) {
+  const absl::Status opened = OpenClosedStandardStreams();
+  if (!opened.ok()) return Fail(kExitError, opened);
+  ::signal(SIGPIPE, SIG_IGN);  // a reader that left is an error of write(2)
   CLI::App app("weightd keeps model weights in memory for the inference servers of a node.",
                "weightd");
   app.footer(Footer());
@@ -77,19 +91,15 @@ int Main(int argc, char** argv) {
   try {
     app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {  // CLI11 reports by exceptions; they end here
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    std::ostringstream out;
+    const bool asked = app.exit(error, out, std::cerr) == 0;
+    return asked ? Print(out.str()) : kExitUsage;
   }
-  if (man) {
-    std::printf("%s", WeightdManPage().c_str());
-    return kExitOk;
-  }
+  if (man) return Print(WeightdManPage());
   const auto load = [config_path, flags] { return LoadConfiguration(config_path, *flags); };
   const absl::StatusOr<Configuration> configuration = LoadInTime(config_path, load);
   if (!configuration.ok()) return Fail(LoadExit(configuration.status()), configuration.status());
-  if (check_config) {
-    std::printf("weightd: the configuration is right\n");
-    return kExitOk;
-  }
+  if (check_config) return Print("weightd: the configuration is right\n");
 
   CheckLockOrder();
   ServiceManager service_manager = ServiceManager::FromEnvironment();

@@ -1,6 +1,7 @@
 #ifndef WEIGHTD_TESTS_UNIT_CLI_VERBS_FIXTURE_H_
 #define WEIGHTD_TESTS_UNIT_CLI_VERBS_FIXTURE_H_
 
+#include <ostream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -25,11 +26,13 @@ class VerbsTest : public ::testing::Test {
     arguments.insert(arguments.begin(), {"weightctl", "--socket-dir", dir_.path().c_str()});
     return RunAll(arguments, out_fd);
   }
-  // With argv[0].
+  // With argv[0]. With `out_fd`, what is written goes there, and not into the outcome.
   static Outcome RunAll(const std::vector<const char*>& arguments, int out_fd = -1) {
     std::ostringstream out;
     std::ostringstream err;
-    Io io{.out = out, .err = err, .out_fd = out_fd};
+    FdOutput sink(out_fd);
+    std::ostream to_sink(&sink);
+    Io io{.out = out_fd < 0 ? out : to_sink, .err = err, .sink = out_fd < 0 ? nullptr : &sink};
     const int code = RunWeightctl(static_cast<int>(arguments.size()), arguments.data(), io);
     return {code, out.str(), err.str()};
   }

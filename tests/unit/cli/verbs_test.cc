@@ -309,7 +309,7 @@ TEST_F(ReadVerbTest, UnknownTensorIsNotFound) {
   EXPECT_THAT(outcome.err, HasSubstr("weightctl: read model nope: "));
 }
 
-TEST_F(ReadVerbTest, ReaderThatLeftIsNoError) {
+TEST_F(ReadVerbTest, ReaderThatLeftIsAnError) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
   const UniqueFd out(ends[0]);
@@ -317,14 +317,14 @@ TEST_F(ReadVerbTest, ReaderThatLeftIsNoError) {
   const auto previous = std::signal(SIGPIPE, SIG_IGN);
   const Outcome outcome = Run({"read", "model", "a"}, out.get());
   std::signal(SIGPIPE, previous);
-  EXPECT_EQ(outcome.code, 0);
-  EXPECT_THAT(outcome.err, IsEmpty());
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("weightctl: read model a: write to stdout: Broken pipe"));
 }
 
 TEST_F(ReadVerbTest, FullDiskIsAnError) {
   const UniqueFd out(::open("/dev/full", O_WRONLY | O_CLOEXEC));
   const Outcome outcome = Run({"read", "model", "a"}, out.get());
-  EXPECT_NE(outcome.code, 0);
+  EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("write to stdout"));
 }
 

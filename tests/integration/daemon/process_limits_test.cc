@@ -1,0 +1,88 @@
+// What the process that starts weightd left to it: closed descriptors, a limit on file sizes.
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/read_file.h"
+#include "tests/support/process/programs.h"
+#include "tests/support/process/shell.h"
+#include "tests/support/process/wait_until.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class ProcessLimitsTest : public DaemonTest {
+ protected:
+  // weightd as `script` starts it; whether it came to serve.
+  bool StartInShell(const std::string& script, const std::vector<std::string>& flags) {
+    std::vector<std::string> command = {DaemonProgram(), "--root", root_, "--socket-dir",
+                                        socket_dir_};
+    command.insert(command.end(), flags.begin(), flags.end());
+    child_ = std::make_unique<ChildProcess>(InShell(script, command));
+    return WaitUntil([&] { return ctl_.Run({"health"}).exit_code == kExitOk; });
+  }
+  std::string Descriptor(int fd) const {
+    return std::filesystem::read_symlink(absl::StrCat("/proc/", child_->pid(), "/fd/", fd));
+  }
+  void ExpectToEndWell() {
+    child_->Signal(SIGTERM);
+    EXPECT_EQ(child_->WaitForExit(), std::optional(0)) << child_->err();
+  }
+  std::unique_ptr<ChildProcess> child_;
+};
+
+// Else the socket or a file of the daemon is what its log is written to.
+TEST_F(ProcessLimitsTest, ClosedDescriptorsAreNobodys) {
+  const std::string file = MakeModel("model", 1 << 20);
+  ASSERT_TRUE(StartInShell("exec \"$@\" <&- >&- 2>&-", {"--state-file", dir_.File("state")}));
+  for (const int fd : {0, 1, 2}) EXPECT_EQ(Descriptor(fd), "/dev/null") << fd;
+  Stage("model");
+  ExpectSameAsFiles("model", {file});
+  EXPECT_EQ(ctl_.Run({"pin", "model"}).exit_code, kExitOk);
+  ExpectToEndWell();
+  EXPECT_THAT(ReadFile(dir_.File("state")), HasSubstr("model"));
+}
+
+// SIGXFSZ ends who does not ignore it. Blocks are of 512 bytes.
+TEST_F(ProcessLimitsTest, LimitOnFileSizesFailsAStageAndNotTheDaemon) {
+  MakeModel("small", 64 << 10);
+  MakeModel("large", 8 << 20);
+  ASSERT_TRUE(StartInShell("ulimit -f 8192; exec \"$@\"", {"--state-file", dir_.File("state")}));
+  Stage("small");
+  const std::unique_ptr<AttachProbe> probe = Attach("small");
+  const CommandResult staged = ctl_.Run({"stage", "large", "--wait"});
+  EXPECT_NE(staged.exit_code, kExitOk);
+  EXPECT_THAT(staged.err, AllOf(HasSubstr("bytes"), HasSubstr("4194304"), HasSubstr("ulimit -f")));
+  EXPECT_EQ(LeaseCount(), 1);
+  EXPECT_EQ(probe->Leave(), std::optional(0));
+  ExpectToEndWell();
+}
+
+// Nothing at all can be written: neither the log, nor the state, nor the labels of the node.
+TEST_F(ProcessLimitsTest, FilesOfItsOwnThatCannotGrowAreToldAndEndNothing) {
+  MakeModel("model", 1 << 20);
+  const std::string log = dir_.File("log");
+  ASSERT_TRUE(StartInShell(
+      "ulimit -f 0; exec \"$@\" 2>" + log,
+      {"--state-file", dir_.File("state"), "--node-features-file", dir_.File("features")}));
+  const CommandResult staged = ctl_.Run({"stage", "model", "--wait"});
+  EXPECT_NE(staged.exit_code, kExitOk) << staged;
+  EXPECT_THAT(staged.err, HasSubstr("ulimit -f"));
+  const nlohmann::json status = ctl_.Json({"status"});
+  EXPECT_THAT(status["state"].dump() + status["warnings"].dump(), HasSubstr("ulimit -f"));
+  EXPECT_EQ(ReadFile(log), "");
+  ExpectToEndWell();
+}
+
+}  // namespace
+}  // namespace weightd::testing
