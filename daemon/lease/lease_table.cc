@@ -12,6 +12,12 @@
 namespace weightd {
 namespace {
 
+EventLease ToEventLease(const LeaseInfo& info) {
+  return {.copy = ToEventCopy(*info.content),
+          .lease_id = info.id.value(),
+          .peer = {.pid = info.peer.pid, .uid = info.peer.uid}};
+}
+
 bool IsOn(const LeaseInfo& info, const std::vector<CopyInfo>& copies) {
   return std::any_of(copies.begin(), copies.end(),
                      [&](const CopyInfo& copy) { return copy.copy == info.content->copy; });
@@ -161,8 +167,8 @@ absl::StatusOr<Grant> LeaseTable::AddLease(const LeaseRequest& request, HeldCopy
   return grant;
 }
 
-bool LeaseTable::TakeOut(LeaseId id, EventType type, absl::string_view why) {
-  const bool is_revoked = type == EventType::kLeaseRevoked;
+bool LeaseTable::TakeOut(LeaseId id, TakenOut how, absl::string_view why) {
+  const bool is_revoked = how == TakenOut::kRevoked;
   Lease lease;
   {
     absl::MutexLock lock(&mu_);
@@ -185,16 +191,16 @@ bool LeaseTable::TakeOut(LeaseId id, EventType type, absl::string_view why) {
   }
   lease.allocation.reset();  // the table of copies has the last reference
   const LeaseInfo& info = *lease.info;
-  Event event = EventOf(type, info, why);
-  event.duration = clock_.Now() - info.since;
-  event.reason = std::string(is_revoked ? ReasonName(Reason::kLeaseRevoked) : kStreamEnded);
-  events_.Publish(std::move(event));
+  const absl::Duration time = clock_.Now() - info.since;
+  const EventLease ended = ToEventLease(info);
+  events_.Publish(is_revoked ? Event::LeaseRevoked(ended, std::string(why), time)
+                             : Event::LeaseEnded(ended, kStreamEnded, std::string(why), time));
   residency_.Release(info.content->copy);
   return true;
 }
 
 void LeaseTable::End(LeaseId id, absl::string_view why) {
-  if (TakeOut(id, EventType::kLeaseEnded, why)) return;
+  if (TakeOut(id, TakenOut::kEnded, why)) return;
   std::shared_ptr<Notices> revoked;
   {
     absl::MutexLock lock(&mu_);
@@ -238,7 +244,7 @@ uint32_t LeaseTable::Revoke(const std::vector<CopyInfo>& copies) {
   }
   uint32_t revoked = 0;
   for (const LeaseId id : ids) {
-    if (TakeOut(id, EventType::kLeaseRevoked, "evicted by force")) ++revoked;
+    if (TakeOut(id, TakenOut::kRevoked, "evicted by force")) ++revoked;
   }
   return revoked;
 }
@@ -332,24 +338,10 @@ void LeaseTable::WaitUntilEmpty(absl::Time deadline) const {
   mu_.AwaitWithDeadline(absl::Condition(&is_empty), deadline);
 }
 
-Event LeaseTable::EventOf(EventType type, const LeaseInfo& info, absl::string_view detail) {
-  Event event;
-  event.type = type;
-  event.model = info.content->model;
-  event.device = info.content->device.id;
-  event.generation_id = info.content->id.value();
-  event.lease_id = info.id.value();
-  event.pid = info.peer.pid;
-  event.uid = info.peer.uid;
-  event.detail = std::string(detail);
-  return event;
-}
-
 void LeaseTable::PublishGranted(const LeaseInfo& info, JobId job, absl::Time asked_time) {
-  Event event = EventOf(EventType::kLeaseGranted, info, info.client_name);
-  event.job_id = job.value();
-  if (asked_time != absl::InfinitePast()) event.duration = clock_.Now() - asked_time;
-  events_.Publish(std::move(event));
+  const absl::Duration waited =
+      asked_time == absl::InfinitePast() ? absl::ZeroDuration() : clock_.Now() - asked_time;
+  events_.Publish(Event::LeaseGranted(ToEventLease(info), info.client_name, job, waited));
 }
 
 }  // namespace weightd

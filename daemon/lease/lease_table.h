@@ -155,11 +155,11 @@ class LeaseTable {
   absl::StatusOr<std::string> ExportHandle(const HeldCopy& held, const Peer& peer) const;
   void NotifySuperseded(CopyId old, GenerationId newer);
   void NotifyDamaged(CopyId damaged);
-  // Takes it out of the books, publishes `type`, and gives the copy back: in this order, so that
-  // nobody reads of an eviction before the end of the last lease. kLeaseRevoked tells the holder.
-  // False for one that is unknown or was revoked.
-  bool TakeOut(LeaseId id, EventType type, absl::string_view why);
-  static Event EventOf(EventType type, const LeaseInfo& info, absl::string_view detail);
+  enum class TakenOut { kEnded, kRevoked };
+  // Takes it out of the books, publishes how, and gives the copy back: in this order, so that
+  // nobody reads of an eviction before the end of the last lease. kRevoked tells the holder. False
+  // for one that is unknown or was revoked.
+  bool TakeOut(LeaseId id, TakenOut how, absl::string_view why);
   void PublishGranted(const LeaseInfo& info, JobId job, absl::Time asked_time);
 
   Residency& residency_;

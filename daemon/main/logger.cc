@@ -41,6 +41,7 @@ LogLevel LevelOf(EventType type) {
     case EventType::kDamaged:
       return LogLevel::kError;
     case EventType::kStageFailed:
+    case EventType::kDemotionFailed:
     case EventType::kStageRefused:
     case EventType::kAttachRefused:
     case EventType::kLeaseRevoked:

@@ -150,10 +150,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   guard.Enter("tell lease holders");
   daemon->service->StartDraining();
   daemon->rpc->SetServing(false);
-  Event event;
-  event.type = EventType::kDrainStarted;
-  event.detail = absl::StrCat("leases=", daemon->leases->count());
-  daemon->events->Publish(std::move(event));
+  daemon->events->Publish(Event::DrainStarted(daemon->leases->count()));
   const auto told = steps.Begin("tell lease holders",
                                 [daemon, deadline] { daemon->leases->NotifyDraining(deadline); });
   const auto watched =

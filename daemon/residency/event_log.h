@@ -6,75 +6,22 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/outbox.h"
 #include "common/thread.h"
+#include "daemon/residency/event.h"
 
 // What happened, once each: every change of state is one event, which is kept for a while, sent to
 // whoever watches, and written to the log as one line with the same ids.
 
 namespace weightd {
-
-enum class EventType {
-  kStageStarted,
-  kStageDone,
-  kStageFailed,
-  kEvicted,
-  kPinned,
-  kUnpinned,
-  kLeaseGranted,
-  kLeaseEnded,
-  kAttachRefused,
-  kDrainStarted,
-  kStageRefused,
-  kDemoted,
-  kLeaseRevoked,
-  kSuperseded,
-  kModelAdded,
-  kModelChanged,
-  kModelRemoved,
-  kVerified,
-  kDamaged,
-};
-// "stage_started" and so on.
-absl::string_view EventTypeName(EventType type);
-
-struct Event {
-  uint64_t sequence = 0;  // from 1, without gaps
-  absl::Time time;
-  EventType type = EventType::kStageStarted;
-  std::string model;
-  std::string device;
-  uint64_t generation_id = 0;
-  uint64_t job_id = 0;
-  uint64_t lease_id = 0;
-  uint64_t bytes = 0;
-  int32_t pid = 0;
-  uint32_t uid = 0;
-  // Of an attach from its request to the lease, of a lease from its grant to its end; in the log.
-  absl::Duration duration;
-  std::string reason;  // word: why it failed, was refused, left or ended
-  std::string detail;  // for people
-};
-
-// One field of a log line. Times and sizes carry their unit in the key.
-struct LogField {
-  std::string key;
-  std::variant<std::string, uint64_t> value;
-};
-
-// The event's fields without what is empty, for the log: model, device, bytes, generation, job, ...
-std::vector<LogField> EventFields(const Event& event);
 
 // How much an EventLog keeps.
 struct EventLogLimits {

@@ -3,29 +3,11 @@
 #include <atomic>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 
 namespace weightd {
-namespace {
-
-Event CopyEvent(EventType type, const CopyInfo& info, absl::string_view reason,
-                std::string detail) {
-  Event event;
-  event.type = type;
-  event.model = info.model;
-  event.device = info.device;
-  event.generation_id = info.id.value();
-  event.bytes = info.allocated_bytes;
-  event.reason = std::string(reason);
-  event.detail = std::move(detail);
-  return event;
-}
-
-}  // namespace
-
 Evictor::Evictor(ResidencyTable& table, const std::vector<std::shared_ptr<Device>>& devices,
                  EventLog& events, const Clock& clock)
     : table_(table), devices_(devices), events_(events), clock_(clock) {
@@ -55,7 +37,7 @@ void Evictor::FreeOne(Doomed& doomed) {
   doomed.allocation.reset();
   table_.Freed(doomed.info.copy);
   events_.Publish(
-      CopyEvent(EventType::kEvicted, doomed.info, EvictReasonName(doomed.reason), doomed.why));
+      Event::Evicted(ToEventCopy(doomed.info), EvictReasonName(doomed.reason), doomed.why));
 }
 
 bool Evictor::Demote(const Doomed& doomed) {
@@ -67,15 +49,14 @@ bool Evictor::Demote(const Doomed& doomed) {
   const absl::Status filled = FillHostCopy(doomed, *copy, bytes);
   if (filled.ok()) {
     events_.Publish(
-        CopyEvent(EventType::kDemoted, doomed.info, EvictReasonName(doomed.reason), doomed.why));
+        Event::Demoted(ToEventCopy(doomed.info), EvictReasonName(doomed.reason), doomed.why));
     Free(table_.Unhold(*copy));
     return true;
   }
   table_.Fail(*copy);
   table_.Freed(*copy);
-  Event event = CopyEvent(EventType::kStageFailed, doomed.info, ReasonWord(filled),
-                          absl::StrCat("demote to the host tier: ", filled.message()));
-  events_.Publish(std::move(event));
+  events_.Publish(
+      Event::DemotionFailed(ToEventCopy(doomed.info), Annotate(filled, "demote to the host tier")));
   return false;
 }
 

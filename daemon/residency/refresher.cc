@@ -4,21 +4,19 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace weightd {
 namespace {
 
-EventType TypeOf(CatalogChange::Kind kind) {
-  switch (kind) {
+Event EventOf(const CatalogChange& change) {
+  switch (change.kind) {
     case CatalogChange::Kind::kAdded:
-      return EventType::kModelAdded;
-    case CatalogChange::Kind::kChanged:
-      return EventType::kModelChanged;
+      return Event::ModelAdded(change.model, change.file_bytes, change.revision);
     case CatalogChange::Kind::kRemoved:
-      return EventType::kModelRemoved;
+      return Event::ModelRemoved(change.model, change.file_bytes, change.revision);
+    case CatalogChange::Kind::kChanged:
+      break;
   }
-  return EventType::kModelChanged;
+  return Event::ModelChanged(change.model, change.file_bytes, change.revision);
 }
 
 bool Names(const std::vector<std::string>& models, const std::string& model) {
@@ -56,12 +54,7 @@ void Refresher::OnFirstLook(const std::vector<Checkpoint>& checkpoints) {
 void Refresher::OnChanges(const std::vector<CatalogChange>& changes) {
   const RefresherOptions now = options();
   for (const CatalogChange& change : changes) {
-    Event event;
-    event.type = TypeOf(change.kind);
-    event.model = change.model;
-    event.bytes = change.file_bytes;
-    if (!change.revision.empty()) event.detail = absl::StrCat("revision=", change.revision);
-    events_.Publish(std::move(event));
+    events_.Publish(EventOf(change));
     if (change.kind != CatalogChange::Kind::kRemoved) {
       Stage(change.model, now.policy, now);
     }

@@ -198,13 +198,8 @@ absl::StatusOr<std::vector<CopyInfo>> Residency::SetPinned(const std::string& mo
 
 void Residency::PublishPinEvents(const std::vector<CopyInfo>& copies, bool pinned) {
   for (const CopyInfo& info : copies) {
-    Event event;
-    event.type = pinned ? EventType::kPinned : EventType::kUnpinned;
-    event.model = info.model;
-    event.device = info.device;
-    event.generation_id = info.id.value();
-    event.bytes = info.allocated_bytes;
-    events_.Publish(std::move(event));
+    const EventCopy copy = ToEventCopy(info);
+    events_.Publish(pinned ? Event::Pinned(copy) : Event::Unpinned(copy));
   }
 }
 

@@ -7,20 +7,6 @@
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
-namespace {
-
-Event CopyEvent(EventType type, const CopyContent& content) {
-  Event event;
-  event.type = type;
-  event.model = content.model;
-  event.device = content.device.id;
-  event.generation_id = content.id.value();
-  event.bytes = content.allocated_bytes;
-  return event;
-}
-
-}  // namespace
-
 // What all copies of this stage have in common.
 CopyContent StageRun::CommonContent() {
   if (plan_.source != nullptr) {
@@ -65,14 +51,8 @@ absl::Time StageRun::LastUse(const std::string& device) const {
 void StageRun::Settle(PublishResult result) {
   for (const CopyInfo& old : result.superseded) {
     context_.on_superseded(old, old.superseded_by);
-    Event event;
-    event.type = EventType::kSuperseded;
-    event.model = old.model;
-    event.device = old.device;
-    event.generation_id = old.id.value();
-    event.detail =
-        absl::StrCat("by generation ", old.superseded_by.value(), ", leases ", old.lease_count);
-    context_.events.Publish(std::move(event));
+    context_.events.Publish(
+        Event::Superseded(ToEventCopy(old), old.superseded_by, old.lease_count));
   }
   context_.evictor.Free(std::move(result.doomed));
 }
@@ -130,26 +110,19 @@ void StageRun::Publish() {
 }
 
 void StageRun::PublishDone(bool already_resident) const {
+  const std::string how = absl::StrCat("source=", report_.source,
+                                       " read_ms=", absl::ToInt64Milliseconds(report_.read_time),
+                                       report_.engine.empty() ? "" : " engine=", report_.engine);
   for (const auto& hold : AllHolds()) {
-    Event event = CopyEvent(EventType::kStageDone, hold->content());
-    event.job_id = job_.id().value();
-    if (already_resident) {
-      event.bytes = 0;
-      event.detail = "already resident";
-    } else {
-      event.detail = absl::StrCat("source=", report_.source,
-                                  " read_ms=", absl::ToInt64Milliseconds(report_.read_time),
-                                  report_.engine.empty() ? "" : " engine=", report_.engine);
-    }
-    context_.events.Publish(std::move(event));
+    const EventCopy copy = ToEventCopy(hold->content());
+    context_.events.Publish(already_resident ? Event::AlreadyResident(copy, job_.id())
+                                             : Event::StageDone(copy, job_.id(), how));
   }
 }
 
 void StageRun::PublishPinned() const {
   for (const auto& hold : AllHolds()) {
-    Event event = CopyEvent(EventType::kPinned, hold->content());
-    event.job_id = job_.id().value();
-    context_.events.Publish(std::move(event));
+    context_.events.Publish(Event::Pinned(ToEventCopy(hold->content()), job_.id()));
   }
 }
 

@@ -23,13 +23,8 @@ absl::Status CheckNotCancelled(const StageJob& job) {
                          "cancelled: nobody waits for it any more, or the daemon drains");
 }
 
-Event JobEvent(EventType type, const StageJob& job) {
-  Event event;
-  event.type = type;
-  event.model = job.model();
-  event.device = job.devices_text();
-  event.job_id = job.id().value();
-  return event;
+EventJob ToEventJob(const StageJob& job) {
+  return {.model = job.model(), .device = job.devices_text(), .job = job.id()};
 }
 
 absl::Status AnnotateStuck(const absl::Status& status) {
@@ -85,12 +80,9 @@ void StageRun::Run(Stager& stager) {
 
 void StageRun::Fail(const StageContext& context, StageJob& job, const absl::Status& status) {
   const absl::Status annotated = Annotate(status, absl::StrCat("stage ", job.model()));
-  const auto reason = GetReason(annotated);
-  Event event = JobEvent(
-      reason == Reason::kBudgetExceeded ? EventType::kStageRefused : EventType::kStageFailed, job);
-  event.detail = std::string(annotated.message());
-  event.reason = std::string(ReasonWord(annotated));
-  context.events.Publish(std::move(event));
+  const bool refused = GetReason(annotated) == Reason::kBudgetExceeded;
+  context.events.Publish(refused ? Event::StageRefused(ToEventJob(job), annotated)
+                                 : Event::StageFailed(ToEventJob(job), annotated));
   StageRecord record = JobRecord(job, context.clock.Now());
   record.status = annotated;
   context.reports.Add(std::move(record));
@@ -104,7 +96,7 @@ void StageRun::FailCancelled(const StageContext& context, StageJob& job) {
 absl::Status StageRun::Stage(Stager& stager) {
   RETURN_IF_ERROR(CheckNotCancelled(job_));
   job_.EnterPhase(StagePhase::kPlanning, context_.clock.Now());
-  context_.events.Publish(JobEvent(EventType::kStageStarted, job_));
+  context_.events.Publish(Event::StageStarted(ToEventJob(job_)));
   ASSIGN_OR_RETURN(plan_, MakeStagePlan(context_, job_));
   if (AnswerFromResident()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckNotHanging(stager));

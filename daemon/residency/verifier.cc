@@ -85,19 +85,14 @@ absl::StatusOr<VerifiedCopy> Verifier::VerifyOne(const CopyInfo& info, const Ver
 
 void Verifier::Tell(const VerifiedCopy& verified) {
   const bool is_damaged = !verified.damaged_tensors.empty();
-  Event event;
-  event.type = is_damaged ? EventType::kDamaged : EventType::kVerified;
-  event.model = verified.info.model;
-  event.device = verified.info.device;
-  event.generation_id = verified.info.id.value();
-  event.bytes = verified.bytes;
-  if (is_damaged) {
-    event.reason = std::string(ReasonName(Reason::kIntegrityFailed));
-    event.detail = absl::StrCat(verified.damaged_tensors.size(), " of ", verified.tensors,
-                                " tensors differ from what was staged, the first is ",
-                                Quoted(verified.damaged_tensors.front()));
-  }
-  events_.Publish(std::move(event));
+  const EventCopy copy = ToEventCopy(verified.info);
+  events_.Publish(
+      is_damaged
+          ? Event::Damaged(copy, verified.bytes,
+                           absl::StrCat(verified.damaged_tensors.size(), " of ", verified.tensors,
+                                        " tensors differ from what was staged, the first is ",
+                                        Quoted(verified.damaged_tensors.front())))
+          : Event::Verified(copy, verified.bytes));
   if (is_damaged) on_damaged_(verified.info.copy);
 }
 

@@ -163,16 +163,10 @@ class AttachStream final : public ClientStream<grpc::ByteBuffer> {
   void Refuse(const absl::Status& status) {
     phase_.store(Phase::kOver);
     alarm_.Cancel();
-    Event event;
-    event.type = EventType::kAttachRefused;
-    event.model = request_.model();
-    event.device = request_.device();
-    event.pid = peer_.pid;
-    event.uid = peer_.uid;
-    event.detail = std::string(status.message());
-    event.reason = std::string(ReasonWord(status));
-    if (job_ != nullptr) event.job_id = job_->id().value();
-    with_.events.Publish(std::move(event));
+    with_.events.Publish(Event::AttachRefused({.model = request_.model(),
+                                               .device = request_.device(),
+                                               .job = job_ == nullptr ? JobId() : job_->id()},
+                                              {.pid = peer_.pid, .uid = peer_.uid}, status));
     Close(ToGrpcStatus(status));
   }
 

@@ -152,14 +152,12 @@ void Metrics::Count(const Event& event) {
       return from_.refusals.Add("attach", event.reason);
     case EventType::kStageRefused:
       return from_.refusals.Add("stage", event.reason);
-    case EventType::kStageFailed:
-      // That of a job is counted with its record; a demotion has none.
-      if (event.job_id == 0) demotion_failures_.Add(device).Increment();
-      return;
     case EventType::kEvicted:
       return evictions_.Add({{"device", event.device}, {"reason", event.reason}}).Increment();
     case EventType::kDemoted:  // its eviction follows
       return demotions_.Add(device).Increment();
+    case EventType::kDemotionFailed:  // likewise
+      return demotion_failures_.Add(device).Increment();
     case EventType::kDamaged:
       verify_failures_.Add(device).Increment();
       [[fallthrough]];

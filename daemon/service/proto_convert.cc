@@ -83,6 +83,8 @@ v1::EventType EventTypeToProto(EventType type) {
       return v1::VERIFIED;
     case EventType::kDamaged:
       return v1::DAMAGED;
+    case EventType::kDemotionFailed:
+      return v1::DEMOTION_FAILED;
   }
   return v1::EVENT_TYPE_UNSPECIFIED;
 }

@@ -44,15 +44,9 @@ class StageStream final : public ClientStream<v1::StageModelResponse> {
   // What never became a job is told here; of a job its run tells.
   void Refuse(EventLog& events, const Peer& peer, const v1::StageModelRequest& request,
               const absl::Status& status) {
-    Event event;
-    event.type = EventType::kStageRefused;
-    event.model = Shortened(request.model());
-    event.device = Shortened(absl::StrJoin(request.devices(), ", "));
-    event.pid = peer.pid;
-    event.uid = peer.uid;
-    event.reason = std::string(ReasonWord(status));
-    event.detail = std::string(status.message());
-    events.Publish(std::move(event));
+    events.Publish(Event::StageRefused(Shortened(request.model()),
+                                       Shortened(absl::StrJoin(request.devices(), ", ")),
+                                       {.pid = peer.pid, .uid = peer.uid}, status));
     Close(ToGrpcStatus(status));
   }
 

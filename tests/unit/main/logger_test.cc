@@ -41,11 +41,8 @@ TEST(LoggerTest, JsonLineKeepsNumbersAndSurvivesBadUtf8) {
 }
 
 TEST(LoggerTest, EventFieldsLeaveOutWhatIsEmpty) {
-  Event event;
-  event.type = EventType::kStageDone;
-  event.model = "m";
-  event.job_id = 3;
-  EXPECT_EQ(FormatTextLine("stage_done", EventFields(event)), "stage_done model=m job=3");
+  Event event = Event::StageStarted({.model = "m", .device = "", .job = JobId(3)});
+  EXPECT_EQ(FormatTextLine("stage_started", EventFields(event)), "stage_started model=m job=3");
   event.lease_id = 1;  // uid 0 is somebody, once a peer is meant
   EXPECT_EQ(FormatTextLine("x", EventFields(event)), "x model=m job=3 lease=1 pid=0 uid=0");
 }

@@ -9,9 +9,11 @@ namespace weightd::testing {
 namespace {
 
 using ::testing::_;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -20,8 +22,7 @@ constexpr uint64_t kBytes = 100'000;
 class ResidencyTiersTest : public ::testing::Test {
  protected:
   void MakeWorld(uint64_t host_units, uint64_t gpu_units, WorldOptions options = {}) {
-    options.device = std::make_shared<MemoryDevice>(
-        MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
+    options.device = host_;
     options.budget_bytes = host_units * kUnit;
     options.more_devices = {{gpu1_, gpu_units * kUnit}, {gpu0_, gpu_units * kUnit}};
     world_ = std::make_unique<ResidencyWorld>(options);
@@ -42,6 +43,8 @@ class ResidencyTiersTest : public ::testing::Test {
     return world_->residency().Evict(model, device, /*force=*/false);
   }
 
+  std::shared_ptr<MemoryDevice> host_ =
+      std::make_shared<MemoryDevice>(MemoryDeviceOptions{.id = "host", .kind = DeviceKind::kHost});
   // GPU-0 is the default device.
   std::shared_ptr<MemoryDevice> gpu0_ =
       std::make_shared<MemoryDevice>(MemoryDeviceOptions{.id = "GPU-0"});
@@ -168,6 +171,20 @@ TEST_F(ResidencyTiersTest, EvictFromAGpuDemotesAndEvictEverywhereKeepsNothing) {
   EXPECT_THAT(world_->CopiesOf("a"), ElementsAre("host (host copy)"));
   ASSERT_OK(Evict("a", ""));
   EXPECT_THAT(world_->residency().List(), IsEmpty());
+}
+
+// No stage failed: who watches for one must not be told so.
+TEST_F(ResidencyTiersTest, DemotionThatFailsIsAnEventOfItsOwn) {
+  MakeWorld(8, 8);
+  world_->AddModel("a", 1, kBytes);
+  ASSERT_OK(StageOn("a", {"GPU-0"}).status);
+  host_->FailAllocate(1, absl::ResourceExhaustedError("no memory"));
+  ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted, Evict("a", "GPU-0"));
+  EXPECT_EQ(evicted.demoted_bytes, 0);
+  EXPECT_THAT(world_->residency().List(), IsEmpty());
+  world_->recorder().Await("evicted a");
+  EXPECT_THAT(world_->recorder().lines(), Contains("demotion_failed a"));
+  EXPECT_THAT(world_->recorder().lines(), Not(Contains("stage_failed a")));
 }
 
 TEST_F(ResidencyTiersTest, NothingIsDemotedWhereThatIsOff) {

@@ -17,6 +17,7 @@ C64: DType
 DAMAGED: EventType
 DEMOTED: EventType
 DEMOTING: ResidencyState
+DEMOTION_FAILED: EventType
 DESCRIPTOR: _descriptor.FileDescriptor
 DEVICE: Tier
 DRAIN_STARTED: EventType
