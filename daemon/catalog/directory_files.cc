@@ -68,13 +68,27 @@ std::string WithoutWeightsSuffix(absl::string_view name) {
   return std::string(absl::StripSuffix(name, SuffixOf(name)));
 }
 
+std::string WeightFiles::missed_of_directory() const {
+  const bool tensors_count = &of_directory() == &tensors;
+  const auto missed =
+      std::find_if(unspeakable.begin(), unspeakable.end(), [&](const std::string& name) {
+        return tensors_count || FormatOf(name) != FileFormat::kTensors;
+      });
+  return missed == unspeakable.end() ? "" : *missed;
+}
+
 WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries) {
   WeightFiles files;
   for (const DirEntry& entry : entries) {
-    if (entry.kind != DirEntry::Kind::kFile || !IsVisibleName(entry.name)) continue;
+    if (entry.kind != DirEntry::Kind::kFile) continue;
     const auto is = [&](absl::string_view suffix) {
       return absl::EndsWith(entry.name, suffix) && entry.name.size() > suffix.size();
     };
+    if (!IsVisibleName(entry.name)) {
+      const bool weights = is(kSafetensorsSuffix) || is(kTensorsSuffix) || is(kIndexSuffix);
+      if (weights && IsUnspeakableName(entry.name)) files.unspeakable.push_back(entry.name);
+      continue;
+    }
     if (is(kSafetensorsSuffix)) files.safetensors.push_back(entry.name);
     if (is(kTensorsSuffix)) files.tensors.push_back(entry.name);
     if (is(kIndexSuffix)) files.indexes.push_back(entry.name);

@@ -26,12 +26,18 @@ struct WeightFiles {
   std::vector<std::string> safetensors;  // *.safetensors, sorted
   std::vector<std::string> tensors;      // *.tensors, sorted
   std::vector<std::string> indexes;      // *.safetensors.index.json, sorted
+  std::vector<std::string> unspeakable;  // of all of these, with IsUnspeakableName(); sorted
 
-  bool empty() const { return safetensors.empty() && tensors.empty() && indexes.empty(); }
+  bool empty() const {
+    return safetensors.empty() && tensors.empty() && indexes.empty() && unspeakable.empty();
+  }
   // Those that count where a directory is one model: *.tensors only where there is nothing else.
   const std::vector<std::string>& of_directory() const {
     return safetensors.empty() && indexes.empty() ? tensors : safetensors;
   }
+  // Where a directory without an index is one model: a file that counts and cannot be named; empty
+  // if there is none.
+  std::string missed_of_directory() const;
 };
 WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries);
 

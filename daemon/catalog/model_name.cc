@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/errors.h"
+#include "common/printable_text.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/format/text.h"
 
@@ -17,6 +18,7 @@ namespace weightd {
 namespace {
 
 constexpr absl::string_view kHubPrefix = "models--";
+constexpr size_t kSpeakableBytesMax = 128;
 constexpr size_t kNearMissesMax = 3;
 constexpr size_t kComparedNamesMax = 10'000;
 
@@ -54,6 +56,27 @@ std::string JoinPath(absl::string_view directory, absl::string_view name) {
 bool IsVisibleName(absl::string_view name) {
   return !name.empty() && name[0] != '.' && name.find('/') == absl::string_view::npos &&
          !HasControlCharacter(name) && FindInvalidUtf8(name) == absl::string_view::npos;
+}
+
+bool IsUnspeakableName(absl::string_view name) {
+  return !name.empty() && name[0] != '.' && name.find('/') == absl::string_view::npos &&
+         !IsVisibleName(name);
+}
+
+std::string SpeakableName(absl::string_view name) {
+  const std::string text = PrintableText(name);
+  if (text.size() <= kSpeakableBytesMax) return text;
+  // Not within a character.
+  size_t end = kSpeakableBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return absl::StrCat(text.substr(0, end), "...");
+}
+
+std::string UnspeakableText(absl::string_view name) {
+  const bool is_utf8 = FindInvalidUtf8(name) == absl::string_view::npos;
+  return absl::StrCat("the name ", Quoted(name),
+                      is_utf8 ? " has a control character" : " is not UTF-8",
+                      ", so that no request can have it; rename it");
 }
 
 bool IsHubDirectory(absl::string_view name) {

@@ -20,6 +20,12 @@ std::string JoinPath(absl::string_view directory, absl::string_view name);
 // Whether a directory or file of this name can be (part of) a model: not hidden, UTF-8 without
 // control characters.
 bool IsVisibleName(absl::string_view name);
+// Whether it is not hidden, and no request could have it: it is not UTF-8, or has a control
+// character. What is there is told as a problem, under SpeakableName(name): with escapes, and cut.
+bool IsUnspeakableName(absl::string_view name);
+std::string SpeakableName(absl::string_view name);
+// What is wrong with it, and the fix.
+std::string UnspeakableText(absl::string_view name);
 
 // Whether a directory holds one repository of a Hugging Face hub cache.
 bool IsHubDirectory(absl::string_view name);

@@ -69,13 +69,19 @@ void Scan::Visit(const Directory& directory) {
 void Scan::AddChildren(const Directory& parent, const std::vector<DirEntry>& entries) {
   if (parent.depth >= options_.depth_max) return;
   for (const DirEntry& entry : entries) {
-    if (entry.kind != DirEntry::Kind::kDirectory || !IsVisibleName(entry.name)) continue;
+    const bool unspeakable = IsUnspeakableName(entry.name);
+    if (entry.kind != DirEntry::Kind::kDirectory) continue;
+    if (!unspeakable && !IsVisibleName(entry.name)) continue;
     if (IsOtherHubDirectory(entry.name)) continue;
+    const std::string problem =
+        unspeakable && parent.problem.empty() ? UnspeakableText(entry.name) : parent.problem;
+    const std::string name = unspeakable ? SpeakableName(entry.name) : entry.name;
     Directory child = {.path = JoinPath(parent.path, entry.name),
-                       .model = JoinPath(parent.model, entry.name),
+                       .model = JoinPath(parent.model, name),
                        .revision = parent.revision,
                        .depth = parent.depth + 1,
-                       .through_link = parent.through_link || entry.is_link};
+                       .through_link = parent.through_link || entry.is_link,
+                       .problem = problem};
     (child.through_link ? linked_ : pending_).push_back(std::move(child));
   }
 }
@@ -238,6 +244,12 @@ void Scan::FindInRoot(const std::vector<DirEntry>& entries) {
       found_.push_back(std::move(checkpoint));
     }
   }
+  for (const std::string& file : files.unspeakable) {
+    Checkpoint checkpoint =
+        Named(SpeakableName(WithoutWeightsSuffix(WithoutSuffix(file, kIndexSuffix))));
+    checkpoint.problem = absl::StrCat("open ", checkpoint.model, ": ", UnspeakableText(file));
+    found_.push_back(std::move(checkpoint));
+  }
 }
 
 void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries) {
@@ -246,6 +258,13 @@ void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntr
   Checkpoint checkpoint = Named(directory.model);
   checkpoint.directory = directory.path;
   checkpoint.revision = directory.revision;
+  const std::string missed = files.indexes.empty() ? files.missed_of_directory() : "";
+  if (!directory.problem.empty() || !missed.empty()) {
+    checkpoint.problem =
+        absl::StrCat("open ", directory.model, ": ",
+                     directory.problem.empty() ? UnspeakableText(missed) : directory.problem);
+    return found_.push_back(std::move(checkpoint));
+  }
   const bool has_usual = std::count(files.indexes.begin(), files.indexes.end(), kUsualIndex) != 0;
   if (has_usual || files.indexes.size() == 1) {
     checkpoint.index_path =
@@ -266,7 +285,8 @@ void Scan::VisitHub(const Directory& repository) {
   if (repository.depth + 2 > options_.depth_max) return;
   const size_t slash = repository.model.rfind('/');
   const std::string parent = slash == std::string::npos ? "" : repository.model.substr(0, slash);
-  const std::string name = repository.path.substr(repository.path.rfind('/') + 1);
+  const std::string raw_name = repository.path.substr(repository.path.rfind('/') + 1);
+  const std::string name = IsUnspeakableName(raw_name) ? SpeakableName(raw_name) : raw_name;
   Directory snapshot = repository;
   snapshot.model = JoinPath(parent, ModelOfHubDirectory(name));
   const absl::StatusOr<std::string> revision = ChooseRevision(repository.path);
@@ -359,7 +379,8 @@ std::vector<Checkpoint> Scan::TakeBest() {
                       !checkpoint.revision.empty(), absl::string_view(checkpoint.directory),
                       checkpoint.index_path.empty(),
                       !checkpoint.shard_paths.empty() &&
-                          FormatOf(checkpoint.shard_paths.front()) == FileFormat::kTensors);
+                          FormatOf(checkpoint.shard_paths.front()) == FileFormat::kTensors,
+                      !checkpoint.problem.empty());
   };
   std::sort(found_.begin(), found_.end(),
             [&](const Checkpoint& a, const Checkpoint& b) { return key(a) < key(b); });

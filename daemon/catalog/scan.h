@@ -24,7 +24,8 @@ namespace weightd {
 // opened; indexes in the root itself and refs/main are read.
 //
 // What is no model: hidden names (".no_exist", ".cache"), the blobs and refs of a hub cache, its
-// data sets and spaces, names that ValidateModelName refuses.
+// data sets and spaces, names that ValidateModelName refuses. Weights under a name that is not
+// UTF-8 are a model with a problem.
 //
 // A directory is visited once, by its own path if it has one that leads through no link: links that
 // go in a circle end, and a model is listed once. Of each tree below the root (a directory in it,
@@ -62,6 +63,7 @@ class Scan {
     std::string revision;
     uint32_t depth = 0;
     bool through_link = false;
+    std::string problem{};  // it, or one above it, cannot be named
   };
   // What is left to look at of a directory in the root, with all below.
   struct Tree {

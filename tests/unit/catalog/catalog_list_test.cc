@@ -297,10 +297,40 @@ TEST_F(CatalogListTest, FailsWhereARootCannotBeRead) {
   EXPECT_THAT(catalog.Find("good"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("scan")));
 }
 
-TEST_F(CatalogListTest, PassesOverNamesThatAreNotUtf8) {
+// Who looks for such a model learns why no request gets it.
+TEST_F(CatalogListTest, NamesThatAreNotUtf8AreModelsWithAProblem) {
   WriteOne("m\xFF/model.safetensors");
+  WriteOne("m\xFF/below/model.safetensors");
   WriteOne("n\n/model.safetensors");
-  EXPECT_THAT(Models(MakeCatalog()), IsEmpty());
+  WriteOne("file\xFE.safetensors");
+  WriteOne("models--org--x\xFF/snapshots/abc/model.safetensors");
+  WriteOne("\xFD/only/other/files.txt");
+  WriteOne(".\xFD/model.safetensors");
+  const Catalog catalog = MakeCatalog();
+  EXPECT_THAT(Models(catalog),
+              ElementsAre(R"(file\xfe)", R"(m\xff)", R"(m\xff/below)", R"(n\x0a)", R"(org/x\xff)"));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  for (const Checkpoint& checkpoint : list) {
+    EXPECT_THAT(checkpoint.problem, HasSubstr("rename it")) << checkpoint.model;
+    EXPECT_THAT(checkpoint.shard_paths, IsEmpty());
+  }
+  EXPECT_THAT(list[0].problem, HasSubstr("is not UTF-8"));
+  EXPECT_THAT(list[3].problem, HasSubstr("control character"));
+}
+
+// A model without one of its files must not pass for a smaller one.
+TEST_F(CatalogListTest, FileThatCannotBeNamedIsItsDirectorysProblem) {
+  WriteOne("whole/model.safetensors");
+  WriteOne("whole/other\xFF.tensors");
+  WriteOne("torn/model.safetensors");
+  WriteOne("torn/other\xFF.safetensors");
+  const Catalog catalog = MakeCatalog();
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, catalog.List());
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_THAT(list[0].problem, AllOf(HasSubstr("open torn: the name"), HasSubstr(R"(other\xff)")));
+  EXPECT_EQ(list[1].problem, "");
+  ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("torn"));
+  EXPECT_FALSE(catalog.Open(found).ok());
 }
 
 }  // namespace
