@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "client/cli/invocation.h"
 #include "client/cpp/daemon_connection.h"
+#include "client/cpp/request_text.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
 
 namespace weightd::cli {
@@ -39,6 +40,7 @@ class Daemon {
                                                                               Response*),
                                 const Request& request,
                                 std::optional<absl::Duration> timeout = std::nullopt) const {
+    if (absl::Status checked = client::CheckTexts(request); !checked.ok()) return checked;
     grpc::ClientContext context;
     SetDeadline(context, timeout.value_or(timeout_));
     Response response;
@@ -71,6 +73,7 @@ class Daemon {
                           v1::WeightCache::Stub::*method)(grpc::ClientContext*, const Request&),
                       const Request& request, absl::Duration timeout,
                       absl::FunctionRef<Next(const Response&)> take) const {
+    if (absl::Status checked = client::CheckTexts(request); !checked.ok()) return checked;
     grpc::ClientContext context;
     SetDeadline(context, timeout);
     const std::unique_ptr<grpc::ClientReader<Response>> reader =

@@ -9,6 +9,7 @@
 #include "client/cpp/daemon_connection.h"
 #include "client/cpp/mapping_impl.h"
 #include "client/cpp/public_status.h"
+#include "client/cpp/request_text.h"
 #include "common/dtype.h"
 #include "common/errors.h"
 #include "common/socket_paths.h"
@@ -66,9 +67,11 @@ absl::StatusOr<std::unique_ptr<Mapping::Impl>> Mapping::Impl::Attach(absl::strin
   const absl::Time deadline = absl::Now() + absl::FromChrono(options.timeout);
   const SocketDirectory socket_dir = ResolveSocketDir(options.socket_dir);
   if (options.stop_token.stop_requested()) return Cancelled();
+  const v1::AttachRequest request = ToRequest(model, options);
+  RETURN_IF_ERROR(CheckTexts(request));
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(socket_dir, deadline));
   auto stream = std::make_unique<AttachStream>(
-      std::move(channel), ToRequest(model, options), socket_dir,
+      std::move(channel), request, socket_dir,
       AttachCallbacks{.on_notice = options.on_notice, .on_progress = options.on_progress});
   ASSIGN_OR_RETURN(MappedMemory memory, MapGranted(*stream, socket_dir, options, deadline));
   // From here on a stop is too late; one that came just before may have ended the call.

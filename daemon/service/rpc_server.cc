@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "common/thread.h"
 #include "common/unix_socket.h"
+#include "daemon/service/parse_failure.h"
 
 namespace weightd {
 namespace {
@@ -48,6 +49,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
   builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
   AllowPings(builder);
+  TellParseFailures(builder);
   grpc::ResourceQuota quota("weightd");
   quota.SetMaxThreads(kReflectionThreadsMax);
   builder.SetResourceQuota(quota);

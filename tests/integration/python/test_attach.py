@@ -220,6 +220,12 @@ def test_errors_have_classes(control: Control, tmp_path: Path) -> None:
         weightd.attach("all", timeout=0)
     with pytest.raises(errors.InvalidRequestError, match="device"):
         weightd.attach("all", device="tpu:0")
+    with pytest.raises(errors.InvalidRequestError, match="device"):
+        weightd.attach("all", device="GPU-\udcff")
+    with pytest.raises(errors.InvalidRequestError, match="UTF-8"):
+        weightd.attach("all\udcff", "cpu")
+    with pytest.raises(errors.InvalidRequestError, match="UTF-8"):
+        weightd.attach("all", "cpu", client_name="\udcff")
     with pytest.raises(errors.ModelNotFoundError):
         weightd.attach("missing", "cpu", policy="wait")
     with pytest.raises(errors.DeviceNotFoundError):

@@ -220,7 +220,7 @@ def attach(
         on_progress=on_progress,
         cancellation=cancellation or Cancellation(),
     )
-    request = pb.AttachRequest(model=model, client_name=client_name[:64], policy=POLICIES[policy])
+    request = _request(model, client_name, policy)
     try:
         request.device = daemon_device(device)
         return attempt.run(request)
@@ -231,6 +231,13 @@ def attach(
             f"{model} is read from {os.fspath(files or '')}: {error}", FallbackWarning, stacklevel=2
         )
         return from_files(model, os.fspath(files or ""), device)
+
+
+def _request(model: str, client_name: str, policy: str) -> pb.AttachRequest:
+    try:
+        return pb.AttachRequest(model=model, client_name=client_name[:64], policy=POLICIES[policy])
+    except ValueError as error:  # a UnicodeError is one
+        raise InvalidRequestError(f"attach {model!r} as {client_name!r}: names are UTF-8: {error}") from None
 
 
 class Cancellation:
@@ -313,7 +320,7 @@ def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: lis
 def parse_device(device: Any) -> Union[str, int]:
     """``""`` for the daemon's default, ``"host"``, a GPU's UUID, or its number in this process."""
     name = "" if device is None else str(device)
-    if name in ("", "host") or name.startswith("GPU-"):
+    if name in ("", "host") or (name.startswith("GPU-") and name.isascii()):
         return name
     kind, _, number = name.partition(":")
     if kind == "cpu":

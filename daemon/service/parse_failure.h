@@ -1,0 +1,15 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_PARSE_FAILURE_H_
+#define WEIGHTD_DAEMON_SERVICE_PARSE_FAILURE_H_
+
+#include <grpcpp/server_builder.h>
+
+namespace weightd {
+
+// gRPC answers a request that cannot be parsed, such as one with a name that is not UTF-8, with
+// UNIMPLEMENTED and no text. With this our methods answer INVALID_ARGUMENT, the reason
+// INVALID_REQUEST and a text. To be called once, before `builder` builds.
+void TellParseFailures(grpc::ServerBuilder& builder);
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_PARSE_FAILURE_H_
