@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "client/cpp/daemon_connection.h"
 #include "common/unique_fd.h"
+#include "daemon/main/devices.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/symptoms/symptoms_fixture.h"
 #include "tests/support/common/status_matchers.h"
@@ -272,6 +273,13 @@ WEIGHTD_SYMPTOM(SymptomsTest, ThreadsForIoUring, "no-io-uring") {
 WEIGHTD_SYMPTOM(SymptomsTest, NoDriver, "no-driver") {
   Start();
   EXPECT_TRUE(ShowsSymptom("no-driver", StatusText()));
+}
+
+// Its words alone: this build may have cuda.h.
+WEIGHTD_SYMPTOM(SymptomsTest, BuiltWithoutCuda, "built-without-cuda") {
+  const Warning warning = NoGpuWarning(absl::UnimplementedError("built without cuda.h"),
+                                       /*built_with_cuda=*/false, "/dev/nvidiactl");
+  EXPECT_TRUE(ShowsSymptom("built-without-cuda", warning.text));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, DriverWanted, "driver-wanted") {
