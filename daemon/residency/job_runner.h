@@ -45,8 +45,8 @@ class JobRunner {
   std::vector<std::shared_ptr<StageJob>> JobsFor(const std::string& model,
                                                  const std::string& device) const
       ABSL_LOCKS_EXCLUDED(mu_);
-  // Likewise, once every job for `model` that has told its end has let go of everything. It does not
-  // wait for long: one that hangs has told its end long ago.
+  // Likewise, once every job for `model` that has told its end has let go of everything. It does
+  // not wait for long: one that hangs has told its end long ago.
   std::vector<std::shared_ptr<StageJob>> JobsLeftFor(const std::string& model,
                                                      const std::string& device) const
       ABSL_LOCKS_EXCLUDED(mu_);
