@@ -11,6 +11,19 @@
 
 namespace weightd {
 
+namespace {
+
+// Before the constructors of other objects of the program, of which one opens a descriptor (gRPC's
+// does). What fails here fails again below, and is told.
+__attribute__((constructor(101))) void OpenBeforeConstructors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    if (::open("/dev/null", O_RDONLY) != fd && ::open("/", O_RDONLY | O_DIRECTORY) != fd) return;
+  }
+}
+
+}  // namespace
+
 absl::Status OpenClosedStandardStreams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;

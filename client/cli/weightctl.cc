@@ -130,7 +130,9 @@ int AfterOutput(int code, const std::string& what, Io& io) {
 
 int Run(int argc, const char* const* argv, CLI::App& app, Invocation& invocation) {
   Io& io = invocation.io;
-  if (AnswersMachine(app, invocation, argc, argv)) return static_cast<int>(ExitCode::kOk);
+  if (AnswersMachine(app, invocation, argc, argv)) {
+    return AfterOutput(static_cast<int>(ExitCode::kOk), "", io);
+  }
   try {
     app.parse(ReversedArguments(argc, argv));
   } catch (const CLI::ParseError& error) {

@@ -33,9 +33,7 @@ class ParseFailure final : public Interceptor {
       const grpc::Status status = methods->GetSendStatus();
       if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED &&
           status.error_message().empty()) {
-        methods->ModifySendStatus(ToGrpcStatus(ErrorWithReason(
-            absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
-            absl::StrCat("the request cannot be parsed as ", request_, "; texts are UTF-8"))));
+        methods->ModifySendStatus(ToGrpcStatus(ParseFailureError(request_)));
       }
     }
     methods->Proceed();
@@ -67,6 +65,12 @@ class ParseFailures final : public ServerInterceptorFactoryInterface {
 };
 
 }  // namespace
+
+absl::Status ParseFailureError(absl::string_view message) {
+  return ErrorWithReason(
+      absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
+      absl::StrCat("the request cannot be parsed as ", message, "; texts are UTF-8"));
+}
 
 void TellParseFailures(grpc::ServerBuilder& builder) {
   std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> interceptors;

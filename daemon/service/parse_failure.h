@@ -3,7 +3,13 @@
 
 #include <grpcpp/server_builder.h>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
 namespace weightd {
+
+// Of a request that is to be a `message` and cannot be parsed as one.
+absl::Status ParseFailureError(absl::string_view message);
 
 // gRPC answers a request that cannot be parsed, such as one with a name that is not UTF-8, with
 // UNIMPLEMENTED and no text. With this our methods answer INVALID_ARGUMENT, the reason

@@ -13,6 +13,7 @@
 #include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
 #include "daemon/service/pages.h"
+#include "daemon/service/parse_failure.h"
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/request_names.h"
 #include "daemon/service/streams.h"
@@ -292,7 +293,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WeightCacheService::Attach(
   v1::AttachRequest request;
   absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, true);
   if (!Parse(*bytes, request)) {
-    caller = absl::InvalidArgumentError("the request is no AttachRequest");
+    caller = ParseFailureError(request.GetDescriptor()->full_name());
   }
   return MakeAttachStream({.leases = d_.leases,
                            .residency = d_.residency,

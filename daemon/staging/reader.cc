@@ -178,7 +178,9 @@ bool Reader::TakeIncoming() {
     if (running_.empty() && abandoned_.empty()) {
       executor_.Await(mu_, has_incoming, absl::InfiniteDuration());
     } else if (running_.empty()) {
-      executor_.Await(mu_, has_incoming, kStuckInterval);
+      // The end too is waited for in such steps, while reads are out.
+      const auto has_task = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !incoming_.empty(); };
+      executor_.Await(mu_, absl::Condition(&has_task), kStuckInterval);
     }
     round_time_ = executor_.SteadyNow();
     hangs_ = false;

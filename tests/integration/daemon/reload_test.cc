@@ -128,7 +128,7 @@ TEST_F(ReloadTest, FileThatDoesNotAnswerIsGivenUpAndSigtermStillEndsIt) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
   daemon_->Signal(SIGHUP);
   ASSERT_TRUE(WaitUntil([&] { return Count("reload_refused") > 0; })) << daemon_->log();
-  EXPECT_THAT(daemon_->log(), HasSubstr("read the configuration: no answer within 3s"));
+  EXPECT_THAT(daemon_->log(), HasSubstr("read the configuration: no answer within 1s"));
   Stage("model");
   StopCleanly();
 }
