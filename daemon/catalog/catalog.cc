@@ -169,7 +169,7 @@ absl::StatusOr<std::optional<Checkpoint>> Catalog::Ask(size_t root, const Wanted
   const bool unanswered = reason == Reason::kVolumeStuck || reason == Reason::kVolumeBusy;
   if (briefly && unanswered && asked->threads()->state().stuck == 0) {
     search.slow.push_back(root);
-  } else if (LastScan(root) == nullptr && asked->volume().ok()) {
+  } else if (LastScan(root) == nullptr && (unanswered || asked->volume().ok())) {
     search.untold.Update(found.status());
   }
   search.passed_over.push_back(

@@ -133,9 +133,13 @@ std::vector<RootLook> CatalogWatcher::looks() const {
     if (const auto volume = entry.root->volume(); volume.ok()) look.kind = (*volume)->file_system();
     look.scan = entry.scan;
     look.problem = entry.problem;
+    if (look.problem.ok() && look.scan == nullptr) {
+      look.problem = ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
+                                     "it was not looked through yet, since the daemon started");
+    }
     if (entry.root->threads() == nullptr) continue;
     look.threads = entry.root->threads()->state();
-    if (!look.problem.ok() || look.threads.stuck == 0) continue;
+    if (!entry.problem.ok() || look.threads.stuck == 0) continue;
     look.problem = ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
         absl::StrCat("the volume does not answer: ", look.threads.stuck,

@@ -164,6 +164,20 @@ TEST_F(FirstRootTest, OneThatHangsDelaysStagesOfTheOthersByASecond) {
   EXPECT_THAT(ctl_.Run({"status"}).out, HasSubstr(fuse_->root()));
 }
 
+// Long before its stall_timeout is over: nobody is told that all is well.
+TEST_F(FirstRootTest, OneThatHangsFromTheStartIsToldAtOnce) {
+  Mount();
+  if (fuse_ == nullptr) return;
+  fuse_->HangLookups();
+  StartBehindIt();
+  Stage("a");
+  const CommandResult listed = ctl_.Run({"ls"});
+  EXPECT_THAT(listed.out, HasSubstr("a "));
+  EXPECT_THAT(listed.err, AllOf(HasSubstr(fuse_->root()), HasSubstr("not looked through yet")));
+  EXPECT_THAT(ctl_.Run({"status"}).out, HasSubstr("not looked through yet"));
+  fuse_->Answer();
+}
+
 TEST_F(FirstRootTest, OneWithTooManyEntriesHidesNoModel) {
   const std::string large = dir_.File("large");
   fs::create_directory(large);
