@@ -92,10 +92,6 @@ ExitCode OfCode(absl::StatusCode code) {
 ExitCode ExitCodeOf(const absl::Status& status) {
   if (status.ok()) return ExitCode::kOk;
   const std::optional<Reason> reason = GetReason(status);
-  // A name that leads out of the root by itself, not by a link on the volume.
-  if (reason == Reason::kPathOutsideRoot && absl::IsInvalidArgument(status)) {
-    return ExitCode::kUsage;
-  }
   return reason.has_value() ? OfReason(*reason) : OfCode(status.code());
 }
 

@@ -87,10 +87,10 @@ CatalogWatcher::CatalogWatcher(const CatalogWatchOptions& options, const Catalog
       listener_(std::move(listener)),
       shared_(std::make_shared<Shared>()) {
   for (const std::shared_ptr<Root>& root : catalog.roots()) {
-    Entry entry;
+    Entry& entry = shared_->entries.emplace_back();
     entry.root = root;
     entry.reason = "not looked at yet";
-    shared_->entries.push_back(std::move(entry));
+    entry.problem = absl::UnavailableError("it was not looked through yet");
     following_.emplace_back(options.settle);
   }
 }
@@ -133,13 +133,9 @@ std::vector<RootLook> CatalogWatcher::looks() const {
     if (const auto volume = entry.root->volume(); volume.ok()) look.kind = (*volume)->file_system();
     look.scan = entry.scan;
     look.problem = entry.problem;
-    if (look.problem.ok() && look.scan == nullptr) {
-      look.problem = ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
-                                     "it was not looked through yet, since the daemon started");
-    }
     if (entry.root->threads() == nullptr) continue;
     look.threads = entry.root->threads()->state();
-    if (!entry.problem.ok() || look.threads.stuck == 0) continue;
+    if (look.threads.stuck == 0 || (look.scan != nullptr && !look.problem.ok())) continue;
     look.problem = ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
         absl::StrCat("the volume does not answer: ", look.threads.stuck,

@@ -182,11 +182,12 @@ TEST_F(StartTest, SocketsThatAreRemovedComeBack) {
 // Another daemon has the directory by then: its sockets are its.
 TEST_F(StartTest, SocketsOfAnotherDaemonAreLeftToIt) {
   Start();
-  for (const char* name : {"weightd.sock", "handles.sock", "weightd.lock"}) {
+  const UniqueFd other(::open(dir_.File("lock").c_str(), O_CREAT | O_RDWR, 0600));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  std::filesystem::rename(dir_.File("lock"), socket_dir_ + "/weightd.lock");
+  for (const char* name : {"weightd.sock", "handles.sock"}) {
     std::filesystem::rename(socket_dir_ + "/" + name, dir_.File(name));
   }
-  const UniqueFd other(::open((socket_dir_ + "/weightd.lock").c_str(), O_CREAT | O_RDWR, 0600));
-  ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
   EXPECT_TRUE(daemon_->WaitForLog("socket_lost reason=ALREADY_EXISTS")) << daemon_->log();
   EXPECT_THAT(FileNames(socket_dir_), ElementsAre("weightd.lock"));
   StopCleanly();
