@@ -105,7 +105,57 @@ class Helper {
   Helper() {
     stack_ =
         ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    Start();
+  }
+  Helper(const Helper&) = delete;
+  Helper& operator=(const Helper&) = delete;
+  ~Helper() {
+    if (IsAlive()) {
+      Set(box_, kEnd);
+      while (::waitpid(pid_, nullptr, __WALL) < 0 && errno == EINTR) {
+      }
+    }
+    if (stack_ != MAP_FAILED) ::munmap(stack_, kStackBytes);
+  }
+
+  // Of one that is alive; 0: there can be none. One that somebody killed is replaced.
+  pid_t Ready() {
+    if (!IsAlive()) Start();
+    return pid_;
+  }
+
+  // EIO where somebody kills the helper meanwhile: nobody knows how far the call came.
+  long Call(long number, const long (&arguments)[5]) {
+    box_.number = number;
+    for (int i = 0; i < 5; ++i) box_.arguments[i] = arguments[i];
+    calls_running.fetch_add(1, std::memory_order_relaxed);
+    Set(box_, kAsked);
+    long result = -EIO;
+    while (true) {
+      ::syscall(SYS_futex, &box_.state, FUTEX_WAIT, kAsked, &kLookInterval, nullptr, 0);
+      // First whether it lives: it may answer in between.
+      const bool is_alive = IsAlive();
+      const bool is_answered = __atomic_load_n(&box_.state, __ATOMIC_ACQUIRE) == kAnswered;
+      if (is_answered) result = box_.result;
+      if (is_answered || !is_alive) break;
+    }
+    calls_running.fetch_sub(1, std::memory_order_relaxed);
+    __atomic_store_n(&box_.state, kIdle, __ATOMIC_RELEASE);
+    if (result < 0 && result > -4096) {
+      errno = static_cast<int>(-result);
+      return -1;
+    }
+    return result;
+  }
+
+ private:
+  // How often who waits looks whether the helper lives.
+  static constexpr timespec kLookInterval = {.tv_sec = 0, .tv_nsec = 500'000'000};
+
+  void Start() {
+    pid_ = 0;
     if (stack_ == MAP_FAILED) return;
+    box_.state = kIdle;
     // No signal is for it.
     sigset_t all;
     sigset_t before;
@@ -116,38 +166,11 @@ class Helper {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid_ < 0) pid_ = 0;
   }
-  Helper(const Helper&) = delete;
-  Helper& operator=(const Helper&) = delete;
-  ~Helper() {
-    if (pid_ > 0) {
-      Set(box_, kEnd);
-      while (::waitpid(pid_, nullptr, __WALL) < 0 && errno == EINTR) {
-      }
-    }
-    if (stack_ != MAP_FAILED) ::munmap(stack_, kStackBytes);
+  bool IsAlive() {
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG | __WALL) != 0) pid_ = 0;
+    return pid_ > 0;
   }
 
-  pid_t pid() const { return pid_; }
-
-  long Call(long number, const long (&arguments)[5]) {
-    box_.number = number;
-    for (int i = 0; i < 5; ++i) box_.arguments[i] = arguments[i];
-    calls_running.fetch_add(1, std::memory_order_relaxed);
-    Set(box_, kAsked);
-    while (__atomic_load_n(&box_.state, __ATOMIC_ACQUIRE) == kAsked) {
-      ::syscall(SYS_futex, &box_.state, FUTEX_WAIT, kAsked, nullptr, nullptr, 0);
-    }
-    calls_running.fetch_sub(1, std::memory_order_relaxed);
-    const long result = box_.result;
-    __atomic_store_n(&box_.state, kIdle, __ATOMIC_RELEASE);
-    if (result < 0 && result > -4096) {
-      errno = static_cast<int>(-result);
-      return -1;
-    }
-    return result;
-  }
-
- private:
   Mailbox box_;
   void* stack_ = MAP_FAILED;
   pid_t pid_ = 0;
@@ -164,7 +187,7 @@ Helper& OwnHelper() {
 
 long VolumeCall(long number, long a, long b, long c, long d, long e) {
 #if WEIGHTD_VOLUME_HELPERS
-  if (Helper& helper = OwnHelper(); helper.pid() > 0) return helper.Call(number, {a, b, c, d, e});
+  if (Helper& helper = OwnHelper(); helper.Ready() > 0) return helper.Call(number, {a, b, c, d, e});
 #endif
   return ::syscall(number, a, b, c, d, e);
 }
@@ -177,7 +200,7 @@ int VolumeCallsRunning() { return calls_running.load(std::memory_order_relaxed);
 
 pid_t VolumeHelperPid() {
 #if WEIGHTD_VOLUME_HELPERS
-  return OwnHelper().pid();
+  return OwnHelper().Ready();
 #else
   return 0;
 #endif

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,27 @@ def test_revoked_lease_is_told_and_host_memory_stays(control: Control) -> None:
     assert isinstance(notices[1].error, errors.LeaseRevokedError)
     assert not attached.lease_held
     assert attached["large"].raw() == checkpoints.every_dtype()["large"].data
+
+
+def test_exception_of_a_callback_ends_neither_the_attach_nor_the_lease(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+    kinds: list[str] = []
+
+    def broken(what: Any) -> None:
+        kinds.append(getattr(what, "kind", "progress"))
+        raise RuntimeError("a bug of the caller")
+
+    control.run("evict", "all", "--force", "--grace", "0s")
+    attached = weightd.attach("all", "cpu", policy="wait", on_notice=broken, on_progress=broken)
+    assert attached.lease_held
+    control.ok("evict", "all", "--force", "--grace", "0s")
+    assert eventually(lambda: kinds[-2:] == ["revoking", "lost"])
+    assert not attached.lease_held
+    assert raised and all(isinstance(error, RuntimeError) for error in raised)
+    control.ok("stage", "all", "--wait")
 
 
 def test_daemon_that_dies_loses_the_lease_not_the_bytes(root: Path, space: Path) -> None:

@@ -54,6 +54,35 @@ TEST(VolumeCallTest, HelperGoesWithItsThread) {
   EXPECT_EQ(errno, ESRCH);
 }
 
+// As an operator does who sees a process that waits for a dead server.
+TEST(VolumeCallTest, HelperThatIsKilledIsReplaced) {
+  const pid_t helper = VolumeHelperPid();
+  if (helper == 0) GTEST_SKIP() << "no helpers in this build";
+  ASSERT_EQ(::kill(helper, SIGKILL), 0);
+  while (VolumeHelperPid() == helper) {
+  }
+  EXPECT_EQ(VolumeCall(SYS_getpid), VolumeHelperPid());
+}
+
+TEST(VolumeCallTest, CallWhoseHelperIsKilledFails) {
+  if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  std::atomic<pid_t> helper = 0;
+  std::thread caller([&] {
+    helper = VolumeHelperPid();
+    char byte = 0;
+    EXPECT_EQ(VolumeCall(SYS_read, pipe[0], Address(&byte), 1), -1);
+    EXPECT_EQ(errno, EIO);
+    EXPECT_EQ(VolumeCall(SYS_getpid), VolumeHelperPid());  // the next one has another helper
+  });
+  while (helper == 0 || VolumeCallsRunning() == 0) {
+  }
+  EXPECT_EQ(::kill(helper, SIGKILL), 0);
+  caller.join();
+  for (const int end : pipe) ::close(end);
+}
+
 // A call that is never answered: the process ends, and is reaped, at once.
 TEST(VolumeCallTest, ProcessEndsDuringACall) {
   if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";

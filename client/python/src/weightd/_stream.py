@@ -9,6 +9,7 @@ A thread reads the call's messages; it ends with the call. Thread-safe.
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -190,13 +191,28 @@ def _read(
     except WeightdError as broken:
         error = broken
         call.cancel()
+    except Exception as broken:  # a message that no daemon of ours sends: the lease must not seem held
+        error = ProtocolError(f"grant from weightd: {type(broken).__name__}: {broken}")
+        call.cancel()
     with state.changed:
         lost = state.phase == "ready" and not state.closing
         state.phase = "ended"
         state.error = error
         state.changed.notify_all()
-    if lost and on_notice is not None:
-        on_notice(Notice("lost", error=error or LeaseLostError("weightd ended the lease")))
+    if lost:
+        _tell(on_notice, Notice("lost", error=error or LeaseLostError("weightd ended the lease")))
+
+
+def _tell(callback: Optional[Callable[[Any], None]], what: Any) -> None:
+    """An exception of the caller's goes where those of threads go, and ends nothing."""
+    if callback is None:
+        return
+    try:
+        callback(what)
+    except Exception:
+        kind, value, trace = sys.exc_info()
+        thread = threading.current_thread()
+        threading.excepthook(threading.ExceptHookArgs((kind, value, trace, thread)))
 
 
 def _handle(
@@ -208,8 +224,7 @@ def _handle(
     kind = message.WhichOneof("message")
     phase = state.phase
     if kind == "progress" and phase in ("started", "waiting"):
-        if on_progress is not None:
-            on_progress(_progress(message.progress))
+        _tell(on_progress, _progress(message.progress))
         _move(state, "waiting")
     elif kind == "granted" and phase in ("started", "waiting"):
         state.granted = message.granted
@@ -227,8 +242,8 @@ def _handle(
         _move(state, "ready")
     elif phase == "ready":
         notice = _notice(message, kind)
-        if notice is not None and on_notice is not None:
-            on_notice(notice)
+        if notice is not None:
+            _tell(on_notice, notice)
     else:
         raise ProtocolError(f"grant from weightd: message `{kind or 'unknown'}` out of order")
 
@@ -240,8 +255,9 @@ def _move(state: _State, phase: str) -> None:
 
 
 def _progress(message: pb.StageModelResponse) -> Progress:
+    known = message.phase in pb.StagePhase.values()
     return Progress(
-        phase=pb.StagePhase.Name(message.phase),
+        phase=pb.StagePhase.Name(message.phase) if known else str(message.phase),  # of a newer daemon
         bytes_done=message.bytes_done,
         bytes_total=message.bytes_total,
         bytes_per_second=message.bytes_per_second,
