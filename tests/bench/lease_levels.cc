@@ -104,7 +104,7 @@ class Scene {
       const testing::CommandResult result =
           testing::Weightctl(socket_dir_).Run({"status", "-o", "json"});
       const auto status = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
-      return status.is_object() && status.value("jobsRunning", 0) == 2;
+      return status.is_object() && status.value("jobs_running", 0) == 2;
     };
     if (testing::WaitUntil(both_read)) return absl::OkStatus();
     return absl::InternalError(
