@@ -130,15 +130,13 @@ class Helper {
     for (int i = 0; i < 5; ++i) box_.arguments[i] = arguments[i];
     calls_running.fetch_add(1, std::memory_order_relaxed);
     Set(box_, kAsked);
-    long result = -EIO;
-    while (true) {
-      ::syscall(SYS_futex, &box_.state, FUTEX_WAIT, kAsked, &kLookInterval, nullptr, 0);
-      // First whether it lives: it may answer in between.
-      const bool is_alive = IsAlive();
-      const bool is_answered = __atomic_load_n(&box_.state, __ATOMIC_ACQUIRE) == kAnswered;
-      if (is_answered) result = box_.result;
-      if (is_answered || !is_alive) break;
+    while (!IsAnswered()) {
+      const long waited =
+          ::syscall(SYS_futex, &box_.state, FUTEX_WAIT, kAsked, &kLookInterval, nullptr, 0);
+      if (waited < 0 && errno == ETIMEDOUT && !IsAlive()) break;
     }
+    // Its last act may have been the answer.
+    const long result = IsAnswered() ? box_.result : -EIO;
     calls_running.fetch_sub(1, std::memory_order_relaxed);
     __atomic_store_n(&box_.state, kIdle, __ATOMIC_RELEASE);
     if (result < 0 && result > -4096) {
@@ -166,6 +164,7 @@ class Helper {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid_ < 0) pid_ = 0;
   }
+  bool IsAnswered() const { return __atomic_load_n(&box_.state, __ATOMIC_ACQUIRE) == kAnswered; }
   bool IsAlive() {
     if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG | __WALL) != 0) pid_ = 0;
     return pid_ > 0;
