@@ -10,29 +10,29 @@
 #include "common/errors.h"
 
 namespace weightd {
-
 namespace {
 
-// Before the constructors of other objects of the program, of which one opens a descriptor (gRPC's
-// does). What fails here fails again below, and is told.
-__attribute__((constructor(101))) void OpenBeforeConstructors() {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (::fcntl(fd, F_GETFD) >= 0) continue;
-    if (::open("/dev/null", O_RDONLY) != fd && ::open("/", O_RDONLY | O_DIRECTORY) != fd) return;
-  }
-}
-
-}  // namespace
-
-absl::Status OpenClosedStandardStreams() {
+// The first closed one for which nothing could be opened, with errno; -1: all are open.
+int OpenClosed() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
     // The lowest free number is this one.
     if (::open("/dev/null", O_RDONLY) == fd) continue;
-    if (::open("/", O_RDONLY | O_DIRECTORY) == fd) continue;
-    return PosixError(errno, absl::StrCat("descriptor ", fd, " is closed; open /dev/null for it"));
+    if (::open("/", O_RDONLY | O_DIRECTORY) != fd) return fd;
   }
-  return absl::OkStatus();
+  return -1;
+}
+
+// Before the constructors of other objects of the program, of which one opens a descriptor (gRPC's
+// does). What fails here fails again below, and is told.
+__attribute__((constructor(101))) void OpenBeforeConstructors() { (void)OpenClosed(); }
+
+}  // namespace
+
+absl::Status OpenClosedStandardStreams() {
+  const int fd = OpenClosed();
+  if (fd < 0) return absl::OkStatus();
+  return PosixError(errno, absl::StrCat("descriptor ", fd, " is closed; open /dev/null for it"));
 }
 
 absl::Status StdoutError(int error) {
