@@ -2,13 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
+#include <optional>
+#include <string>
 
 #include "absl/strings/match.h"
+#include "tests/support/common/limited_process.h"
 #include "tests/support/common/status_matchers.h"
 
 namespace weightd {
@@ -25,25 +25,17 @@ TEST(ThreadLimitsTest, TellsWhatHolds) {
 
 TEST(ThreadLimitsTest, ThreadsThatThereAreAreRight) { EXPECT_OK(CheckThreadsToSpare(4, "a")); }
 
-// In a process of its own, whose limit it lowers as a user without rights.
 TEST(ThreadLimitsTest, SaysHowManyThereAre) {
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    if (::setuid(64'002) != 0) ::_exit(2);
-    const rlimit few = {.rlim_cur = 5, .rlim_max = 5};
-    if (::setrlimit(RLIMIT_NPROC, &few) != 0) ::_exit(2);
+  const std::optional<bool> right = testing::RunWithProcesses(64'002, 5, [] {
     const absl::Status status = CheckThreadsToSpare(8, "gRPC");
     std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-    const bool right = absl::IsResourceExhausted(status) &&
-                       absl::StrContains(status.message(), "threads of gRPC: got 4, wanted 8; ") &&
-                       absl::StrContains(status.message(), "ulimit -u is 5");
-    ::_exit(right && CheckThreadsToSpare(4, "gRPC").ok() ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 2) GTEST_SKIP() << "needs root, to become nobody";
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    return absl::IsResourceExhausted(status) &&
+           absl::StrContains(status.message(), "threads of gRPC: got 4, wanted 8; ") &&
+           absl::StrContains(status.message(), "ulimit -u is 5") &&
+           CheckThreadsToSpare(4, "gRPC").ok();
+  });
+  if (!right.has_value()) GTEST_SKIP() << "needs root, to become nobody";
+  EXPECT_TRUE(*right);
 }
 
 }  // namespace

@@ -2,16 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/synchronization/notification.h"
+#include "tests/support/common/limited_process.h"
 #include "tests/support/common/status_matchers.h"
 
 namespace weightd {
@@ -56,23 +55,14 @@ TEST(ThreadTest, ADetachedThreadEndsByItself) {
   ended.WaitForNotification();
 }
 
-// In a process of its own, whose limit it lowers as a user without rights.
 TEST(ThreadTest, SaysWhichLimitKeepsItFromStarting) {
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    if (::setuid(64'000) != 0) ::_exit(2);
-    const rlimit none = {.rlim_cur = 0, .rlim_max = 0};
-    if (::setrlimit(RLIMIT_NPROC, &none) != 0) ::_exit(2);
+  const std::optional<bool> right = testing::RunWithProcesses(64'000, 0, [] {
     const absl::StatusOr<Thread> thread = Thread::Start("no", [] {});
-    const bool right = absl::IsResourceExhausted(thread.status()) &&
-                       thread.status().message().find("ulimit -u") != absl::string_view::npos;
-    ::_exit(right ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 2) GTEST_SKIP() << "needs root, to become nobody";
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    return absl::IsResourceExhausted(thread.status()) &&
+           thread.status().message().find("ulimit -u") != absl::string_view::npos;
+  });
+  if (!right.has_value()) GTEST_SKIP() << "needs root, to become nobody";
+  EXPECT_TRUE(*right);
 }
 
 }  // namespace
