@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 
 #include "absl/strings/str_format.h"
 
 namespace weightd {
 namespace {
+
+constexpr uint64_t kHighBits = 0x8080808080808080;
 
 struct CodePoints {
   uint32_t first;
@@ -66,6 +69,25 @@ size_t Utf8CharacterBytes(absl::string_view text) {
   const bool overlong = lead == 0xF0 && second < 0x90;
   const bool too_high = lead == 0xF4 && second > 0x8F;
   return overlong || too_high ? 0 : 4;
+}
+
+size_t FindInvalidUtf8(absl::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    // Headers are ASCII but for a rare name: eight bytes at a time.
+    if (text.size() - i >= sizeof(uint64_t)) {
+      uint64_t word = 0;
+      std::memcpy(&word, text.data() + i, sizeof(word));
+      if ((word & kHighBits) == 0) {
+        i += sizeof(word);
+        continue;
+      }
+    }
+    const size_t bytes = Utf8CharacterBytes(text.substr(i));
+    if (bytes == 0) return i;
+    i += bytes;
+  }
+  return absl::string_view::npos;
 }
 
 std::string PrintableText(absl::string_view text) {

@@ -17,17 +17,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-bool IsUtf8(absl::string_view text) {
-  while (!text.empty()) {
-    const size_t bytes = Utf8CharacterBytes(text);
-    if (bytes == 0) return false;
-    text.remove_prefix(bytes);
-  }
-  return true;
-}
-
 absl::Status CheckText(const FieldDescriptor& field, const std::string& text) {
-  if (IsUtf8(text)) return absl::OkStatus();
+  if (FindInvalidUtf8(text) == absl::string_view::npos) return absl::OkStatus();
   return ErrorWithReason(
       absl::StatusCode::kInvalidArgument, Reason::kInvalidRequest,
       absl::StrCat(field.name(), " `", PrintableText(text), "` is not UTF-8, as all names are"));

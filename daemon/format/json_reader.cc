@@ -21,6 +21,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "common/errors.h"
+#include "common/printable_text.h"
 #include "daemon/format/text.h"
 
 namespace weightd {

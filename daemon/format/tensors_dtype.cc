@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/printable_text.h"
 #include "common/status_macros.h"
 #include "daemon/format/text.h"
 

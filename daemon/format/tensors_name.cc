@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/printable_text.h"
 #include "common/status_macros.h"
 #include "daemon/format/json_reader.h"
 #include "daemon/format/text.h"

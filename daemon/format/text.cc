@@ -17,25 +17,6 @@ constexpr uint64_t kSpaces = 0x2020202020202020;
 
 }  // namespace
 
-size_t FindInvalidUtf8(absl::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    // Headers are ASCII but for a rare name: eight bytes at a time.
-    if (text.size() - i >= sizeof(uint64_t)) {
-      uint64_t word = 0;
-      std::memcpy(&word, text.data() + i, sizeof(word));
-      if ((word & kHighBits) == 0) {
-        i += sizeof(word);
-        continue;
-      }
-    }
-    const size_t bytes = Utf8CharacterBytes(text.substr(i));
-    if (bytes == 0) return i;
-    i += bytes;
-  }
-  return absl::string_view::npos;
-}
-
 size_t FindControlCharacter(absl::string_view text) {
   const auto is_control = [](char c) {
     return static_cast<uint8_t>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r';

@@ -10,10 +10,6 @@
 
 namespace weightd {
 
-// Position of the first byte that is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong
-// forms, nothing above U+10FFFF), or npos.
-size_t FindInvalidUtf8(absl::string_view text);
-
 // Position of the first control character (below 0x20) that is neither tab, line feed nor carriage
 // return, or npos.
 size_t FindControlCharacter(absl::string_view text);

@@ -11,10 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "common/dtype.h"
 #include "common/errors.h"
+#include "common/printable_text.h"
 #include "daemon/format/safetensors.h"
 #include "daemon/format/safetensors_index.h"
 #include "daemon/format/tensors_shard.h"
-#include "daemon/format/text.h"
 
 namespace weightd::testing {
 namespace {

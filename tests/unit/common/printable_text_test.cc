@@ -50,6 +50,24 @@ TEST(PrintableTextTest, WhatIsNoUtf8IsSeen) {
   EXPECT_EQ(PrintableText("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80") << "above U+10FFFF";
 }
 
+TEST(FindInvalidUtf8Test, FindsTheFirstByteThatIsNotUtf8) {
+  EXPECT_EQ(FindInvalidUtf8(""), absl::string_view::npos);
+  EXPECT_EQ(FindInvalidUtf8("plain text of more than eight bytes"), absl::string_view::npos);
+  EXPECT_EQ(FindInvalidUtf8("\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xEF\xBF\xBF"),
+            absl::string_view::npos);
+  EXPECT_EQ(FindInvalidUtf8("\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"),
+            absl::string_view::npos);
+  EXPECT_EQ(FindInvalidUtf8("0123456789\x80"), 10u);
+  EXPECT_EQ(FindInvalidUtf8("a\xC1\xBF"), 1u);
+  EXPECT_EQ(FindInvalidUtf8("\xE0\x9F\xBF"), 0u);
+  EXPECT_EQ(FindInvalidUtf8("\xED\xA0\x80"), 0u);
+  EXPECT_EQ(FindInvalidUtf8("\xF0\x8F\xBF\xBF"), 0u);
+  EXPECT_EQ(FindInvalidUtf8("\xF4\x90\x80\x80"), 0u);
+  EXPECT_EQ(FindInvalidUtf8("\xF5\x80\x80\x80"), 0u);
+  EXPECT_EQ(FindInvalidUtf8("ab\xE2\x82"), 2u);
+  EXPECT_EQ(FindInvalidUtf8("ab\xF0\x9F\x98"), 2u);
+}
+
 TEST(Utf8CharacterBytesTest, NoneIsZero) {
   EXPECT_EQ(Utf8CharacterBytes(""), 0);
   EXPECT_EQ(Utf8CharacterBytes("a"), 1);

@@ -9,22 +9,6 @@ namespace {
 
 constexpr size_t kNone = absl::string_view::npos;
 
-TEST(TextTest, FindsTheFirstByteThatIsNotUtf8) {
-  EXPECT_EQ(FindInvalidUtf8(""), kNone);
-  EXPECT_EQ(FindInvalidUtf8("plain text of more than eight bytes"), kNone);
-  EXPECT_EQ(FindInvalidUtf8("\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xEF\xBF\xBF"), kNone);
-  EXPECT_EQ(FindInvalidUtf8("\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"), kNone);
-  EXPECT_EQ(FindInvalidUtf8("0123456789\x80"), 10u);
-  EXPECT_EQ(FindInvalidUtf8("a\xC1\xBF"), 1u);
-  EXPECT_EQ(FindInvalidUtf8("\xE0\x9F\xBF"), 0u);
-  EXPECT_EQ(FindInvalidUtf8("\xED\xA0\x80"), 0u);
-  EXPECT_EQ(FindInvalidUtf8("\xF0\x8F\xBF\xBF"), 0u);
-  EXPECT_EQ(FindInvalidUtf8("\xF4\x90\x80\x80"), 0u);
-  EXPECT_EQ(FindInvalidUtf8("\xF5\x80\x80\x80"), 0u);
-  EXPECT_EQ(FindInvalidUtf8("ab\xE2\x82"), 2u);
-  EXPECT_EQ(FindInvalidUtf8("ab\xF0\x9F\x98"), 2u);
-}
-
 TEST(TextTest, FindsTheFirstControlCharacter) {
   EXPECT_EQ(FindControlCharacter(""), kNone);
   EXPECT_EQ(FindControlCharacter("\t\n\r plain text of some lines\r\n\twith white space\n"), kNone);
