@@ -28,7 +28,35 @@ absl::Status WaitFor(int socket, int16_t events, absl::Time deadline, absl::stri
   }
 }
 
+using FdControl = std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))>;
+
+void TakeDescriptors(msghdr& message, std::vector<UniqueFd>& fds) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      fds.emplace_back(fd);
+    }
+  }
+}
+
 }  // namespace
+
+ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays) {
+  alignas(cmsghdr) FdControl control{};
+  iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (received >= 0) TakeDescriptors(message, strays);
+  return received;
+}
 
 absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const int> fds,
                            absl::Duration timeout) {
@@ -38,7 +66,7 @@ absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const
                                                    kFdMessageBytesMax, " and ", kFdsPerMessageMax));
   }
   iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))> control{};
+  alignas(cmsghdr) FdControl control{};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -71,7 +99,7 @@ absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
                                            std::vector<UniqueFd>& strays) {
   const absl::Time deadline = absl::Now() + timeout;
   std::array<char, kFdMessageBytesMax + 1> bytes;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kFdsPerMessageMax * sizeof(int))> control{};
+  alignas(cmsghdr) FdControl control{};
   iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
   msghdr message{};
   message.msg_iov = &part;
@@ -86,16 +114,7 @@ absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
     if (errno != EAGAIN) return PosixError(errno, "receive message");
     RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
   }
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      strays.emplace_back(fd);
-    }
-  }
+  TakeDescriptors(message, strays);
   if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",

@@ -1,6 +1,8 @@
 #ifndef WEIGHTD_COMMON_FD_PASSING_H_
 #define WEIGHTD_COMMON_FD_PASSING_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,7 +14,8 @@
 #include "common/unique_fd.h"
 
 // Messages with file descriptors over a connected Unix SOCK_SEQPACKET socket (unix(7),
-// SCM_RIGHTS). One message is one packet. Thread-compatible per socket.
+// SCM_RIGHTS). One message is one packet; but ReceiveBytes() is for streams. Thread-compatible per
+// socket.
 
 namespace weightd {
 
@@ -39,6 +42,10 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
 // also with an error, are put into `strays`: to close them may take for ever.
 absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
                                            std::vector<UniqueFd>& strays);
+
+// recv(2) without waiting, of a stream whose peer's descriptors nobody wants: likewise. What came
+// with descriptors ends there.
+ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays);
 
 }  // namespace weightd
 

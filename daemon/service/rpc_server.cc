@@ -58,6 +58,13 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
   server->SetServing(false);
   RpcServer* raw = server.get();
   ASSIGN_OR_RETURN(
+      server->relay_,
+      ConnectionRelay::Start({.on_begin =
+                                  [raw](UniqueFd connection, ConnectionGate::Admitted admitted) {
+                                    raw->OnBegin(std::move(connection), std::move(admitted));
+                                  },
+                              .closer = with.closer}));
+  ASSIGN_OR_RETURN(
       server->acceptor_,
       ConnectionAcceptor::Start(
           {.name = "accept-rpc",
@@ -71,6 +78,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
 RpcServer::~RpcServer() {
   StopAccepting();
   if (server_ != nullptr) Shutdown(absl::Now());
+}
+
+void RpcServer::StopAccepting() {
+  acceptor_.reset();
+  if (relay_ != nullptr) relay_->StopBeginning();
 }
 
 void RpcServer::SetServing(bool serving) {
@@ -94,16 +106,22 @@ void RpcServer::Shutdown(absl::Time deadline) {
   server_->Shutdown(absl::ToChronoTime(deadline));
   server_->Wait();
   ended.Notify();
+  if (relay_ != nullptr) (void)relay_->AwaitEnd(kCancelledTime);
 }
 
 void RpcServer::OnConnection(UniqueFd connection) {
   absl::StatusOr<ConnectionGate::Admitted> admitted =
       with_.gate.Admit(connection.get(), Cost::kConnections, [this] { with_.peers.Sweep(); });
   // Who is refused learns why on the handle socket; here the connection just ends.
-  if (!admitted.ok() || !with_.peers.Register(connection.get(), *std::move(admitted)).ok()) {
+  if (!admitted.ok()) {
     if (!RefusesDescriptors(connection.get())) with_.closer.Close(std::move(connection));
     return;
   }
+  relay_->Add(std::move(connection), *std::move(admitted));
+}
+
+void RpcServer::OnBegin(UniqueFd connection, ConnectionGate::Admitted admitted) {
+  if (!with_.peers.Register(connection.get(), std::move(admitted)).ok()) return;
   grpc::AddInsecureChannelFromFd(server_.get(), connection.release());
 }
 

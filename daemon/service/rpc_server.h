@@ -11,6 +11,7 @@
 #include "common/detached_closer.h"
 #include "daemon/service/connection_acceptor.h"
 #include "daemon/service/connection_gate.h"
+#include "daemon/service/connection_relay.h"
 #include "daemon/service/peer_registry.h"
 #include "daemon/service/self_probe.h"
 #include "daemon/service/weight_cache_service.h"
@@ -18,7 +19,8 @@
 namespace weightd {
 
 // The gRPC server: WeightCache, grpc.health.v1 and reflection on connections that were accepted
-// here, from peers that the gate admits. It listens on nothing itself.
+// here, from peers that the gate admits, and whose uids take turns (ConnectionRelay). It listens on
+// nothing itself.
 //
 // Clients may send keepalive pings as often as they like: the open stream is a lease, and whatever
 // a client does to learn that it is there must not end it.
@@ -47,8 +49,8 @@ class RpcServer {
 
   // Takes connections from `listener` instead, once it returns. Not after StopAccepting().
   void ListenOn(int listener) { acceptor_->ListenOn(listener); }
-  // Takes no further connection; calls go on.
-  void StopAccepting() { acceptor_.reset(); }
+  // Takes no further connection, and ends those that have said nothing yet; calls go on.
+  void StopAccepting();
   // Lets calls go on until `deadline`, then cancels them, and ends the connections of those who do
   // not even take that soon; returns when all are done.
   void Shutdown(absl::Time deadline);
@@ -56,10 +58,12 @@ class RpcServer {
  private:
   explicit RpcServer(const Dependencies& with) : with_(with) {}
   void OnConnection(UniqueFd connection);
+  void OnBegin(UniqueFd connection, ConnectionGate::Admitted admitted);
 
   const Dependencies with_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses server_
+  std::unique_ptr<ConnectionRelay> relay_;        // its thread uses server_
+  std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses relay_
 };
 
 }  // namespace weightd

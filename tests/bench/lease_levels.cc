@@ -20,6 +20,9 @@
 namespace weightd::bench {
 namespace {
 
+// The client's, and the two ends of the one that gRPC has (ConnectionRelay).
+constexpr uint64_t kSocketsPerConnection = 3;
+
 constexpr const char* kModel = "small";
 constexpr uint64_t kModelBytes = 16 * kMiB;
 // The log of the last 1,024 events is full after it, and so are gRPC's and malloc's first needs.
@@ -58,12 +61,12 @@ class Scene {
     absl::StatusOr<uint64_t> sockets = 0;
     const auto settled = [&] {
       sockets = CountSockets(daemon_->pid());
-      return !sockets.ok() || *sockets == listeners_ + count;
+      return !sockets.ok() || *sockets == listeners_ + kSocketsPerConnection * count;
     };
     if (testing::WaitUntil(settled)) return sockets.status();
     return absl::InternalError(absl::StrCat("the daemon has ", *sockets - listeners_,
-                                            " connections, wanted one for each of ", count,
-                                            " leases"));
+                                            " sockets, wanted ", kSocketsPerConnection,
+                                            " for each of ", count, " leases"));
   }
 
   absl::StatusOr<DaemonMemory> Memory() const { return ReadDaemonMemory(daemon_->pid()); }

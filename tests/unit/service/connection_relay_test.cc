@@ -1,0 +1,408 @@
+#include "daemon/service/connection_relay.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/fd_passing.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/process/wait_until.h"
+
+namespace weightd {
+namespace {
+
+using testing::WaitUntil;
+
+// What is there, all of it; nothing for no such descriptor.
+std::string ReadAll(int fd) {
+  std::string all;
+  std::array<char, 65536> part{};
+  while (true) {
+    const ssize_t count = ::recv(fd, part.data(), part.size(), MSG_DONTWAIT);
+    if (count <= 0) return all;
+    all.append(part.data(), static_cast<size_t>(count));
+  }
+}
+
+// Until `bytes` are there.
+std::string ReadBytes(int fd, size_t bytes) {
+  std::string all;
+  EXPECT_TRUE(WaitUntil([&] {
+    all += ReadAll(fd);
+    return all.size() >= bytes;
+  })) << all.size();
+  return all;
+}
+
+void Write(int fd, const std::string& bytes) {
+  ASSERT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+}
+
+// As many as it takes.
+std::string WriteAll(int fd, char byte) {
+  const std::string part(4096, byte);
+  std::string all;
+  while (true) {
+    const ssize_t count = ::send(fd, part.data(), part.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count <= 0) return all;
+    all.append(part, 0, static_cast<size_t>(count));
+  }
+}
+
+bool AtEnd(int fd) {
+  char byte = 0;
+  return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+class ConnectionRelayTest : public ::testing::Test {
+ protected:
+  // By pid, which tells the connections of a test apart: gRPC's ends.
+  void Start(size_t unread_per_uid_max = 2, absl::Duration unread_time = absl::InfiniteDuration()) {
+    auto relay =
+        ConnectionRelay::Start({.on_begin =
+                                    [this](UniqueFd end, ConnectionGate::Admitted admitted) {
+                                      absl::MutexLock lock(&mu_);
+                                      ends_[admitted.peer.pid] = std::move(end);
+                                      shares_.push_back(std::move(admitted.share));
+                                    },
+                                .closer = closer_,
+                                .unread_per_uid_max = unread_per_uid_max,
+                                .unread_time = unread_time});
+    ASSERT_OK(relay);
+    relay_ = *std::move(relay);
+  }
+
+  // The client's end.
+  UniqueFd Connect(int32_t pid, uint32_t uid = 1) {
+    std::array<int, 2> pair{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+    EXPECT_EQ(::fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+    ConnectionGate::Admitted admitted;
+    admitted.peer.pid = pid;
+    admitted.peer.uid = uid;
+    auto share = limits_.Take(Cost::kConnections, {.uid = uid});
+    EXPECT_OK(share);
+    admitted.share = *std::move(share);
+    relay_->Add(UniqueFd(pair[0]), std::move(admitted));
+    return UniqueFd(pair[1]);
+  }
+
+  // gRPC's end of the connection; -1 when it has none.
+  int End(int32_t pid) {
+    absl::MutexLock lock(&mu_);
+    const auto found = ends_.find(pid);
+    return found == ends_.end() ? -1 : found->second.get();
+  }
+  int AwaitedEnd(int32_t pid) {
+    EXPECT_TRUE(WaitUntil([&] { return End(pid) >= 0; })) << pid;
+    return End(pid);
+  }
+  void CloseEnd(int32_t pid) {
+    absl::MutexLock lock(&mu_);
+    ends_.erase(pid);
+  }
+  size_t begun() {
+    absl::MutexLock lock(&mu_);
+    return ends_.size();
+  }
+
+  UidLimits limits_{UidLimitOptions(), 1 << 20};
+  DetachedCloser closer_;
+  absl::Mutex mu_;
+  std::map<int32_t, UniqueFd> ends_ ABSL_GUARDED_BY(mu_);
+  std::vector<Share> shares_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<ConnectionRelay> relay_;  // last: its thread uses the rest
+};
+
+TEST_F(ConnectionRelayTest, MovesBytesBothWays) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  EXPECT_EQ(ReadBytes(AwaitedEnd(1), 7), "request");
+  Write(End(1), "answer");
+  EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
+}
+
+TEST_F(ConnectionRelayTest, GrpcGetsWhoSaidSomething) {
+  Start();
+  const UniqueFd silent = Connect(1);
+  const UniqueFd client = Connect(2);
+  Write(client.get(), "request");
+  EXPECT_GE(AwaitedEnd(2), 0);
+  EXPECT_EQ(End(1), -1);
+  EXPECT_EQ(limits_.taken(Cost::kConnections), 2);
+}
+
+TEST_F(ConnectionRelayTest, WhoGoesBeforeGivesItsShareBack) {
+  Start();
+  UniqueFd silent = Connect(1);
+  silent.reset();
+  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kConnections) == 0; }));
+  EXPECT_EQ(begun(), 0);
+}
+
+TEST_F(ConnectionRelayTest, LargeAnswersArriveWholeThoughReadSlowly) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const int end = AwaitedEnd(1);
+  std::string sent;
+  std::string got;
+  for (int i = 0; i < 100; ++i) {
+    sent += WriteAll(end, static_cast<char>('a' + i % 26));
+    got += ReadBytes(client.get(), 1000);
+  }
+  EXPECT_GT(sent.size(), 1 << 20);
+  got += ReadBytes(client.get(), sent.size() - got.size());
+  EXPECT_TRUE(got == sent);
+}
+
+TEST_F(ConnectionRelayTest, LargeRequestsArriveWhole) {
+  Start();
+  const UniqueFd client = Connect(1);
+  std::string sent = WriteAll(client.get(), 'a') + "end";
+  ASSERT_GT(sent.size(), 100'000);
+  std::string got;
+  const int end = AwaitedEnd(1);
+  EXPECT_TRUE(WaitUntil([&] {
+    got += ReadAll(end);
+    return got.size() >= sent.size() - 3;
+  }));
+  Write(client.get(), "end");
+  got += ReadBytes(end, 3);
+  EXPECT_TRUE(got == sent);
+}
+
+TEST_F(ConnectionRelayTest, AClientThatGoesIsSeen) {
+  Start();
+  UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const int end = AwaitedEnd(1);
+  EXPECT_EQ(ReadBytes(end, 7), "request");
+  client.reset();
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(end); }));
+}
+
+// Also one that does not take its answers, and has said more than it was listened to.
+TEST_F(ConnectionRelayTest, AClientThatGoesInTheMiddleIsSeen) {
+  Start();
+  UniqueFd client = Connect(1);
+  (void)WriteAll(client.get(), 'a');
+  const int end = AwaitedEnd(1);
+  (void)WriteAll(end, 'b');
+  client.reset();
+  EXPECT_TRUE(WaitUntil([&] {
+    (void)ReadAll(end);
+    return AtEnd(end);
+  }));
+}
+
+TEST_F(ConnectionRelayTest, AClientMaySayThatItSendsNothingMore) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const int end = AwaitedEnd(1);
+  ASSERT_EQ(::shutdown(client.get(), SHUT_WR), 0);
+  EXPECT_EQ(ReadBytes(end, 7), "request");
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(end); }));
+  Write(end, "answer");
+  EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
+}
+
+TEST_F(ConnectionRelayTest, TheLastAnswerArrivesBeforeTheEnd) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const std::string answer(30'000, 'a');
+  Write(AwaitedEnd(1), answer);
+  CloseEnd(1);
+  EXPECT_TRUE(relay_->AwaitEnd(absl::Seconds(10)));
+  EXPECT_TRUE(ReadBytes(client.get(), answer.size()) == answer);
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
+}
+
+TEST_F(ConnectionRelayTest, WhoDoesNotReadIsWaitedForALittle) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const int end = AwaitedEnd(1);
+  EXPECT_FALSE(relay_->AwaitEnd(absl::ZeroDuration()));
+  // More than fits anywhere: the relay has a part that the client does not take.
+  size_t bytes = 0;
+  while (true) {
+    const size_t more = WriteAll(end, 'a').size();
+    if (more == 0 && !WaitUntil([&] { return (bytes += WriteAll(end, 'a').size()) > (1 << 20); },
+                                absl::Milliseconds(200))) {
+      break;
+    }
+    bytes += more;
+  }
+  EXPECT_LT(bytes, 1 << 20);
+  CloseEnd(1);
+  EXPECT_TRUE(relay_->AwaitEnd(absl::Seconds(10)));
+}
+
+// Of one uid a few have something unread; another uid's does not wait for them.
+TEST_F(ConnectionRelayTest, UsersTakeTurns) {
+  Start(/*unread_per_uid_max=*/2);
+  std::vector<UniqueFd> clients;
+  for (int32_t pid = 1; pid <= 50; ++pid) {
+    clients.push_back(Connect(pid, 7));
+    Write(clients.back().get(), "request");
+  }
+  EXPECT_TRUE(WaitUntil([&] { return begun() == 2; }));
+  const UniqueFd other = Connect(100, 8);
+  Write(other.get(), "request");
+  EXPECT_EQ(ReadBytes(AwaitedEnd(100), 7), "request");
+  EXPECT_EQ(begun(), 3);
+  // Each that is read makes way for one.
+  size_t read = 0;
+  EXPECT_TRUE(WaitUntil([&] {
+    for (int32_t pid = 1; pid <= 50; ++pid) read += ReadAll(End(pid)).size();
+    return read == 50 * std::string("request").size();
+  }));
+}
+
+TEST_F(ConnectionRelayTest, AConnectionThatEndsMakesWayForOne) {
+  Start(/*unread_per_uid_max=*/1);
+  UniqueFd first = Connect(1);
+  Write(first.get(), "request");
+  EXPECT_GE(AwaitedEnd(1), 0);
+  UniqueFd second = Connect(2);
+  Write(second.get(), "request");
+  const UniqueFd third = Connect(3);
+  Write(third.get(), "request");
+  second.reset();
+  first.reset();
+  EXPECT_EQ(ReadBytes(AwaitedEnd(3), 7), "request");
+}
+
+// gRPC stops to read a connection that floods it with pings: the uid's others go on.
+TEST_F(ConnectionRelayTest, WhatIsNotReadForLongHoldsUpItselfAlone) {
+  Start(/*unread_per_uid_max=*/1, absl::Milliseconds(5));
+  const UniqueFd stuck = Connect(1);
+  Write(stuck.get(), "request");
+  EXPECT_GE(AwaitedEnd(1), 0);
+  for (int32_t pid = 2; pid < 10; ++pid) {
+    const UniqueFd client = Connect(pid);
+    Write(client.get(), "request");
+    EXPECT_EQ(ReadBytes(AwaitedEnd(pid), 7), "request");
+  }
+  Write(stuck.get(), "more");
+  EXPECT_EQ(ReadBytes(End(1), 11), "requestmore");
+}
+
+TEST_F(ConnectionRelayTest, TheNextPartWaitsUntilGrpcHasReadTheOneBefore) {
+  Start();
+  const UniqueFd client = Connect(1);
+  (void)WriteAll(client.get(), 'a');
+  const int end = AwaitedEnd(1);
+  // Another connection's request has gone through since.
+  const UniqueFd other = Connect(2);
+  Write(other.get(), "request");
+  EXPECT_EQ(ReadBytes(AwaitedEnd(2), 7), "request");
+  std::array<char, 65536> part{};
+  EXPECT_EQ(::recv(end, part.data(), part.size(), MSG_DONTWAIT | MSG_PEEK),
+            static_cast<ssize_t>(RelayedConnection::kRequestBytesMax));
+}
+
+TEST_F(ConnectionRelayTest, WhoDoesNotTakeAnswersIsNotListenedTo) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "request");
+  const int end = AwaitedEnd(1);
+  EXPECT_EQ(ReadBytes(end, 7), "request");
+  EXPECT_TRUE(WaitUntil([&] {
+    (void)WriteAll(end, 'a');
+    pollfd full{.fd = end, .events = POLLOUT, .revents = 0};
+    return ::poll(&full, 1, 100) == 0;
+  }));
+  Write(client.get(), "more");
+  const UniqueFd other = Connect(2);
+  Write(other.get(), "request");
+  EXPECT_EQ(ReadBytes(AwaitedEnd(2), 7), "request");
+  EXPECT_EQ(ReadAll(end), "");
+  (void)ReadBytes(client.get(), 200'000);
+  EXPECT_EQ(ReadBytes(end, 4), "more");
+}
+
+TEST_F(ConnectionRelayTest, BeginsNothingOnceItStopped) {
+  Start();
+  const UniqueFd silent = Connect(1);
+  const UniqueFd client = Connect(2);
+  Write(client.get(), "request");
+  EXPECT_GE(AwaitedEnd(2), 0);
+  relay_->StopBeginning();
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(silent.get()); }));
+  const UniqueFd late = Connect(3);
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(late.get()); }));
+  EXPECT_EQ(begun(), 1);
+  Write(End(2), "answer");
+  EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
+}
+
+TEST_F(ConnectionRelayTest, EndsWithConnectionsOfAllKinds) {
+  Start();
+  const UniqueFd silent = Connect(1);
+  const UniqueFd client = Connect(2);
+  (void)WriteAll(client.get(), 'a');
+  EXPECT_GE(AwaitedEnd(2), 0);
+  (void)WriteAll(End(2), 'a');
+  relay_.reset();
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(silent.get()); }));
+  EXPECT_EQ(limits_.taken(Cost::kConnections), 1);  // what gRPC's connection has
+}
+
+// Nobody wants them, and to close one may take for ever.
+TEST_F(ConnectionRelayTest, DescriptorsEndTheConnection) {
+  Start();
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const UniqueFd reader(pipe[0]);
+  UniqueFd writer(pipe[1]);
+  const UniqueFd client = Connect(1);
+  ASSERT_OK(SendFdMessage(client.get(), "request", {writer.get()}, absl::Seconds(10)));
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
+  writer.reset();
+  EXPECT_TRUE(WaitUntil([&] {
+    char byte = 0;
+    return ::read(reader.get(), &byte, 1) == 0;
+  }));
+}
+
+TEST_F(ConnectionRelayTest, ManyComeAndGo) {
+  Start(/*unread_per_uid_max=*/2, absl::Milliseconds(5));  // they are read in another order
+  for (int32_t round = 0; round < 20; ++round) {
+    std::vector<UniqueFd> clients;
+    for (int32_t pid = 1; pid <= 50; ++pid) {
+      clients.push_back(Connect(pid, static_cast<uint32_t>(pid % 5)));
+      if (pid % 3 != 0) Write(clients.back().get(), absl::StrCat("request ", pid));
+    }
+    for (int32_t pid = 1; pid <= 50; ++pid) {
+      if (pid % 3 == 0) continue;
+      const std::string request = absl::StrCat("request ", pid);
+      EXPECT_EQ(ReadBytes(AwaitedEnd(pid), request.size()), request);
+      if (pid % 2 == 0) CloseEnd(pid);
+    }
+    clients.clear();
+    absl::MutexLock lock(&mu_);
+    ends_.clear();
+    shares_.clear();
+  }
+  EXPECT_TRUE(relay_->AwaitEnd(absl::Seconds(10)));
+  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kConnections) == 0; }));
+}
+
+}  // namespace
+}  // namespace weightd
