@@ -15,6 +15,9 @@ constexpr uint64_t kWatchersCeiling = 1 << 16;
 constexpr uint64_t kQueuedBytesFloor = 1 << 20;  // one message of any kind
 constexpr uint64_t kQueuedBytesCeiling = uint64_t{1} << 40;
 constexpr uint32_t kReservePercentMax = 90;
+// A connection to weightd.sock has its own, and the two ends of the one that gRPC has in its place
+// (ConnectionRelay); one to handles.sock has its own alone.
+constexpr uint64_t kDescriptorsPerPair = 4;
 // However few descriptors there are, somebody gets in.
 constexpr uint64_t kConnectionsFloor = 8;
 
@@ -62,7 +65,7 @@ uint64_t ReserveOf(const UidLimit& limit, uint32_t percent) {
 
 UidLimitOptions FitToDescriptors(UidLimitOptions options, uint64_t descriptors_max) {
   UidLimit& connections = options.connections;
-  const uint64_t room = std::max(descriptors_max / 2, kConnectionsFloor);
+  const uint64_t room = std::max(descriptors_max * 2 / 3 / kDescriptorsPerPair, kConnectionsFloor);
   if (room >= connections.max) return options;
   connections.max = room;
   connections.per_uid_max = std::min(connections.per_uid_max, room / 2);

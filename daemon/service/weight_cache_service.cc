@@ -30,9 +30,11 @@ constexpr absl::Duration kKeepTime = absl::Seconds(2);
 // How long a wait takes to see that the daemon drains.
 constexpr absl::Duration kDrainLook = absl::Milliseconds(200);
 
-grpc::ServerUnaryReactor* FinishNow(absl::StatusOr<Caller> caller, const grpc::Status& status) {
-  auto* call = new UnaryCall(std::move(caller));
-  call->Finish(status);
+grpc::ServerUnaryReactor* FinishNow(absl::StatusOr<Caller> caller,
+                                    google::protobuf::Message& response,
+                                    const grpc::Status& status) {
+  auto* call = new UnaryCall(std::move(caller), response);
+  call->Answer(status);
   return call;
 }
 
@@ -164,13 +166,14 @@ absl::StatusOr<Caller> WeightCacheService::Authorize(const grpc::CallbackServerC
 grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerContext& context,
                                                        Right right, bool new_work,
                                                        BlockingPool& pool,
+                                                       google::protobuf::Message& response,
                                                        std::function<absl::Status()> work,
                                                        absl::string_view request) {
   absl::StatusOr<Caller> caller = Authorize(context, right, new_work);
   const absl::Status allowed = caller.status();
-  if (!allowed.ok()) return FinishNow(std::move(caller), Answer(request, allowed));
+  if (!allowed.ok()) return FinishNow(std::move(caller), response, Answer(request, allowed));
   const uint32_t uid = caller->uid;
-  auto* call = new PooledCall(*std::move(caller), context, pool);
+  auto* call = new PooledCall(*std::move(caller), response, context, pool);
   call->Begin(
       uid, [this, request, work = std::move(work)] { return Answer(request, work()); },
       [this, request](const absl::Status& status) { return Answer(request, status); });
@@ -184,22 +187,23 @@ grpc::Status WeightCacheService::Answer(absl::string_view request,
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Reading(
-    grpc::CallbackServerContext& context, absl::FunctionRef<void(ModelReads::Caller)> read) const {
+    grpc::CallbackServerContext& context, google::protobuf::Message& response,
+    absl::FunctionRef<void(ModelReads::Caller)> read) const {
   absl::StatusOr<Caller> caller = Authorize(context, Right::kAttach, false);
   const absl::Status allowed = caller.status();
-  if (!allowed.ok()) return FinishNow(std::move(caller), ToGrpcStatus(allowed));
+  if (!allowed.ok()) return FinishNow(std::move(caller), response, ToGrpcStatus(allowed));
   const uint32_t uid = caller->uid;
-  auto* call = new UnaryCall(*std::move(caller));
+  auto* call = new UnaryCall(*std::move(caller), response);
   read({.uid = uid,
         .cancelled = [&context] { return context.IsCancelled(); },
-        .done = [call](const absl::Status& status) { call->Finish(ToGrpcStatus(status)); }});
+        .done = [call](const absl::Status& status) { call->Answer(ToGrpcStatus(status)); }});
   return call;
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* request,
                                                          v1::ListModelsResponse* response) {
-  return Reading(*context, [&](ModelReads::Caller caller) {
+  return Reading(*context, *response, [&](ModelReads::Caller caller) {
     d_.reads.ListModels(std::move(caller), request, response);
   });
 }
@@ -207,7 +211,7 @@ grpc::ServerUnaryReactor* WeightCacheService::ListModels(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* WeightCacheService::GetModel(grpc::CallbackServerContext* context,
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
-  return Reading(*context, [&](ModelReads::Caller caller) {
+  return Reading(*context, *response, [&](ModelReads::Caller caller) {
     d_.reads.GetModel(std::move(caller), request, response);
   });
 }
@@ -224,7 +228,7 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
   // A grace period keeps nobody waiting but other evictions by force.
   BlockingPool& pool = request->force() ? *d_.pools.forced_evictions : *d_.pools.evictions;
   return Blocking(
-      *context, Right::kOperate, true, pool,
+      *context, Right::kOperate, true, pool, *response,
       [this, request, response] { return Evict(d_, draining_, *request, *response); }, "evict");
 }
 
@@ -232,7 +236,7 @@ grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerCo
                                                           const v1::VerifyModelRequest* request,
                                                           v1::VerifyModelResponse* response) {
   return Blocking(
-      *context, Right::kOperate, true, *d_.pools.verifications,
+      *context, Right::kOperate, true, *d_.pools.verifications, *response,
       [this, context, request, response] {
         return Verify(d_.residency, *context, *request, *response);
       },
@@ -246,10 +250,10 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(Caller caller,
   DeferredWriter* const state = d_.info.state;
   if (state == nullptr) {
     response.set_not_kept(d_.info.state_problem);
-    return FinishNow(std::move(caller), grpc::Status::OK);
+    return FinishNow(std::move(caller), response, grpc::Status::OK);
   }
   const uint32_t uid = caller.uid;
-  auto* call = new PooledCall(std::move(caller), context, *d_.pools.states);
+  auto* call = new PooledCall(std::move(caller), response, context, *d_.pools.states);
   call->Begin(
       uid,
       [this, state, &response] {
@@ -272,7 +276,7 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), Answer("pin", status));
+  if (!status.ok()) return FinishNow(std::move(caller), *response, Answer("pin", status));
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -284,7 +288,7 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), Answer("unpin", status));
+  if (!status.ok()) return FinishNow(std::move(caller), *response, Answer("unpin", status));
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -325,7 +329,7 @@ grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerCon
     }
     status = CutPage(*request, *response);
   }
-  return FinishNow(std::move(caller), ToGrpcStatus(status));
+  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerContext* context,
@@ -334,7 +338,7 @@ grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerCont
   absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
   const absl::Status status = caller.status();
   if (status.ok()) FillStatus(*response);
-  return FinishNow(std::move(caller), ToGrpcStatus(status));
+  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
@@ -347,20 +351,21 @@ grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
       ToProto(record, *response->add_reports());
     }
   }
-  return FinishNow(std::move(caller), ToGrpcStatus(status));
+  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,
                                                        const v1::DiagnoseRequest* request,
                                                        v1::DiagnoseResponse* response) {
-  return Blocking(
-      *context, Right::kAttach, false, *d_.pools.diagnoses, [this, context, request, response] {
-        const AccessOptions access = d_.access.Get();
-        const std::optional<Peer> peer = d_.peers.Find(context->peer());
-        const bool operates = peer.has_value() && Allows(access, *peer, Right::kOperate);
-        weightd::Diagnose(d_.info, access, operates, *request, *response);
-        return absl::OkStatus();
-      });
+  return Blocking(*context, Right::kAttach, false, *d_.pools.diagnoses, *response,
+                  [this, context, request, response] {
+                    const AccessOptions access = d_.access.Get();
+                    const std::optional<Peer> peer = d_.peers.Find(context->peer());
+                    const bool operates =
+                        peer.has_value() && Allows(access, *peer, Right::kOperate);
+                    weightd::Diagnose(d_.info, access, operates, *request, *response);
+                    return absl::OkStatus();
+                  });
 }
 
 grpc::ServerWriteReactor<v1::WatchEventsResponse>* WeightCacheService::WatchEvents(

@@ -106,10 +106,12 @@ class WeightCacheService final
   // that is empty.
   grpc::ServerUnaryReactor* Blocking(grpc::CallbackServerContext& context, Right right,
                                      bool new_work, BlockingPool& pool,
+                                     google::protobuf::Message& response,
                                      std::function<absl::Status()> work,
                                      absl::string_view request = "");
   // Calls `read` for who asks, after Authorize: it answers on any thread.
   grpc::ServerUnaryReactor* Reading(grpc::CallbackServerContext& context,
+                                    google::protobuf::Message& response,
                                     absl::FunctionRef<void(ModelReads::Caller)> read) const;
   // What the client is told; counted where it is an error.
   grpc::Status Answer(absl::string_view request, const absl::Status& status) const;

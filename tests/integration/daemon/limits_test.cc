@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -143,6 +144,79 @@ TEST_F(DaemonTest, AttachesOfAUidThatWaitAreCounted) {
               HasSubstr("limits.waiting_attaches_per_uid_max"));
   held.Release();
   EXPECT_TRUE(first->WaitForExit().has_value());
+}
+
+// HTTP/2 (RFC 9113) by hand: gRPC's clients always read.
+class Flooder {
+ public:
+  explicit Flooder(const std::string& path) {
+    auto connection = ConnectUnixSocket(path, SOCK_STREAM, absl::Now() + kPatience);
+    EXPECT_OK(connection);
+    if (!connection.ok()) return;
+    connection_ = *std::move(connection);
+    const std::string largest = "\x7f\xff\xff\xff";
+    Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+         Frame(4, 0, 0, std::string("\0\x04", 2) + largest) +  // SETTINGS_INITIAL_WINDOW_SIZE
+         Frame(8, 0, 0, std::string("\x7f\xff\0\0", 4)));      // WINDOW_UPDATE of the connection
+  }
+  // Calls a method of WeightCache with an empty request; false when the socket takes no more now.
+  bool Call(absl::string_view method) {
+    const std::string head = std::string("\x83\x86") +
+                             Literal(":path", absl::StrCat("/weightd.v1.WeightCache/", method)) +
+                             Literal(":authority", "weightd") +
+                             Literal("content-type", "application/grpc") +
+                             Literal("te", "trailers");
+    const uint32_t stream = std::exchange(next_, next_ + 2);
+    return Send(Frame(1, 4, stream, head) + Frame(0, 1, stream, std::string(5, '\0')));
+  }
+
+ private:
+  static std::string Literal(absl::string_view name, absl::string_view value) {
+    return absl::StrCat(std::string(1, '\0'), std::string(1, static_cast<char>(name.size())), name,
+                        std::string(1, static_cast<char>(value.size())), value);
+  }
+  static std::string BigEndian(uint32_t number, int bytes) {
+    std::string text;
+    while (--bytes >= 0) text.push_back(static_cast<char>(number >> (8 * bytes)));
+    return text;
+  }
+  static std::string Frame(char type, char flags, uint32_t stream, const std::string& payload) {
+    return BigEndian(static_cast<uint32_t>(payload.size()), 3) + type + flags +
+           BigEndian(stream, 4) + payload;
+  }
+  bool Send(const std::string& bytes) {
+    return ::send(connection_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+           static_cast<ssize_t>(bytes.size());
+  }
+
+  UniqueFd connection_;
+  uint32_t next_ = 1;
+};
+
+// As many as its limits let one uid do, of calls whose answers nobody reads.
+TEST_F(LimitsTest, AFloodOfCallsKeepsNobodyOut) {
+  const std::string long_name(150, 'n');  // 300 of them are a list of 100 KB
+  for (int i = 0; i < 300; ++i) MakeModel(absl::StrCat(long_name, i), 16);
+  StartOpen({"--metrics.address", "127.0.0.1:0", "--limits.queued-bytes-per-uid-max", "1048576"});
+  Stage("model");
+  std::vector<Flooder> flood;
+  EXPECT_EQ(::seteuid(kNobody), 0);
+  for (int i = 0; i < 100; ++i) flood.emplace_back(RpcSocketPath(socket_dir_));
+  EXPECT_EQ(::seteuid(0), 0);
+  for (Flooder& flooder : flood) {
+    for (int i = 0; i < 500 && flooder.Call(i % 4 == 0 ? "GetStatus" : "ListModels"); ++i) continue;
+  }
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(ctl_.Run({"ls"}).exit_code, kExitOk);
+    EXPECT_EQ(ctl_.Run({"health"}).exit_code, kExitOk);
+    ExpectSameAsFiles("model", {path_});
+  }
+  EXPECT_TRUE(WaitUntil(
+      [&] { return MetricOf("weightd_client_cost_refusals_total{cost=\"queued_bytes\"}") > 0; }));
+  EXPECT_LE(MetricOf("weightd_client_costs{cost=\"queued_bytes\"}"), 1 << 20);
+  flood.clear();
+  EXPECT_TRUE(
+      WaitUntil([&] { return MetricOf("weightd_client_costs{cost=\"queued_bytes\"}") == 0; }));
 }
 
 // Neither log nor events keep what is longer than a name may be.
