@@ -134,22 +134,18 @@ TEST_F(ConnectionRelayTest, MovesBytesBothWays) {
   EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
 }
 
+// Who goes before gives its share back.
 TEST_F(ConnectionRelayTest, GrpcGetsWhoSaidSomething) {
   Start();
-  const UniqueFd silent = Connect(1);
+  UniqueFd silent = Connect(1);
   const UniqueFd client = Connect(2);
   Write(client.get(), "request");
   EXPECT_GE(AwaitedEnd(2), 0);
   EXPECT_EQ(End(1), -1);
   EXPECT_EQ(limits_.taken(Cost::kConnections), 2);
-}
-
-TEST_F(ConnectionRelayTest, WhoGoesBeforeGivesItsShareBack) {
-  Start();
-  UniqueFd silent = Connect(1);
   silent.reset();
-  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kConnections) == 0; }));
-  EXPECT_EQ(begun(), 0);
+  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kConnections) == 1; }));
+  EXPECT_EQ(begun(), 1);
 }
 
 TEST_F(ConnectionRelayTest, LargeAnswersArriveWholeThoughReadSlowly) {
