@@ -252,15 +252,13 @@ absl::Status WatchSockets(Logger& logger, Daemon& daemon) {
 
 // Libraries that get no thread end the process, or say something else: what they make at once, and
 // gRPC makes for each processor when calls come, and with it what is ours from here on.
-absl::Status CheckThreads(const DaemonOptions& options) {
+absl::Status CheckThreads() {
   constexpr int kProcessorsMax = 32;
   constexpr int kThreadsOfProcessor = 4;
   constexpr int kOtherThreads = 16;
   const int processors =
       std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kProcessorsMax);
-  const int metrics = options.metrics_address.empty() ? 0 : MetricsServer::kThreads;
-  return CheckThreadsToSpare(kThreadsOfProcessor * processors + kOtherThreads + metrics,
-                             metrics == 0 ? "gRPC" : "gRPC and the metrics' server");
+  return CheckThreadsToSpare(kThreadsOfProcessor * processors + kOtherThreads, "gRPC");
 }
 
 // Where somebody wants them.
@@ -333,7 +331,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                                .tables = *daemon->tables,
                                                                .uid_limits = *daemon->uid_limits,
                                                                .info = daemon->info});
-  RETURN_IF_ERROR(CheckThreads(options));
+  RETURN_IF_ERROR(CheckThreads());
   ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(),
                                                  {.gate = *daemon->gate,
                                                   .peers = *daemon->peers,
