@@ -1,7 +1,5 @@
 #include "daemon/main/run.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -12,6 +10,7 @@
 #include "common/status_macros.h"
 #include "daemon/main/drain.h"
 #include "daemon/main/leave_process.h"
+#include "daemon/main/process_limits.h"
 #include "daemon/main/reloader.h"
 #include "daemon/main/watchdog.h"
 #include "daemon/main/wiring.h"
@@ -25,15 +24,6 @@ constexpr absl::Duration kLastAnswersTime = absl::Seconds(1);
 constexpr absl::Duration kStagesTime = absl::Milliseconds(800);
 // What a step of a drain may take when all that it waits for has ended.
 constexpr absl::Duration kStepTime = absl::Seconds(1);
-
-// Every connection is a descriptor: take what the hard limit gives.
-void RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  // Without it the soft limit stays, and connections beyond it are refused.
-  (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 void LogStart(const DaemonOptions& options, const Daemon& daemon, Logger& logger) {
   std::vector<LogField> fields = {
@@ -207,7 +197,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
 
 absl::Status Run(const Configuration& configuration, const Reloader::Load& load,
                  const RunDependencies& dependencies) {
-  RaiseDescriptorLimit();
+  RETURN_IF_ERROR(RaiseDescriptorLimit());
   const DaemonOptions& options = configuration.options;
   ASSIGN_OR_RETURN(const std::unique_ptr<StopGuard> guard,
                    StopGuard::Start(dependencies.logger, options.drain_grace));

@@ -1,5 +1,6 @@
 // What the process that starts weightd left to it: closed descriptors, a limit on file sizes.
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -8,9 +9,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/socket_paths.h"
+#include "common/unique_fd.h"
+#include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/read_file.h"
+#include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
 #include "tests/support/process/shell.h"
 #include "tests/support/process/wait_until.h"
@@ -81,6 +87,44 @@ TEST_F(ProcessLimitsTest, FilesOfItsOwnThatCannotGrowAreToldAndEndNothing) {
   const nlohmann::json status = ctl_.Json({"status"});
   EXPECT_THAT(status["state"].dump() + status["warnings"].dump(), HasSubstr("ulimit -f"));
   EXPECT_EQ(ReadFile(log), "");
+  ExpectToEndWell();
+}
+
+TEST_F(ProcessLimitsTest, TooFewDescriptorsAreRefusedAtTheStart) {
+  for (const char* few : {"24", "255"}) {
+    const CommandResult refused =
+        RunInShell(absl::StrCat("ulimit -n ", few, "; exec \"$@\""),
+                   {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_});
+    EXPECT_EQ(refused.exit_code, 1) << refused;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr(absl::StrCat("weightd may have ", few)),
+                                   HasSubstr("wanted 256"), HasSubstr("LimitNOFILE=")));
+  }
+}
+
+// What one user may have of few descriptors leaves others theirs.
+TEST_F(ProcessLimitsTest, WithTheFewestDescriptorsAFloodKeepsNobodyOut) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run clients as another user";
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  MakeModel("model", 1 << 20);
+  ASSERT_TRUE(StartInShell("ulimit -n 256; exec \"$@\"",
+                           {"--access.attach-uid", "0", "--access.attach-uid",
+                            absl::StrCat(kNobody), "--access.operate-uid", absl::StrCat(kNobody)}));
+  std::vector<UniqueFd> flood;
+  for (int i = 0; i < 100; ++i) {
+    auto connection =
+        ConnectUnixSocket(RpcSocketPath(socket_dir_), SOCK_STREAM, absl::Now() + kPatience);
+    ASSERT_OK(connection);
+    flood.push_back(*std::move(connection));
+  }
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"health"}, {"stage", "model", "--wait"}, {"ps"}}) {
+    const CommandResult done = ctl_.RunAs(kNobody, kOurGroup, command);
+    EXPECT_EQ(done.exit_code, kExitOk) << command[0] << ": " << done;
+  }
+  const CommandResult ours = ctl_.Run({"health"});
+  EXPECT_NE(ours.exit_code, kExitOk);
+  EXPECT_THAT(ours.err, HasSubstr("limits.connections_per_uid_max"));
+  flood.clear();
   ExpectToEndWell();
 }
 

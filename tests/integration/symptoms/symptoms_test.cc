@@ -18,6 +18,7 @@
 #include "tests/integration/symptoms/symptoms_fixture.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
+#include "tests/support/process/shell.h"
 
 namespace weightd::testing {
 namespace {
@@ -100,6 +101,13 @@ WEIGHTD_SYMPTOM(SymptomsTest, MetricsPortTaken, "metrics-port-taken") {
       {.root = root_, .socket_dir = dir_.File("second"), .flags = {"--metrics.address", address}});
   EXPECT_NE(second.WaitForExit(), std::optional(0));
   EXPECT_TRUE(ShowsSymptom("metrics-port-taken", second.log()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, FewDescriptors, "few-descriptors") {
+  ChildProcess daemon(InShell("ulimit -n 100; exec \"$@\"",
+                              {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_}));
+  EXPECT_NE(daemon.WaitForExit(), std::optional(0));
+  EXPECT_TRUE(ShowsSymptom("few-descriptors", daemon.err()));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, PinsLost, "pins-lost") {
