@@ -9,6 +9,7 @@
 #include "common/format_units.h"
 #include "common/status_macros.h"
 #include "daemon/device/driver_facts.h"
+#include "daemon/main/address_space.h"
 
 namespace weightd {
 namespace {
@@ -31,6 +32,21 @@ absl::StatusOr<DeviceBudget> BudgetFor(const DeviceInfo& info, std::optional<uin
   const uint64_t bytes = wanted.value_or(is_gpu && reserve > 0 ? rest : std::min(usual, rest));
   return DeviceBudget{
       .device = info.id, .kind = info.kind, .bytes = bytes, .reserve_bytes = reserve};
+}
+
+// Copies in host memory are mapped as long as they are there.
+absl::Status KeepToAddressSpace(uint64_t limit, bool is_given, DeviceBudget& budget) {
+  ASSIGN_OR_RETURN(const uint64_t left, AddressSpaceForModels(limit));
+  if (budget.bytes <= left) return absl::OkStatus();
+  if (is_given) {
+    return ErrorWithReason(
+        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+        absl::StrCat("host.budget_bytes: ", FormatBytes(budget.bytes), ", and of the ",
+                     FormatBytes(limit), " of address space (RLIMIT_AS) ", FormatBytes(left),
+                     " are left to models; lower it, or ", kHowToRaiseAddressSpace));
+  }
+  budget.bytes = left;
+  return absl::OkStatus();
 }
 
 absl::Status AddCuda(const DaemonOptions& options, DeviceSet& set) {
@@ -108,6 +124,9 @@ absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options) {
   ASSIGN_OR_RETURN(DeviceBudget budget,
                    BudgetFor(host, options.host_budget_bytes, host.free_bytes / 2,
                              options.host_reserve_bytes, "host"));
+  if (const std::optional<uint64_t> limit = AddressSpaceLimit(); limit.has_value()) {
+    RETURN_IF_ERROR(KeepToAddressSpace(*limit, options.host_budget_bytes.has_value(), budget));
+  }
   set.budgets.push_back(std::move(budget));
   RETURN_IF_ERROR(AddCuda(options, set));
   set.default_device = options.default_device.empty() ? DefaultDevice(set) : options.default_device;

@@ -15,6 +15,7 @@
 #include "common/volume_call.h"
 #include "daemon/config/config_flags.h"
 #include "daemon/config/configuration.h"
+#include "daemon/main/address_space.h"
 #include "daemon/main/leave_process.h"
 #include "daemon/main/library_logs.h"
 #include "daemon/main/lock_order.h"
@@ -74,6 +75,7 @@ int Print(const std::string& text) {
 int Main(int argc, char** argv) {
   const absl::Status opened = OpenClosedStandardStreams();
   if (!opened.ok()) return Fail(kExitError, opened);
+  PrepareForLittleAddressSpace();
   ::signal(SIGPIPE, SIG_IGN);  // a reader that left is an error of write(2)
   CLI::App app("weightd keeps model weights in memory for the inference servers of a node.",
                "weightd");

@@ -15,6 +15,7 @@
 #include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/limited_process.h"
 #include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
@@ -126,6 +127,37 @@ TEST_F(ProcessLimitsTest, WithTheFewestDescriptorsAFloodKeepsNobodyOut) {
   EXPECT_THAT(ours.err, HasSubstr("limits.connections_per_uid_max"));
   flood.clear();
   ExpectToEndWell();
+}
+
+// Each thread that takes memory would reserve 64 MiB of it, and its stack 8.
+TEST_F(ProcessLimitsTest, LittleAddressSpaceIsEnoughForClients) {
+  if (kHasShadowMemory) GTEST_SKIP() << "not with a sanitizer";
+  const std::string file = MakeModel("model", 64 << 20);
+  ASSERT_TRUE(StartInShell("ulimit -v 1048576; exec \"$@\"", {}));
+  // A GiB less what is the daemon's.
+  EXPECT_EQ(DeviceStatus()["budget_bytes"], 256 << 20);
+  Stage("model");
+  std::vector<std::unique_ptr<AttachProbe>> probes;
+  for (int i = 0; i < 8; ++i) probes.push_back(Attach("model", {file}));
+  EXPECT_EQ(LeaseCount(), 8);
+  for (const auto& probe : probes) EXPECT_EQ(probe->Leave(), std::optional(0));
+  ExpectToEndWell();
+}
+
+TEST_F(ProcessLimitsTest, TooLittleAddressSpaceIsRefusedAtTheStart) {
+  if (kHasShadowMemory) GTEST_SKIP() << "not with a sanitizer";
+  const CommandResult little =
+      RunInShell("ulimit -v 700000; exec \"$@\"",
+                 {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_});
+  EXPECT_EQ(little.exit_code, 1) << little;
+  EXPECT_THAT(little.err,
+              AllOf(HasSubstr("716.8 MB (RLIMIT_AS), wanted 805.3 MB"), HasSubstr("ulimit -v")));
+  const CommandResult budget = RunInShell("ulimit -v 1048576; exec \"$@\"",
+                                          {DaemonProgram(), "--root", root_, "--socket-dir",
+                                           socket_dir_, "--host.budget-bytes", "300000000"});
+  EXPECT_EQ(budget.exit_code, 1) << budget;
+  EXPECT_THAT(budget.err, AllOf(HasSubstr("host.budget_bytes: 300.0 MB"),
+                                HasSubstr("268.4 MB are left to models")));
 }
 
 }  // namespace

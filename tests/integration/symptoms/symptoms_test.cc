@@ -2,8 +2,11 @@
 // table says. Those that need a GPU are in cuda_symptoms_test.cc.
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -12,10 +15,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cpp/daemon_connection.h"
+#include "common/proc_text.h"
 #include "common/unique_fd.h"
 #include "daemon/main/devices.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/symptoms/symptoms_fixture.h"
+#include "tests/support/common/limited_process.h"
+#include "tests/support/common/read_file.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
 #include "tests/support/process/shell.h"
@@ -108,6 +114,34 @@ WEIGHTD_SYMPTOM(SymptomsTest, FewDescriptors, "few-descriptors") {
                               {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_}));
   EXPECT_NE(daemon.WaitForExit(), std::optional(0));
   EXPECT_TRUE(ShowsSymptom("few-descriptors", daemon.err()));
+}
+
+WEIGHTD_SYMPTOM(SymptomsTest, LittleAddressSpace, "little-address-space") {
+  if (kHasShadowMemory) GTEST_SKIP() << "not with a sanitizer";
+  ChildProcess daemon(InShell("ulimit -v 700000; exec \"$@\"",
+                              {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_}));
+  EXPECT_NE(daemon.WaitForExit(), std::optional(0));
+  EXPECT_TRUE(ShowsSymptom("little-address-space", daemon.err()));
+}
+
+// A header is read at once, and there is less than it has.
+WEIGHTD_SYMPTOM(SymptomsTest, OutOfMemory, "out-of-memory") {
+  if (kHasShadowMemory) GTEST_SKIP() << "not with a sanitizer";
+  constexpr uint64_t kHeaderBytes = uint64_t{90} << 20;
+  std::string begin(sizeof(kHeaderBytes), '\0');
+  std::memcpy(begin.data(), &kHeaderBytes, sizeof(kHeaderBytes));
+  ASSERT_OK(WriteRawFile(InRoot("model.safetensors"), begin));
+  ChildProcess daemon(InShell("ulimit -v 1048576; exec \"$@\"",
+                              {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_}));
+  ASSERT_TRUE(daemon.WaitForOutput("serving"));
+  fs::resize_file(InRoot("model.safetensors"), begin.size() + kHeaderBytes + 1);
+  const rlim_t little =
+      ProcNumber(ReadFile(absl::StrCat("/proc/", daemon.pid(), "/status")), "VmSize").value();
+  const rlimit limit = {.rlim_cur = little, .rlim_max = little};
+  ASSERT_EQ(::prlimit(daemon.pid(), RLIMIT_AS, &limit, nullptr), 0);
+  EXPECT_NE(ctl_.Run({"stage", "model", "--wait"}).exit_code, 0);
+  EXPECT_NE(daemon.WaitForExit(), std::optional(0));
+  EXPECT_TRUE(ShowsSymptom("out-of-memory", daemon.err()));
 }
 
 WEIGHTD_SYMPTOM(SymptomsTest, PinsLost, "pins-lost") {

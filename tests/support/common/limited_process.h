@@ -11,6 +11,14 @@
 
 namespace weightd::testing {
 
+// Whether this program, and those built with it, need terabytes of addresses (sanitizers): then
+// RLIMIT_AS is nothing that they can live with.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kHasShadowMemory = true;
+#else
+inline constexpr bool kHasShadowMemory = false;
+#endif
+
 // Runs `is_right` in a process of its own, whose user, without rights and with a number that is the
 // test's alone, may have `processes_max` processes. What it returned; none where this process may
 // not become that user.
