@@ -4,6 +4,7 @@
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <map>
@@ -35,6 +36,11 @@ absl::Status Unreachable(absl::string_view message) {
   return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kUnreachable, message);
 }
 
+bool IsSocket(const std::string& path) {
+  struct stat facts {};
+  return ::stat(path.c_str(), &facts) == 0 && S_ISSOCK(facts.st_mode);
+}
+
 // What the failed connection `error` to `path` means to an operator.
 absl::Status ConnectError(const absl::Status& error, const std::string& path) {
   const std::string what = absl::StrCat("connect to ", path);
@@ -45,7 +51,10 @@ absl::Status ConnectError(const absl::Status& error, const std::string& path) {
                                       " (or --socket-dir) name its directory?"));
     case absl::StatusCode::kUnavailable:
       return Unreachable(absl::StrCat(
-          what, ": nobody listens; the socket was left behind by a weightd that ended"));
+          what, IsSocket(path)
+                    ? ": nobody listens; the socket was left behind by a weightd that ended"
+                    : ": something of that name is there and is no socket; remove it, and start "
+                      "weightd"));
     case absl::StatusCode::kPermissionDenied:
       return ErrorWithReason(
           absl::StatusCode::kPermissionDenied, Reason::kPermissionDenied,

@@ -97,7 +97,8 @@ absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options)
     const std::string& path = checkpoint.shard_paths[i];
     absl::StatusOr<PathFacts> facts = checkpoint.volume->Stat(path);
     if (facts.ok() && facts->kind != DirEntry::Kind::kFile) {
-      facts = absl::InvalidArgumentError(absl::StrCat("open ", path, ": not a regular file"));
+      facts = ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kCheckpointInvalid,
+                              absl::StrCat("open ", path, ": not a regular file but a directory"));
     }
     if (!facts.ok()) {
       first_problem.Update(ShardProblem(checkpoint, i, facts.status()));

@@ -236,8 +236,9 @@ absl::Status SocketDir::Listen(Socket& socket) {
   struct stat info {};
   if (::lstat(socket_path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) {
-      return absl::AlreadyExistsError(
-          absl::StrCat(socket_path, " exists and is not a socket; remove it"));
+      return absl::AlreadyExistsError(absl::StrCat(socket_path, " exists and is ",
+                                                   S_ISDIR(info.st_mode) ? "a directory" : "a file",
+                                                   ", not a socket; remove it"));
     }
     if (::unlink(socket_path.c_str()) != 0) {
       return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));

@@ -35,6 +35,15 @@ uint32_t DirectAlignment(const struct statx& facts) {
 
 }  // namespace
 
+absl::Status NotRegularError(absl::string_view path, mode_t mode) {
+  const absl::string_view kind = S_ISDIR(mode)    ? "a directory"
+                                 : S_ISFIFO(mode) ? "a FIFO"
+                                 : S_ISSOCK(mode) ? "a socket"
+                                                  : "a device";
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kCheckpointInvalid,
+                         absl::StrCat("open ", path, ": not a regular file but ", kind));
+}
+
 absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_view path) {
   switch (error) {
     case EXDEV:

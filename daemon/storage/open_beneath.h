@@ -41,6 +41,9 @@ absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path);
 // The errno of a failed openat2 as a Status; apart from it for tests.
 absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_view path);
 
+// INVALID_ARGUMENT/CHECKPOINT_INVALID, with what a path is that is no regular file.
+absl::Status NotRegularError(absl::string_view path, mode_t mode);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_DAEMON_STORAGE_OPEN_BENEATH_H_

@@ -193,10 +193,6 @@ absl::Status PosixFile::CheckUnchanged() const {
   return CompareIdentity(path(), identity(), facts->identity);
 }
 
-absl::Status NotRegular(absl::string_view path) {
-  return absl::InvalidArgumentError(absl::StrCat("open ", path, ": not a regular file"));
-}
-
 struct OpenDescriptor {
   UniqueFd fd;
   FileFacts facts;
@@ -209,12 +205,12 @@ absl::StatusOr<OpenDescriptor> OpenRegular(const VolumeRoot& root, absl::string_
                                            uint64_t flags) {
   ASSIGN_OR_RETURN(const UniqueFd named, OpenBeneath(root, path, O_PATH));
   ASSIGN_OR_RETURN(const FileFacts named_facts, StatDescriptor(named.get(), path));
-  if (!S_ISREG(named_facts.mode)) return NotRegular(path);
+  if (!S_ISREG(named_facts.mode)) return NotRegularError(path, named_facts.mode);
 
   OpenDescriptor opened;
   ASSIGN_OR_RETURN(opened.fd, OpenBeneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags));
   ASSIGN_OR_RETURN(opened.facts, StatDescriptor(opened.fd.get(), path));
-  if (!S_ISREG(opened.facts.mode)) return NotRegular(path);
+  if (!S_ISREG(opened.facts.mode)) return NotRegularError(path, opened.facts.mode);
   const int status_flags = fcntl(opened.fd.get(), F_GETFL);
   if (status_flags < 0 || fcntl(opened.fd.get(), F_SETFL, status_flags & ~O_NONBLOCK) < 0) {
     return PosixError(errno, absl::StrCat("open ", path, ": clear O_NONBLOCK"));
@@ -343,7 +339,7 @@ absl::StatusOr<DirListing> PosixVolume::List(absl::string_view directory, size_t
 absl::StatusOr<PathFacts> PosixVolume::Stat(absl::string_view path) {
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenBeneath(*root_, path, O_PATH));
   ASSIGN_OR_RETURN(const FileFacts facts, StatDescriptor(fd.get(), path));
-  if (!S_ISREG(facts.mode) && !S_ISDIR(facts.mode)) return NotRegular(path);
+  if (!S_ISREG(facts.mode) && !S_ISDIR(facts.mode)) return NotRegularError(path, facts.mode);
   return PathFacts{.kind = S_ISDIR(facts.mode) ? DirEntry::Kind::kDirectory : DirEntry::Kind::kFile,
                    .identity = facts.identity};
 }

@@ -146,9 +146,9 @@ class Volume {
 
   // Opens a regular file. Symlinks are followed while they stay below the root (a Hugging Face
   // cache is made of them); one that leaves it, an absolute path or ".." past the root is
-  // PERMISSION_DENIED/PATH_OUTSIDE_ROOT. NOT_FOUND without such a file; INVALID_ARGUMENT for what
-  // is not a regular file (a FIFO would block); ABORTED/CHECKPOINT_CHANGED while somebody replaces
-  // or writes it; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED without a descriptor for it.
+  // PERMISSION_DENIED/PATH_OUTSIDE_ROOT. NOT_FOUND without such a file; for what is not a regular
+  // file (a FIFO would block) INVALID_ARGUMENT/CHECKPOINT_INVALID; ABORTED/CHECKPOINT_CHANGED while
+  // somebody writes or replaces it; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED without a descriptor for it.
   virtual absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) = 0;
 };
 

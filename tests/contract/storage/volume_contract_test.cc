@@ -142,6 +142,10 @@ TEST_P(VolumeContractTest, OpensRegularFilesOnly) {
   for (const char* path : {"fifo", "directory", "", ".", "circle"}) {
     EXPECT_THAT(volume().Open(path), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path)));
   }
+  for (const char* path : {"fifo", "directory"}) {
+    EXPECT_THAT(volume().Open(path),
+                ReasonIs(Reason::kCheckpointInvalid, HasSubstr("not a regular file")));
+  }
   EXPECT_THAT(volume().Open(absl::string_view("file\0x", 6)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUL")));
   EXPECT_THAT(volume().Open("missing"),

@@ -1,5 +1,7 @@
 // SHA-256s of whole files, end to end.
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <string>
 
@@ -57,6 +59,18 @@ TEST_F(FileSumsTest, ListOfSha256sIsComparedWhenAskedFor) {
   ASSERT_OK(WriteRawFile(folder + "/SHA256SUMS", "no list\n"));
   EXPECT_THAT(ctl_.Run({"stage", "m", "--wait", "--restage", "--verify", "full"}).err,
               HasSubstr("m/SHA256SUMS: line 1: is \"no list\""));
+}
+
+// Opening it would wait for somebody who writes.
+TEST_F(FileSumsTest, WhatIsNoFileIsTold) {
+  const std::string folder = InRoot("m");
+  ASSERT_OK(WriteSharded(folder, SmallTensorSpecs(2, 1'000), 1));
+  ASSERT_EQ(::mkfifo((folder + "/SHA256SUMS").c_str(), 0600), 0);
+  Start();
+  const CommandResult staged = ctl_.Run({"stage", "m", "--wait", "--verify", "full"});
+  EXPECT_EQ(staged.exit_code, kExitIntegrity) << staged;
+  EXPECT_THAT(staged.err, HasSubstr("m/SHA256SUMS: not a regular file but a FIFO"));
+  EXPECT_TRUE(daemon_->WaitForLog("reason=CHECKPOINT_INVALID")) << daemon_->log();
 }
 
 // A Hugging Face hub cache: large files are blobs that are called by their SHA-256.

@@ -202,6 +202,16 @@ TEST_F(StartTest, FileInPlaceOfASocketIsKeptAndRefused) {
   EXPECT_EQ(std::filesystem::file_size(socket_dir_ + "/weightd.sock"), 8);
 }
 
+TEST_F(StartTest, DirectoryInPlaceOfASocketIsToldByDaemonAndClient) {
+  std::filesystem::create_directories(socket_dir_ + "/weightd.sock");
+  const Refusal refusal = Refuse({"--root", root_});
+  EXPECT_EQ(refusal.exit_code, kDaemonExitError);
+  EXPECT_THAT(refusal.log, HasSubstr("weightd.sock exists and is a directory, not a socket"));
+  const CommandResult asked = ctl_.Run({"ls"});
+  EXPECT_EQ(asked.exit_code, kExitUnreachable);
+  EXPECT_THAT(asked.err, HasSubstr("something of that name is there and is no socket"));
+}
+
 TEST_F(StartTest, CleanStopRemovesTheSockets) {
   Start();
   StopCleanly();

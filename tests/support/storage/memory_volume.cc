@@ -15,6 +15,11 @@
 namespace weightd::testing {
 namespace {
 
+absl::Status NotRegular(absl::string_view what) {
+  return ErrorWithReason(absl::StatusCode::kInvalidArgument, Reason::kCheckpointInvalid,
+                         absl::StrCat(what, ": not a regular file"));
+}
+
 constexpr int kSymlinksMax = 40;
 
 absl::Status OutsideRoot(absl::string_view path) {
@@ -173,7 +178,7 @@ absl::StatusOr<PathFacts> MemoryVolume::Stat(absl::string_view path) {
   absl::MutexLock lock(&tree_->mu);
   ASSIGN_OR_RETURN(const auto found, ResolveInMemory(*tree_, path));
   if (found.second->kind == MemoryNode::Kind::kFifo) {
-    return absl::InvalidArgumentError(absl::StrCat("stat ", path, ": not a regular file"));
+    return NotRegular(absl::StrCat("stat ", path));
   }
   if (found.second->kind == MemoryNode::Kind::kFile && !path.empty() && path.back() == '/') {
     return PosixError(ENOTDIR, absl::StrCat("stat ", path));
@@ -192,7 +197,7 @@ absl::StatusOr<std::shared_ptr<File>> MemoryVolume::Open(absl::string_view path)
   ASSIGN_OR_RETURN(const auto found, ResolveInMemory(*tree_, path));
   const NodePtr& node = found.second;
   if (node->kind != MemoryNode::Kind::kFile) {
-    return absl::InvalidArgumentError(absl::StrCat("open ", path, ": not a regular file"));
+    return NotRegular(absl::StrCat("open ", path));
   }
   if (!path.empty() && path.back() == '/') return PosixError(ENOTDIR, absl::StrCat("open ", path));
   if (node->unreadable) return PosixError(EACCES, absl::StrCat("open ", path));

@@ -104,6 +104,13 @@ def handle_socket(socket_dir: str) -> str:
     return os.path.join(socket_dir, "handles.sock")
 
 
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def connect(path: str, kind: int, deadline: float) -> socket.socket:
     """A connected socket; ``deadline`` of ``time.monotonic()``. Errors say what an operator can do."""
     connection = socket.socket(socket.AF_UNIX, kind)
@@ -118,9 +125,12 @@ def connect(path: str, kind: int, deadline: float) -> socket.socket:
             f"{SOCKET_DIR_VARIABLE} (or socket_dir) name its directory?"
         )
     except ConnectionRefusedError:
-        problem = UnreachableError(
-            f"connect to {path}: nobody listens; the socket was left behind by a weightd that ended"
+        what = (
+            "nobody listens; the socket was left behind by a weightd that ended"
+            if _is_socket(path)
+            else "something of that name is there and is no socket; remove it, and start weightd"
         )
+        problem = UnreachableError(f"connect to {path}: {what}")
     except PermissionError:
         problem = NotPermittedError(
             f"connect to {path}: permission denied; directory and socket are open to weightd's "
