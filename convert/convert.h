@@ -2,6 +2,7 @@
 #define WEIGHTD_CONVERT_CONVERT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -9,7 +10,8 @@
 #include "convert/source.h"
 
 // Weight files from one format to the other, in bounded memory: a few megabytes beside what the
-// headers take. What they make appears whole or not at all (output_file.h). Thread-compatible.
+// headers take. What they make appears whole or not at all (output_file.h). All that asks a volume
+// is a volume call (common/volume_call.h). Thread-compatible.
 
 namespace weightd {
 
@@ -18,6 +20,8 @@ struct ConvertOptions {
   // Of data in a .tensors file, a power of two up to 4096; 256 lets weightd stage it as one run.
   uint64_t alignment = 256;
   ConvertProgress progress = {};
+  // Told what is done next, like "read /models/a", before a volume is asked that may never answer.
+  std::function<void(const std::string& step)> step = {};
 };
 
 struct ConvertResult {

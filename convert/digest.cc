@@ -23,6 +23,10 @@ std::string DefaultPath(const OpenedCheckpoint& source) {
 
 absl::StatusOr<DigestResult> WriteDigests(const std::string& from, const std::string& to,
                                           const ConvertOptions& options) {
+  const auto step = [&options](const char* what, const std::string& path) {
+    if (options.step) options.step(absl::StrCat(what, " ", path));
+  };
+  step("read", from);
   ASSIGN_OR_RETURN(const OpenedCheckpoint source, OpenSource(from));
   const Manifest& manifest = source.manifest;
   RETURN_IF_ERROR(RefuseEncrypted(source));
@@ -51,6 +55,7 @@ absl::StatusOr<DigestResult> WriteDigests(const std::string& from, const std::st
   const DigestResult result = {.path = to.empty() ? DefaultPath(source) : to,
                                .tensors = digests.size(),
                                .tensor_bytes = total};
+  step("write", result.path);
   ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> out,
                    OutputFile::Create(result.path, text.size(), options.replace));
   RETURN_IF_ERROR(out->WriteAt(0, text));

@@ -1,6 +1,11 @@
 #include "convert/source.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -11,6 +16,7 @@
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/volume_call.h"
 #include "daemon/catalog/model_name.h"
 
 namespace weightd {
@@ -25,15 +31,19 @@ constexpr uint64_t kPartBytes = 4 * kMiB;
 absl::StatusOr<OpenedCheckpoint> OpenSource(const std::string& path) {
   std::error_code error;
   const fs::path full = fs::absolute(fs::path(path), error).lexically_normal();
-  const fs::file_status status = fs::status(full, error);
   if (error) return PosixError(error.value(), absl::StrCat("open ", path));
+  struct statx facts {};
+  if (VolumeCall(SYS_statx, AT_FDCWD, reinterpret_cast<long>(full.c_str()), 0, STATX_TYPE,
+                 reinterpret_cast<long>(&facts)) != 0) {
+    return PosixError(errno, absl::StrCat("open ", path));
+  }
   // "/a/b/" has no file name.
   const fs::path named = full.has_filename() ? full : full.parent_path();
   ASSIGN_OR_RETURN(std::unique_ptr<Volume> opened, OpenVolume(named.parent_path().string()));
   const std::shared_ptr<Volume> volume = std::move(opened);
   const Catalog catalog({volume}, {});
   const std::string name = named.filename().string();
-  if (fs::is_directory(status)) {
+  if (S_ISDIR(facts.stx_mode)) {
     ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                      catalog.Find(IsHubDirectory(name) ? ModelOfHubDirectory(name) : name));
     return catalog.Open(checkpoint);

@@ -43,16 +43,22 @@ StoredHashes ToBeHashed(const TensorToWrite& tensor, const TensorPlace& place) {
 
 absl::StatusOr<ConvertResult> Tensorize(const std::string& from, const std::string& to,
                                         const ConvertOptions& options) {
+  const auto step = [&options](const std::string& what, const std::string& path) {
+    if (options.step) options.step(absl::StrCat(what, " ", path));
+  };
+  step("read", from);
   ASSIGN_OR_RETURN(const OpenedCheckpoint source, OpenSource(from));
   RETURN_IF_ERROR(RefuseEncrypted(source));
   const std::vector<TensorToWrite> tensors = TensorsOf(source.manifest);
   ASSIGN_OR_RETURN(const TensorsPlan plan, PlanTensorsFile(tensors, options.alignment));
+  step("write", to);
   ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> out,
                    OutputFile::Create(to, plan.file_bytes(), options.replace));
   RETURN_IF_ERROR(out->WriteAt(0, plan.beginning));
   const ConvertResult result = {.tensors = tensors.size(),
                                 .tensor_bytes = source.manifest.tensor_bytes(),
                                 .file_bytes = plan.file_bytes()};
+  step("copy " + from + " to", to);
   uint64_t done = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const TensorPlace& place = plan.places[i];
@@ -74,7 +80,9 @@ absl::StatusOr<ConvertResult> Tensorize(const std::string& from, const std::stri
     RETURN_IF_ERROR(out->WriteAt(place.header_offset, TensorHeaderText(tensors[i], place, hashes)));
   }
   RETURN_IF_ERROR(out->WriteAt(plan.terminator_offset, std::string(sizeof(uint64_t), '\0')));
+  step("read", from);
   RETURN_IF_ERROR(source.CheckUnchanged());
+  step("write", to);
   RETURN_IF_ERROR(out->Commit());
   return result;
 }

@@ -74,6 +74,10 @@ std::string HeaderText(const Manifest& manifest, const std::vector<size_t>& orde
 
 absl::StatusOr<ConvertResult> Untensorize(const std::string& from, const std::string& to,
                                           const ConvertOptions& options) {
+  const auto step = [&options](const std::string& what, const std::string& path) {
+    if (options.step) options.step(absl::StrCat(what, " ", path));
+  };
+  step("read", from);
   ASSIGN_OR_RETURN(const OpenedCheckpoint source, OpenSource(from));
   const Manifest& manifest = source.manifest;
   RETURN_IF_ERROR(RefuseEncrypted(source));
@@ -88,9 +92,11 @@ absl::StatusOr<ConvertResult> Untensorize(const std::string& from, const std::st
   const ConvertResult result = {.tensors = manifest.tensors.size(),
                                 .tensor_bytes = manifest.tensor_bytes(),
                                 .file_bytes = header.size() + manifest.tensor_bytes()};
+  step("write", to);
   ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> out,
                    OutputFile::Create(to, result.file_bytes, options.replace));
   RETURN_IF_ERROR(out->WriteAt(0, header));
+  step("copy " + from + " to", to);
   uint64_t done = 0;
   for (const size_t index : order) {
     const TensorEntry& tensor = manifest.tensors[index];
@@ -107,7 +113,9 @@ absl::StatusOr<ConvertResult> Untensorize(const std::string& from, const std::st
     RETURN_IF_ERROR(
         Annotate(hasher.Check(), absl::StrCat("read ", from, ": tensor ", Quoted(tensor.name))));
   }
+  step("read", from);
   RETURN_IF_ERROR(source.CheckUnchanged());
+  step("write", to);
   RETURN_IF_ERROR(out->Commit());
   return result;
 }

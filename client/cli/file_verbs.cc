@@ -1,10 +1,12 @@
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/file_work.h"
 #include "client/cli/json.h"
-#include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "client/cli/verbs.h"
 #include "common/format_units.h"
@@ -26,38 +28,33 @@ struct FileArguments {
 using Convert = absl::StatusOr<ConvertResult> (*)(const std::string& from, const std::string& to,
                                                   const ConvertOptions& options);
 
-// Shows the progress while it lives.
-class Progress {
- public:
-  Progress(const Invocation& invocation, const std::string& label)
-      : printer_(invocation.io.err, invocation.io.err_is_terminal, label) {}
-
-  ConvertOptions Options(const FileArguments& arguments) {
-    ConvertOptions options;
-    options.replace = arguments.force;
-    options.alignment = arguments.alignment;
-    options.progress = [this](uint64_t done, uint64_t total) {
-      v1::StageModelResponse progress;
-      progress.set_phase(v1::READING);
-      progress.set_bytes_done(done);
-      progress.set_bytes_total(total);
-      printer_.Show(progress);
-    };
-    return options;
-  }
-
- private:
-  ProgressPrinter printer_;
-};
+// `work` with a result, by RunFileWork().
+template <typename T>
+absl::StatusOr<T> RunWork(
+    Invocation& invocation, const FileArguments& arguments,
+    std::function<absl::StatusOr<T>(const FileArguments&, const ConvertOptions&)> work) {
+  const auto result = std::make_shared<T>();
+  RETURN_IF_ERROR(RunFileWork(
+      invocation, arguments.from,
+      [result, arguments, work = std::move(work)](const ConvertOptions& hooks) -> absl::Status {
+        ConvertOptions options = hooks;
+        options.replace = arguments.force;
+        options.alignment = arguments.alignment;
+        ASSIGN_OR_RETURN(*result, work(arguments, options));
+        return absl::OkStatus();
+      }));
+  return *result;
+}
 
 absl::Status RunConvert(Invocation& invocation, const FileArguments& arguments, Convert convert,
                         const std::string& verb) {
   invocation.what = absl::StrCat(verb, " ", arguments.from);
-  ConvertResult result;
-  {
-    Progress progress(invocation, arguments.from);
-    ASSIGN_OR_RETURN(result, convert(arguments.from, arguments.to, progress.Options(arguments)));
-  }
+  ASSIGN_OR_RETURN(
+      const ConvertResult result,
+      RunWork<ConvertResult>(invocation, arguments,
+                             [convert](const FileArguments& files, const ConvertOptions& options) {
+                               return convert(files.from, files.to, options);
+                             }));
   std::ostream& out = invocation.io.out;
   if (invocation.json()) {
     out << JsonDocument({{"file", arguments.to},
@@ -73,12 +70,12 @@ absl::Status RunConvert(Invocation& invocation, const FileArguments& arguments, 
 
 absl::Status RunDigest(Invocation& invocation, const FileArguments& arguments) {
   invocation.what = absl::StrCat("digest ", arguments.from);
-  DigestResult result;
-  {
-    Progress progress(invocation, arguments.from);
-    ASSIGN_OR_RETURN(result,
-                     WriteDigests(arguments.from, arguments.to, progress.Options(arguments)));
-  }
+  ASSIGN_OR_RETURN(
+      const DigestResult result,
+      RunWork<DigestResult>(invocation, arguments,
+                            [](const FileArguments& files, const ConvertOptions& options) {
+                              return WriteDigests(files.from, files.to, options);
+                            }));
   std::ostream& out = invocation.io.out;
   if (invocation.json()) {
     out << JsonDocument({{"file", result.path},

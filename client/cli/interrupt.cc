@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -16,9 +17,11 @@ namespace {
 
 // For the handler, which knows nothing else.
 std::atomic<int> signalled_fd = -1;
+std::atomic<int> last_signal = 0;
 
-void OnSignal(int /*signal*/) {
+void OnSignal(int signal) {
   const int saved = errno;
+  last_signal.store(signal);
   const uint64_t one = 1;
   // The counter cannot be full, and there is nobody to tell.
   (void)!::write(signalled_fd.load(), &one, sizeof(one));
@@ -28,6 +31,7 @@ void OnSignal(int /*signal*/) {
 }  // namespace
 
 Interrupt::Interrupt() {
+  last_signal.store(0);
   signalled_fd.store(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   struct sigaction action {};
   action.sa_handler = OnSignal;
@@ -42,15 +46,19 @@ Interrupt::~Interrupt() {
   ::close(signalled_fd.exchange(-1));
 }
 
-bool Interrupt::Pause(absl::Duration time) const {
+int Interrupt::signal() const { return last_signal.load(); }
+
+bool Interrupt::Pause(absl::Duration time, int or_readable) const {
   const absl::Time deadline = absl::Now() + time;
   while (true) {
     const absl::Duration left = deadline - absl::Now();
-    pollfd entry = {.fd = signalled_fd.load(), .events = POLLIN, .revents = 0};
+    // A descriptor of -1 is left out.
+    std::array<pollfd, 2> entries = {{{.fd = signalled_fd.load(), .events = POLLIN, .revents = 0},
+                                      {.fd = or_readable, .events = POLLIN, .revents = 0}}};
     const int timeout = static_cast<int>(
         std::max<int64_t>(absl::ToInt64Milliseconds(left + absl::Microseconds(999)), 0));
-    const int ready = ::poll(&entry, 1, timeout);
-    if (ready > 0) return false;
+    const int ready = ::poll(entries.data(), entries.size(), timeout);
+    if (ready > 0) return entries[0].revents == 0;
     if (ready == 0 || errno != EINTR) return true;
   }
 }

@@ -16,8 +16,11 @@ class Interrupt {
   Interrupt& operator=(const Interrupt&) = delete;
   ~Interrupt();
 
-  // Waits until `time` is over; false as soon as a signal came.
-  bool Pause(absl::Duration time) const;
+  // Waits until `time` is over, or the descriptor `or_readable` can be read, where one is given;
+  // false as soon as a signal came.
+  bool Pause(absl::Duration time, int or_readable = -1) const;
+  // The last that came; 0 for none.
+  int signal() const;
 
  private:
   struct sigaction before_int_ {};

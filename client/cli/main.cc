@@ -8,7 +8,9 @@
 
 #include "client/cli/exit_codes.h"
 #include "client/cli/fd_output.h"
+#include "client/cli/file_work.h"
 #include "client/cli/weightctl.h"
+#include "common/leave_process.h"
 #include "common/standard_streams.h"
 
 int main(int argc, char** argv) {
@@ -32,5 +34,7 @@ int main(int argc, char** argv) {
                       .err_is_terminal = draws && ::isatty(STDERR_FILENO) == 1,
                       .out_is_terminal = out_is_terminal,
                       .color = out_is_terminal && (no_color == nullptr || *no_color == '\0')};
-  return weightd::cli::RunWeightctl(argc, argv, io);
+  const int code = weightd::cli::RunWeightctl(argc, argv, io);
+  if (weightd::cli::LeftFileWorkBehind()) weightd::LeaveProcess(code);
+  return code;
 }

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "common/leave_process.h"
 #include "common/status_macros.h"
-#include "daemon/main/leave_process.h"
 
 namespace weightd {
 namespace {

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/leave_process.h"
 #include "common/status_macros.h"
-#include "daemon/main/leave_process.h"
 
 namespace weightd {
 namespace {

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/thread.h"
 #include "daemon/format/digest_manifest.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 #include "tests/support/checkpoints/tensors_text.h"
@@ -158,7 +159,12 @@ TEST_F(ConvertTest, NoRoomLeavesNothing) {
   ::signal(SIGXFSZ, SIG_IGN);
   const rlimit small = {.rlim_cur = 1'000'000, .rlim_max = before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const absl::Status status = Tensorize(from, Path("b.tensors")).status();
+  absl::Status status;
+  // Limits are those that a thread had at its first volume call.
+  absl::StatusOr<Thread> thread =
+      Thread::Start("few bytes", [&] { status = Tensorize(from, Path("b.tensors")).status(); });
+  ASSERT_OK(thread);
+  thread->Join();
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(std::string(status.message()), HasSubstr("b.tensors"));

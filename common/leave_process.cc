@@ -1,4 +1,4 @@
-#include "daemon/main/leave_process.h"
+#include "common/leave_process.h"
 
 #include <signal.h>
 #include <sys/file.h>
