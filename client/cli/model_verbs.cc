@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -117,7 +118,11 @@ absl::Status WatchPs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   const Io& io = invocation.io;
   v1::WatchModelsResponse list;  // of one message or several
+  PageWalk walk;
+  absl::Status believed;
   const auto take = [&](const v1::WatchModelsResponse& response) {
+    believed = walk.Add(static_cast<uint64_t>(response.models_size()), response.SpaceUsedLong());
+    if (!believed.ok()) return Next::kStop;
     list.MergeFrom(response);
     list.clear_more();
     if (response.more()) return Next::kContinue;
@@ -129,12 +134,14 @@ absl::Status WatchPs(const Invocation& invocation) {
       if (!io.out_is_terminal) io.out << '\n';
     }
     list.Clear();
+    walk = PageWalk();
     io.out << std::flush;
     return io.out.good() ? Next::kContinue : Next::kStop;
   };
-  return daemon.Stream<v1::WatchModelsRequest, v1::WatchModelsResponse>(
+  RETURN_IF_ERROR((daemon.Stream<v1::WatchModelsRequest, v1::WatchModelsResponse>(
       &v1::WeightCache::Stub::WatchModels, v1::WatchModelsRequest(),
-      invocation.options.stream_timeout(), take);
+      invocation.options.stream_timeout(), take)));
+  return believed;
 }
 
 absl::Status RunPs(const Invocation& invocation, bool watch) {
@@ -209,21 +216,22 @@ absl::Status RunDescribe(Invocation& invocation, const std::string& model) {
   return absl::OkStatus();
 }
 
-// All pages as one answer.
+// All pages as one answer: the first, and the tensors of the others.
 absl::StatusOr<v1::GetModelResponse> FetchTensors(const Daemon& daemon, const std::string& model) {
   v1::GetModelRequest request;
   request.set_model(model);
   request.set_page_size(kPageTensors);
-  ASSIGN_OR_RETURN(v1::GetModelResponse all,
-                   daemon.Call(&v1::WeightCache::Stub::GetModel, request));
-  while (!all.next_page_token().empty()) {
-    request.set_page_token(all.next_page_token());
-    ASSIGN_OR_RETURN(v1::GetModelResponse page,
-                     daemon.Call(&v1::WeightCache::Stub::GetModel, request));
-    if (page.tensors().empty()) return absl::InternalError("weightd sent an empty page");
-    for (v1::Tensor& tensor : *page.mutable_tensors()) *all.add_tensors() = std::move(tensor);
-    all.set_next_page_token(page.next_page_token());
-  }
+  v1::GetModelResponse all;
+  bool is_first = true;
+  RETURN_IF_ERROR((daemon.CallPages<v1::GetModelRequest, v1::GetModelResponse>(
+      &v1::WeightCache::Stub::GetModel, request, [&](const v1::GetModelResponse& page) {
+        if (std::exchange(is_first, false)) {
+          all = page;
+        } else {
+          all.mutable_tensors()->MergeFrom(page.tensors());
+        }
+      })));
+  all.clear_next_page_token();
   return all;
 }
 
