@@ -59,6 +59,11 @@ std::string InMemory(const v1::Model& model) {
   return absl::StrJoin(copies, ", ");
 }
 
+std::string ProblemText(const v1::Model& model) {
+  if (model.removed()) return "gone from the volume";
+  return model.changed() ? "changed since it was staged" : model.problem();
+}
+
 absl::Status RunLs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, false));
   const Io& io = invocation.io;
@@ -70,8 +75,7 @@ absl::Status RunLs(const Invocation& invocation) {
       {{"MODEL"}, {"SIZE", true}, {"FILES", true}, {"REVISION"}, {"IN MEMORY"}, {"PROBLEM"}});
   for (const v1::Model& model : response.models()) {
     table.AddRow({model.name(), FormatBytes(model.file_bytes()), absl::StrCat(model.shard_count()),
-                  model.revision().substr(0, kShortRevision), InMemory(model),
-                  model.changed() ? "changed since it was staged" : model.problem()});
+                  model.revision().substr(0, kShortRevision), InMemory(model), ProblemText(model)});
   }
   table.Print(io.out, io.color);
   for (const v1::ScannedRoot& root : response.roots()) {
@@ -181,7 +185,7 @@ void PrintModel(const v1::GetModelResponse& response, const Io& io) {
   line("files   ", absl::StrCat(model.shard_count(), ", ", FormatBytes(model.file_bytes())));
   line("tensors ",
        absl::StrCat(response.tensor_count(), ", ", FormatBytes(response.tensor_bytes())));
-  line("problem ", model.problem());
+  line("problem ", ProblemText(model));
   for (const auto& [key, value] : response.metadata()) {
     line("metadata", absl::StrCat(key, " = ", value));
   }

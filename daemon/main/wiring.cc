@@ -24,6 +24,8 @@ constexpr uint32_t kVerifyThreads = 2;
 constexpr uint32_t kGrantThreads = 2;
 constexpr uint32_t kGrantsWaitingMax = 1 << 20;
 constexpr uint32_t kStateThreads = 1;
+// Each waits for a root at most, and for a second.
+constexpr uint32_t kLookupThreads = 2;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
@@ -39,6 +41,7 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   ASSIGN_OR_RETURN(pools.evictions, start("evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.forced_evictions, start("forced evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.states, start("states", kStateThreads));
+  ASSIGN_OR_RETURN(pools.lookups, start("lookups", kLookupThreads));
   ASSIGN_OR_RETURN(pools.verifications, start("verifications", kVerifyThreads));
   ASSIGN_OR_RETURN(pools.grants, BlockingPool::Start({.name = "grants",
                                                       .threads = kGrantThreads,
@@ -321,7 +324,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->info = MakeInfo(options, dependencies, *daemon);
   ASSIGN_OR_RETURN(daemon->pools, StartPools(options.requests));
   daemon->service =
-      std::make_unique<WeightCacheService>(ServiceDependencies{.reads = *daemon->reads,
+      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
+                                                               .reads = *daemon->reads,
                                                                .residency = *daemon->residency,
                                                                .leases = *daemon->leases,
                                                                .events = *daemon->events,

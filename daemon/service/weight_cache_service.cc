@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
+#include "daemon/service/known_model.h"
 #include "daemon/service/pages.h"
 #include "daemon/service/parse_failure.h"
 #include "daemon/service/proto_convert.h"
@@ -128,10 +129,6 @@ absl::Status SetPinned(Residency& residency, const std::string& model, const std
   return absl::OkStatus();
 }
 
-bool Parse(grpc::ByteBuffer bytes, v1::AttachRequest& request) {
-  return grpc::SerializationTraits<v1::AttachRequest>::Deserialize(&bytes, &request).ok();
-}
-
 }  // namespace
 
 absl::StatusOr<Caller> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
@@ -225,7 +222,11 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
   BlockingPool& pool = request->force() ? *d_.pools.forced_evictions : *d_.pools.evictions;
   return Blocking(
       *context, Right::kOperate, true, pool,
-      [this, request, response] { return Evict(d_, draining_, *request, *response); }, "evict");
+      [this, request, response] {
+        return ExplainNotResident(d_.catalog, request->model(),
+                                  Evict(d_, draining_, *request, *response));
+      },
+      "evict");
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
@@ -234,7 +235,8 @@ grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerCo
   return Blocking(
       *context, Right::kOperate, true, *d_.pools.verifications,
       [this, context, request, response] {
-        return Verify(d_.residency, *context, *request, *response);
+        return ExplainNotResident(d_.catalog, request->model(),
+                                  Verify(d_.residency, *context, *request, *response));
       },
       "verify");
 }
@@ -264,6 +266,25 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(Caller caller,
   return call;
 }
 
+grpc::ServerUnaryReactor* WeightCacheService::RefuseModel(absl::StatusOr<Caller> caller,
+                                                          grpc::CallbackServerContext& context,
+                                                          absl::string_view request,
+                                                          const std::string& model,
+                                                          const absl::Status& status) const {
+  if (!caller.ok() || GetReason(status) != Reason::kModelNotResident) {
+    return FinishNow(std::move(caller), Answer(request, status));
+  }
+  const uint32_t uid = caller->uid;
+  auto* call = new PooledCall(*std::move(caller), context, *d_.pools.lookups);
+  call->Begin(
+      uid,
+      [this, request, &model, status] {
+        return Answer(request, ExplainNotResident(d_.catalog, model, status));
+      },
+      [this, request, status](const absl::Status&) { return Answer(request, status); });
+  return call;
+}
+
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
                                                        const v1::PinModelRequest* request,
                                                        v1::PinModelResponse* response) {
@@ -272,7 +293,9 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), Answer("pin", status));
+  if (!status.ok()) {
+    return RefuseModel(std::move(caller), *context, "pin", request->model(), status);
+  }
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -284,7 +307,9 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), Answer("unpin", status));
+  if (!status.ok()) {
+    return RefuseModel(std::move(caller), *context, "unpin", request->model(), status);
+  }
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -292,13 +317,16 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WeightCacheService::Attach(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
   v1::AttachRequest request;
   absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, true);
-  if (!Parse(*bytes, request)) {
+  grpc::ByteBuffer copy = *bytes;  // of the references, not of the bytes
+  if (!grpc::SerializationTraits<v1::AttachRequest>::Deserialize(&copy, &request).ok()) {
     caller = ParseFailureError(request.GetDescriptor()->full_name());
   }
-  return MakeAttachStream({.leases = d_.leases,
+  return MakeAttachStream({.catalog = d_.catalog,
+                           .leases = d_.leases,
                            .residency = d_.residency,
                            .events = d_.events,
                            .grants = *d_.pools.grants,
+                           .lookups = *d_.pools.lookups,
                            .tables = d_.tables,
                            .uid_limits = d_.uid_limits,
                            .peers = d_.peers},
