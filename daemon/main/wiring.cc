@@ -150,9 +150,14 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
 // What is in memory, the files that tell of it, and what the daemon wants there.
 absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& dependencies,
                            bool any_remote, Daemon& daemon) {
-  LoadedState loaded = LoadState(options.state_file);
+  LoadedState loaded = LoadState(
+      options.state_file, absl::StrCat("pid ", ::getpid(), ", sockets in ", options.socket_dir));
   for (Warning& warning : loaded.warnings) daemon.devices.warnings.push_back(std::move(warning));
   daemon.state_problem = std::move(loaded.problem);
+  if (!daemon.state_problem.empty() && loaded.warnings.empty()) {
+    dependencies.logger.Log(LogLevel::kWarning, "state_not_saved",
+                            {{"detail", daemon.state_problem}});
+  }
   ASSIGN_OR_RETURN(daemon.residency,
                    Residency::Create(MakeResidencyOptions(options, daemon.devices, daemon.probe,
                                                           std::move(loaded.state), any_remote),
@@ -161,7 +166,7 @@ absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& 
   daemon.files = std::make_unique<KeptFiles>(options, dependencies.clock, *daemon.residency,
                                              *daemon.events, dependencies.logger);
   if (!options.state_file.empty() && daemon.state_problem.empty()) {
-    RETURN_IF_ERROR(daemon.files->KeepState());
+    RETURN_IF_ERROR(daemon.files->KeepState(std::move(loaded.lock)));
   }
   RETURN_IF_ERROR(daemon.files->TellNodeFeatures());
   daemon.wishes = std::make_unique<WishList>(
