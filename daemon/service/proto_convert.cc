@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
 
@@ -237,7 +238,8 @@ const char* FileSystemKindName(FileSystemKind kind) {
 }
 
 std::string AbsolutePath(const std::string& path) {
-  if (path.empty()) return path;
+  const bool is_plain = absl::StartsWith(path, "/") && !absl::StrContains(path, "/./");
+  if (path.empty() || is_plain) return path;
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
   if (error) return path;
