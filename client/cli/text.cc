@@ -51,8 +51,7 @@ std::vector<std::string> StuckTexts(const v1::VolumeStatus& volume) {
     if (call.calls() == 2) absl::StrAppend(&text, ", nor does 1 other");
     if (call.calls() > 2) absl::StrAppend(&text, ", nor do ", call.calls() - 1, " others");
     if (call.bytes() == 0) continue;
-    absl::StrAppend(&text, "; ", FormatBytes(call.bytes()), " stay booked until ",
-                    call.calls() > 1 ? "they do" : "it does");
+    absl::StrAppend(&text, "; ", FormatBytes(call.bytes()), " stay booked until then");
   }
   // Of a daemon before it told them one by one.
   if (texts.empty() && IsStuck(volume)) texts.push_back(StuckText(volume));

@@ -32,7 +32,7 @@ std::string FormatRate(uint64_t bytes_per_second);
 bool IsStuck(const v1::VolumeStatus& volume);
 std::string StuckText(const v1::VolumeStatus& volume);
 // All that the volume does not answer, a sentence each, the oldest first: "/models: read a at 0, of
-// m, does not come back since ..., nor do 7 others; 2.1 GB stay booked until they do".
+// m, does not come back since ..., nor do 7 others; 2.1 GB stay booked until then".
 std::vector<std::string> StuckTexts(const v1::VolumeStatus& volume);
 
 // "3 models", "1 model": `noun` in the plural unless `count` is 1.

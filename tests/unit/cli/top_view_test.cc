@@ -90,7 +90,7 @@ TEST(TopViewTest, SaysAllThatAVolumeDoesNotAnswer) {
   EXPECT_THAT(out.str(),
               AllOf(HasSubstr("stuck: /hangs: read m/a.safetensors at 4096, of m, does not come "
                               "back since "),
-                    HasSubstr(", nor do 7 others; 2.0 GB stay booked until they do\n"),
+                    HasSubstr(", nor do 7 others; 2.0 GB stay booked until then\n"),
                     HasSubstr("stuck: /hangs: list n does not come back since ")));
 }
 
