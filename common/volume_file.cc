@@ -1,6 +1,7 @@
 #include "common/volume_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -46,6 +47,14 @@ ssize_t VolumeFile::Write(absl::string_view text) const {
 }
 
 int VolumeFile::Sync() const { return static_cast<int>(VolumeCall(SYS_fsync, fd_.get())); }
+
+int VolumeFile::TryLock() const {
+  return static_cast<int>(VolumeCall(SYS_flock, fd_.get(), LOCK_EX | LOCK_NB));
+}
+
+int VolumeFile::Truncate() const {
+  return static_cast<int>(VolumeCall(SYS_ftruncate, fd_.get(), 0));
+}
 
 absl::StatusOr<size_t> ReadVolumeFile(const std::string& path, absl::Span<char> to,
                                       absl::string_view what) {

@@ -34,6 +34,10 @@ class VolumeFile {
   ssize_t Read(absl::Span<char> to) const;
   ssize_t Write(absl::string_view text) const;
   int Sync() const;
+  // As flock(2) with LOCK_EX | LOCK_NB, and ftruncate(2) to nothing: -1 and errno for an error. The
+  // lock ends with this object.
+  int TryLock() const;
+  int Truncate() const;
 
  private:
   explicit VolumeFile(int fd) : fd_(fd) {}

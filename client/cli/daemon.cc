@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -19,20 +18,22 @@ void SetSocketDir(const SocketDirectory& directory, GlobalOptions& options) {
 }
 
 absl::StatusOr<Daemon> Daemon::Connect(const GlobalOptions& options) {
+  const absl::Time deadline = absl::Now() + options.timeout;
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                   client::OpenChannel(DirectoryOf(options), absl::Now() + options.timeout));
-  return Daemon(std::move(channel), options);
+                   client::OpenChannel(DirectoryOf(options), deadline));
+  return Daemon(std::move(channel), options, deadline);
 }
 
-Daemon::Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options)
+Daemon::Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options,
+               absl::Time deadline)
     : socket_dir_(DirectoryOf(options)),
-      timeout_(options.timeout),
+      deadline_(deadline),
       channel_(std::move(channel)),
       stub_(v1::WeightCache::NewStub(channel_)) {}
 
-void Daemon::SetDeadline(grpc::ClientContext& context, absl::Duration timeout) {
-  if (timeout == absl::InfiniteDuration()) return;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+void Daemon::SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
+  if (deadline == absl::InfiniteFuture()) return;
+  context.set_deadline(absl::ToChronoTime(deadline));
 }
 
 absl::Status Daemon::Error(const grpc::Status& status) const {
@@ -41,7 +42,7 @@ absl::Status Daemon::Error(const grpc::Status& status) const {
 
 absl::StatusOr<std::string> Daemon::CheckHealth() const {
   grpc::ClientContext context;
-  SetDeadline(context, timeout_);
+  SetDeadline(context, deadline_);
   grpc::health::v1::HealthCheckResponse response;
   const auto stub = grpc::health::v1::Health::NewStub(channel_);
   const grpc::Status status =

@@ -5,6 +5,7 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/sync_stream.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,8 +13,10 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/cli/invocation.h"
+#include "client/cli/page_walk.h"
 #include "client/cpp/daemon_connection.h"
 #include "client/cpp/request_text.h"
 #include "weightd/v1/weight_cache.grpc.pb.h"
@@ -27,13 +30,14 @@ void SetSocketDir(const SocketDirectory& directory, GlobalOptions& options);
 // Whether a stream goes on after a message.
 enum class Next { kContinue, kStop };
 
-// One connection to weightd. Errors say why the daemon cannot be reached, or carry its reason.
-// Thread-compatible.
+// One connection to weightd, for one command or one look of it. Errors say why the daemon cannot be
+// reached, or carry its reason. Thread-compatible.
 class Daemon {
  public:
   static absl::StatusOr<Daemon> Connect(const GlobalOptions& options);
 
-  // A call with one answer, within --timeout, or `timeout` where it is given.
+  // A call with one answer: until --timeout after Connect() began, which all calls share, or within
+  // `timeout` where it is given.
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::WeightCache::Stub::*method)(grpc::ClientContext*,
                                                                               const Request&,
@@ -42,28 +46,43 @@ class Daemon {
                                 std::optional<absl::Duration> timeout = std::nullopt) const {
     if (absl::Status checked = client::CheckTexts(request); !checked.ok()) return checked;
     grpc::ClientContext context;
-    SetDeadline(context, timeout.value_or(timeout_));
+    SetDeadline(context, timeout.has_value() ? absl::Now() + *timeout : deadline_);
     Response response;
     const grpc::Status status = ((*stub_).*method)(&context, request, &response);
     if (!status.ok()) return Error(status);
     return response;
   }
 
-  // A call whose answer comes in pages: all of them as one.
+  // A call whose answer comes in pages: `take` gets each. All pages together have the time of one
+  // call; PageWalk says what is believed of them.
+  template <typename Request, typename Response>
+  absl::Status CallPages(grpc::Status (v1::WeightCache::Stub::*method)(grpc::ClientContext*,
+                                                                       const Request&, Response*),
+                         Request request, absl::FunctionRef<void(const Response&)> take) const {
+    PageWalk walk;
+    while (true) {
+      const absl::StatusOr<Response> page = Call(method, request);
+      if (!page.ok()) return walk.Explain(page.status());
+      const absl::StatusOr<bool> more = walk.AddPage(RowsOf(*page), page->SpaceUsedLong(),
+                                                     request.page_token(), page->next_page_token());
+      if (!more.ok()) return more.status();
+      take(*page);
+      if (!*more) return absl::OkStatus();
+      request.set_page_token(page->next_page_token());
+    }
+  }
+
+  // Likewise, all pages as one answer.
   template <typename Request, typename Response>
   absl::StatusOr<Response> CallPaged(grpc::Status (v1::WeightCache::Stub::*method)(
                                          grpc::ClientContext*, const Request&, Response*),
-                                     Request request) const {
+                                     const Request& request) const {
     Response all;
-    while (true) {
-      absl::StatusOr<Response> page = Call(method, request);
-      if (!page.ok()) return page.status();
-      const std::string next = page->next_page_token();
-      page->clear_next_page_token();
-      all.MergeFrom(*page);
-      if (next.empty() || next == request.page_token()) return all;
-      request.set_page_token(next);
-    }
+    const absl::Status status = CallPages<Request, Response>(
+        method, request, [&all](const Response& page) { all.MergeFrom(page); });
+    if (!status.ok()) return status;
+    all.clear_next_page_token();
+    return all;
   }
 
   // A call with a stream of answers, within `timeout`. `take` gets each; after kStop the stream is
@@ -75,7 +94,7 @@ class Daemon {
                       absl::FunctionRef<Next(const Response&)> take) const {
     if (absl::Status checked = client::CheckTexts(request); !checked.ok()) return checked;
     grpc::ClientContext context;
-    SetDeadline(context, timeout);
+    SetDeadline(context, absl::Now() + timeout);
     const std::unique_ptr<grpc::ClientReader<Response>> reader =
         ((*stub_).*method)(&context, request);
     Response response;
@@ -90,13 +109,16 @@ class Daemon {
   absl::StatusOr<std::string> CheckHealth() const;
 
  private:
-  Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options);
+  Daemon(std::shared_ptr<grpc::Channel> channel, const GlobalOptions& options, absl::Time deadline);
 
-  static void SetDeadline(grpc::ClientContext& context, absl::Duration timeout);
+  static uint64_t RowsOf(const v1::ListModelsResponse& page) { return page.models().size(); }
+  static uint64_t RowsOf(const v1::ListLeasesResponse& page) { return page.leases().size(); }
+  static uint64_t RowsOf(const v1::GetModelResponse& page) { return page.tensors().size(); }
+  static void SetDeadline(grpc::ClientContext& context, absl::Time deadline);
   absl::Status Error(const grpc::Status& status) const;
 
   SocketDirectory socket_dir_;
-  absl::Duration timeout_;
+  absl::Time deadline_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::WeightCache::Stub> stub_;
 };

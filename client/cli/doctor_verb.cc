@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -140,7 +141,7 @@ std::vector<Check> Examine(const GlobalOptions& options, bool reads) {
   request.set_skip_reads(!reads);
   const absl::StatusOr<v1::DiagnoseResponse> facts =
       daemon->Call(&v1::WeightCache::Stub::Diagnose, request,
-                   options.timeout_given ? options.timeout : kDiagnosisTime);
+                   options.timeout_given ? std::nullopt : std::optional(kDiagnosisTime));
   if (facts.ok()) {
     AddDaemonSide(*facts, *status, reads, own, socket.gid, checks);
   } else {

@@ -68,12 +68,16 @@ absl::Status AskUntil(GlobalOptions options, bool staged, absl::Duration wait, H
 
 void Print(const Invocation& invocation, const HealthArguments& arguments, const Health& health) {
   std::ostream& out = invocation.io.out;
+  const std::string missing = MissingPreloads(health.preloads);
   if (!invocation.json()) {
-    out << health.status << '\n';
+    // Whoever asked with --staged takes SERVING for the whole answer.
+    out << (missing.empty() ? health.status : absl::StrCat("WAITING for ", Printable(missing)))
+        << '\n';
     return;
   }
   nlohmann::ordered_json answer = {{"status", health.status}};
   if (arguments.staged) {
+    answer["staged"] = missing.empty();
     answer["preloads"] = nlohmann::ordered_json::array();
     for (const v1::Preload& preload : health.preloads) {
       answer["preloads"].push_back(ToJson(preload));

@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -58,6 +59,11 @@ std::string InMemory(const v1::Model& model) {
   return absl::StrJoin(copies, ", ");
 }
 
+std::string ProblemText(const v1::Model& model) {
+  if (model.removed()) return "gone from the volume";
+  return model.changed() ? "changed since it was staged" : model.problem();
+}
+
 absl::Status RunLs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const v1::ListModelsResponse response, ListModels(invocation, false));
   const Io& io = invocation.io;
@@ -69,8 +75,7 @@ absl::Status RunLs(const Invocation& invocation) {
       {{"MODEL"}, {"SIZE", true}, {"FILES", true}, {"REVISION"}, {"IN MEMORY"}, {"PROBLEM"}});
   for (const v1::Model& model : response.models()) {
     table.AddRow({model.name(), FormatBytes(model.file_bytes()), absl::StrCat(model.shard_count()),
-                  model.revision().substr(0, kShortRevision), InMemory(model),
-                  model.changed() ? "changed since it was staged" : model.problem()});
+                  model.revision().substr(0, kShortRevision), InMemory(model), ProblemText(model)});
   }
   table.Print(io.out, io.color);
   for (const v1::ScannedRoot& root : response.roots()) {
@@ -117,7 +122,11 @@ absl::Status WatchPs(const Invocation& invocation) {
   ASSIGN_OR_RETURN(const Daemon daemon, Daemon::Connect(invocation.options));
   const Io& io = invocation.io;
   v1::WatchModelsResponse list;  // of one message or several
+  PageWalk walk;
+  absl::Status believed;
   const auto take = [&](const v1::WatchModelsResponse& response) {
+    believed = walk.Add(static_cast<uint64_t>(response.models_size()), response.SpaceUsedLong());
+    if (!believed.ok()) return Next::kStop;
     list.MergeFrom(response);
     list.clear_more();
     if (response.more()) return Next::kContinue;
@@ -129,12 +138,14 @@ absl::Status WatchPs(const Invocation& invocation) {
       if (!io.out_is_terminal) io.out << '\n';
     }
     list.Clear();
+    walk = PageWalk();
     io.out << std::flush;
     return io.out.good() ? Next::kContinue : Next::kStop;
   };
-  return daemon.Stream<v1::WatchModelsRequest, v1::WatchModelsResponse>(
+  RETURN_IF_ERROR((daemon.Stream<v1::WatchModelsRequest, v1::WatchModelsResponse>(
       &v1::WeightCache::Stub::WatchModels, v1::WatchModelsRequest(),
-      invocation.options.stream_timeout(), take);
+      invocation.options.stream_timeout(), take)));
+  return believed;
 }
 
 absl::Status RunPs(const Invocation& invocation, bool watch) {
@@ -174,7 +185,7 @@ void PrintModel(const v1::GetModelResponse& response, const Io& io) {
   line("files   ", absl::StrCat(model.shard_count(), ", ", FormatBytes(model.file_bytes())));
   line("tensors ",
        absl::StrCat(response.tensor_count(), ", ", FormatBytes(response.tensor_bytes())));
-  line("problem ", model.problem());
+  line("problem ", ProblemText(model));
   for (const auto& [key, value] : response.metadata()) {
     line("metadata", absl::StrCat(key, " = ", value));
   }
@@ -209,21 +220,22 @@ absl::Status RunDescribe(Invocation& invocation, const std::string& model) {
   return absl::OkStatus();
 }
 
-// All pages as one answer.
+// All pages as one answer: the first, and the tensors of the others.
 absl::StatusOr<v1::GetModelResponse> FetchTensors(const Daemon& daemon, const std::string& model) {
   v1::GetModelRequest request;
   request.set_model(model);
   request.set_page_size(kPageTensors);
-  ASSIGN_OR_RETURN(v1::GetModelResponse all,
-                   daemon.Call(&v1::WeightCache::Stub::GetModel, request));
-  while (!all.next_page_token().empty()) {
-    request.set_page_token(all.next_page_token());
-    ASSIGN_OR_RETURN(v1::GetModelResponse page,
-                     daemon.Call(&v1::WeightCache::Stub::GetModel, request));
-    if (page.tensors().empty()) return absl::InternalError("weightd sent an empty page");
-    for (v1::Tensor& tensor : *page.mutable_tensors()) *all.add_tensors() = std::move(tensor);
-    all.set_next_page_token(page.next_page_token());
-  }
+  v1::GetModelResponse all;
+  bool is_first = true;
+  RETURN_IF_ERROR((daemon.CallPages<v1::GetModelRequest, v1::GetModelResponse>(
+      &v1::WeightCache::Stub::GetModel, request, [&](const v1::GetModelResponse& page) {
+        if (std::exchange(is_first, false)) {
+          all = page;
+        } else {
+          all.mutable_tensors()->MergeFrom(page.tensors());
+        }
+      })));
+  all.clear_next_page_token();
   return all;
 }
 

@@ -26,16 +26,23 @@ std::string PreloadText(const v1::Preload& preload) {
   }
 }
 
-absl::Status CheckPreloads(const std::vector<v1::Preload>& preloads) {
+std::string MissingPreloads(const std::vector<v1::Preload>& preloads) {
   std::vector<std::string> missing;
   for (const v1::Preload& preload : preloads) {
     if (preload.state() == v1::PRELOAD_RESIDENT) continue;
     missing.push_back(absl::StrCat(preload.model(), ": ", PreloadText(preload)));
   }
-  if (missing.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      missing.size(), " of ", Counted(preloads.size(), "preloaded model"),
-      missing.size() == 1 ? " is" : " are", " not resident: ", absl::StrJoin(missing, "; ")));
+  return absl::StrJoin(missing, "; ");
+}
+
+absl::Status CheckPreloads(const std::vector<v1::Preload>& preloads) {
+  const auto missing = std::count_if(
+      preloads.begin(), preloads.end(),
+      [](const v1::Preload& preload) { return preload.state() != v1::PRELOAD_RESIDENT; });
+  if (missing == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(missing, " of ", Counted(preloads.size(), "preloaded model"),
+                   missing == 1 ? " is" : " are", " not resident: ", MissingPreloads(preloads)));
 }
 
 }  // namespace weightd::cli

@@ -14,6 +14,9 @@ namespace weightd::cli {
 // "resident", "queued", "staging 43 %", "failed: no such checkpoint", "not in memory".
 std::string PreloadText(const v1::Preload& preload);
 
+// Each that is not resident and how it is: "a: queued; b: staging 43 %".
+std::string MissingPreloads(const std::vector<v1::Preload>& preloads);
+
 // FAILED_PRECONDITION with each that is not resident and how it is.
 absl::Status CheckPreloads(const std::vector<v1::Preload>& preloads);
 

@@ -81,7 +81,8 @@ void WarnNotKept(const Invocation& invocation, const std::string& why) {
 // A stage does not wait for the state file: how writing it went last is what is known.
 void WarnIfPinsAreNotKept(const Invocation& invocation, const Daemon& daemon) {
   const absl::StatusOr<v1::GetStatusResponse> status =
-      daemon.Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest());
+      daemon.Call(&v1::WeightCache::Stub::GetStatus, v1::GetStatusRequest(),
+                  invocation.options.timeout);  // the stage may have taken long
   if (!status.ok() || status->state().error().empty()) return;
   WarnNotKept(invocation, status->state().error());
 }

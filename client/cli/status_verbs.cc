@@ -74,7 +74,7 @@ void PrintStatus(const v1::GetStatusResponse& status, const Io& io) {
     }
   }
   for (const v1::VolumeStatus& volume : status.volumes()) {
-    if (IsStuck(volume)) line("stuck   ", StuckText(volume));
+    for (const std::string& text : StuckTexts(volume)) line("stuck   ", text);
     if (!volume.problem().empty()) {
       line("root    ", absl::StrCat(volume.root(), ": ", volume.problem()));
     }

@@ -42,6 +42,22 @@ std::string StuckText(const v1::VolumeStatus& volume) {
                       " stay booked until then");
 }
 
+std::vector<std::string> StuckTexts(const v1::VolumeStatus& volume) {
+  std::vector<std::string> texts;
+  for (const v1::StuckCall& call : volume.stuck()) {
+    std::string& text = texts.emplace_back(absl::StrCat(volume.root(), ": ", call.what()));
+    if (!call.model().empty()) absl::StrAppend(&text, ", of ", call.model(), ",");
+    absl::StrAppend(&text, " does not come back since ", FormatTime(call.since()));
+    if (call.calls() == 2) absl::StrAppend(&text, ", nor does 1 other");
+    if (call.calls() > 2) absl::StrAppend(&text, ", nor do ", call.calls() - 1, " others");
+    if (call.bytes() == 0) continue;
+    absl::StrAppend(&text, "; ", FormatBytes(call.bytes()), " stay booked until then");
+  }
+  // Of a daemon before it told them one by one.
+  if (texts.empty() && IsStuck(volume)) texts.push_back(StuckText(volume));
+  return texts;
+}
+
 std::string Counted(uint64_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }

@@ -31,6 +31,9 @@ std::string FormatRate(uint64_t bytes_per_second);
 // Whether reads of the root's volume hang, and how: "/models: 8 reads do not come back since ...".
 bool IsStuck(const v1::VolumeStatus& volume);
 std::string StuckText(const v1::VolumeStatus& volume);
+// All that the volume does not answer, a sentence each, the oldest first: "/models: read a at 0, of
+// m, does not come back since ..., nor do 7 others; 2.1 GB stay booked until then".
+std::vector<std::string> StuckTexts(const v1::VolumeStatus& volume);
 
 // "3 models", "1 model": `noun` in the plural unless `count` is 1.
 std::string Counted(uint64_t count, absl::string_view noun);

@@ -43,7 +43,7 @@ void ShowHead(const TopLook& look, std::ostream& out) {
       << " running, " << status.jobs_queued() << " queued; "
       << Counted(status.lease_count(), "lease") << "\n";
   for (const v1::VolumeStatus& volume : status.volumes()) {
-    if (IsStuck(volume)) out << "stuck: " << Printable(StuckText(volume)) << '\n';
+    for (const std::string& text : StuckTexts(volume)) out << "stuck: " << Printable(text) << '\n';
   }
   out << '\n';
 }

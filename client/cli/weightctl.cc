@@ -54,9 +54,9 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
            options.timeout = *timeout;
            options.timeout_given = true;
          },
-         "for connecting and for the answer: 10s (default), 500ms, 2m; `stage --wait`, `events` "
-         "and "
-         "what works on files end by it only where it is given")
+         "for connecting and for the whole answer: 10s (default), 500ms, 2m; with --watch of each "
+         "look; `stage --wait`, `verify`, `events` and what works on files end by it only where it "
+         "is given")
       ->type_name("TIME");
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cpp/daemon_connection.h"
+#include "client/cpp/grant_check.h"
 #include "client/cpp/public_status.h"
 #include "common/status_macros.h"
 
@@ -176,6 +177,7 @@ absl::Status AttachStream::Handle(v1::AttachResponse& message) {
 }
 
 absl::Status AttachStream::HandleGranted(v1::Granted& granted) {
+  RETURN_IF_ERROR(CheckGranted(request_.model(), granted));
   table_ = std::make_unique<TensorTable>(granted);
   metadata_ = {granted.metadata().begin(), granted.metadata().end()};
   granted_ = std::make_unique<v1::Granted>(std::move(granted));

@@ -203,6 +203,27 @@ absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
   return Annotate(untold, absl::StrCat("model ", model));
 }
 
+absl::Status Catalog::CheckExists(absl::string_view model) const {
+  RETURN_IF_ERROR(ValidateModelName(model));
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    if (LastShowed(i, model)) return absl::OkStatus();
+  }
+  const Wanted wanted = {.model = model, .revision = ""};
+  for (const std::shared_ptr<Root>& root : roots_) {
+    const absl::StatusOr<std::optional<Checkpoint>> found = FindIn(root, wanted, kRootPatience);
+    if (!found.ok() || found->has_value()) return absl::OkStatus();
+  }
+  return NotFound(wanted, {});
+}
+
+absl::Status Catalog::CheckShown(absl::string_view model) const {
+  RETURN_IF_ERROR(ValidateModelName(model));
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    if (LastScan(i) == nullptr || LastShowed(i, model)) return absl::OkStatus();
+  }
+  return NotFound({.model = model, .revision = ""}, {});
+}
+
 std::vector<std::string> Catalog::NamesForHints() const {
   std::vector<std::string> names;
   for (size_t i = 0; i < roots_.size(); ++i) {
@@ -227,7 +248,11 @@ absl::Status Catalog::NotFound(const Wanted& wanted,
   const auto& [model, revision] = wanted;
   std::string text;
   if (revision.empty()) {
-    text = absl::StrCat("model ", model, ": no such checkpoint below the roots");
+    const auto add_path = [](std::string* out, const std::shared_ptr<Root>& root) {
+      absl::StrAppend(out, root->path());
+    };
+    text = absl::StrCat("model ", model, ": no such checkpoint below the roots ",
+                        absl::StrJoin(roots_, ", ", add_path));
     const std::vector<std::string> near = NearMisses(model, NamesForHints());
     if (!near.empty()) absl::StrAppend(&text, "; did you mean ", absl::StrJoin(near, ", "), "?");
   } else {

@@ -135,6 +135,14 @@ class Catalog {
   // UNAVAILABLE: nothing is known to be wrong with the model.
   absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "") const;
 
+  // Whether a root has the model: NOT_FOUND/MODEL_NOT_FOUND, with near misses, where none has. OK
+  // also while that cannot be told: a root that cannot be read, or does not answer within
+  // kRootPatience, may have it. Asks no volume where the last look showed the model.
+  absl::Status CheckExists(absl::string_view model) const;
+  // Likewise by the last look through each root alone: asks no volume, and never waits. OK also
+  // where a root was not looked through yet.
+  absl::Status CheckShown(absl::string_view model) const;
+
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past
   // the options' maxima.

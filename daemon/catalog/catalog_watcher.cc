@@ -282,7 +282,7 @@ void CatalogWatcher::StartLook(size_t root, bool full, absl::Time now) {
 void CatalogWatcher::TellStuck() {
   const std::vector<RootLook> all = looks();
   for (size_t i = 0; i < all.size(); ++i) {
-    if (all[i].threads.stuck == 0 || std::exchange(following_[i].failing, true)) continue;
+    if (!following_[i].TakeStuck(all[i].threads.stuck > 0)) continue;
     listener_.on_failure(Annotate(all[i].problem, absl::StrCat("root ", all[i].root)));
   }
 }
@@ -331,11 +331,11 @@ void CatalogWatcher::TakeLook(size_t root, RootLookWork& look) {
   } else if (!is_missing && following.was_missing) {
     listener_.on_reopened(path, "it is there now");
   }
-  if (is_missing) following.was_missing = true;
-  if (!is_missing) following.was_missing = false;
+  following.was_missing = is_missing;
   following.volume = look.volume;
   if (look.problem.ok()) following.failing = false;
-  if (!look.problem.ok() && !std::exchange(following.failing, true)) {
+  const bool is_told = following.stuck_told && GetReason(look.problem) == Reason::kVolumeStuck;
+  if (!look.problem.ok() && !std::exchange(following.failing, true) && !is_told) {
     listener_.on_failure(Annotate(look.problem, absl::StrCat("root ", path)));
   }
   if (scan == nullptr) return;

@@ -121,7 +121,14 @@ class CatalogWatcher {
     std::shared_ptr<const RootScan> scan;
     std::shared_ptr<Volume> volume;  // that the last look was at
     bool looked = false;
-    bool failing = false;
+    bool failing = false;     // the last look failed, which was told
+    bool stuck_told = false;  // calls hang, which was told
+    // Whether it is news that calls hang. Looks may go on beside them, and fail or not for the same
+    // cause: that is told once.
+    bool TakeStuck(bool stuck) {
+      const bool told = std::exchange(stuck_told, stuck);
+      return stuck && !told && !failing;
+    }
     bool was_missing = false;
   };
   std::vector<Following> following_;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/bounded_call.h"
 #include "common/durable_files.h"
 #include "common/status_macros.h"
 #include "common/volume_file.h"
@@ -26,19 +27,25 @@ bool ChangesLabels(EventType type) {
 
 }  // namespace
 
-LoadedState LoadState(const std::string& path) {
+LoadedState LoadState(const std::string& path, const std::string& self) {
   LoadedState loaded;
   if (path.empty()) return loaded;
-  absl::StatusOr<SavedState> state = LoadSavedState(path, kLoadTimeout);
-  if (state.ok()) {
-    loaded.state = *std::move(state);
+  absl::StatusOr<OwnedState> owned = LoadOwnedState(path, self, kLoadTimeout);
+  if (absl::IsFailedPrecondition(owned.status())) {
+    // Nothing of ours is lost, and nothing can be kept there.
+    loaded.problem = std::string(owned.status().message());
     return loaded;
   }
-  std::string text = absl::StrCat("pins and last uses are lost: ", state.status().message());
-  if (absl::IsDeadlineExceeded(state.status())) {
+  if (owned.ok()) loaded.lock = std::make_shared<StateLock>(std::move(owned->lock));
+  if (owned.ok() && owned->state.ok()) {
+    loaded.state = *std::move(owned->state);
+    return loaded;
+  }
+  const absl::Status status = owned.ok() ? owned->state.status() : owned.status();
+  std::string text = absl::StrCat("pins and last uses are lost: ", status.message());
+  if (!owned.ok()) {
     // What it holds is not known, and must not be written over.
-    loaded.problem =
-        absl::StrCat(state.status().message(), "; start weightd again when it answers");
+    loaded.problem = absl::StrCat(status.message(), "; start weightd again when it answers");
     absl::StrAppend(&text, "; until weightd is started again, nothing is kept");
   } else {
     absl::StrAppend(&text, "; it is written anew when they change");
@@ -51,7 +58,8 @@ void KeptFiles::Watch(EventLog::Watcher watcher) {
   watches_.push_back(events_.Watch(std::move(watcher)));
 }
 
-absl::Status KeptFiles::KeepState() {
+absl::Status KeptFiles::KeepState(std::shared_ptr<StateLock> lock) {
+  lock_ = std::move(lock);
   const std::string path = options_.state_file;
   ASSIGN_OR_RETURN(
       state_, DeferredWriter::Start(
@@ -121,6 +129,14 @@ void KeptFiles::Stop() {
       logger_.Log(LogLevel::kWarning, "state_not_saved",
                   {{"detail", absl::StrCat(options_.state_file, ": ", stopped.message())}});
     }
+  }
+  if (lock_ != nullptr) {
+    // The next daemon may begin before this process has ended. One that hangs is left behind.
+    (void)CallWithin(end - absl::Now(), absl::StrCat("close the lock of ", options_.state_file),
+                     [lock = std::exchange(lock_, nullptr)]() mutable {
+                       lock.reset();
+                       return absl::OkStatus();
+                     });
   }
   if (node_features_ == nullptr) return;
   const bool hangs = absl::IsDeadlineExceeded(node_features_->Stop(end - absl::Now()));

@@ -25,8 +25,10 @@ struct LoadedState {
   SavedState state;
   Warnings warnings;    // what is lost is an operator's wish: said, and no reason not to start
   std::string problem;  // why the file must not be written; empty: it may be
+  std::shared_ptr<StateLock> lock;  // null with a problem
 };
-LoadedState LoadState(const std::string& path);
+// `self` is what another daemon is told that is given the same file: see StateLock.
+LoadedState LoadState(const std::string& path, const std::string& self);
 
 // Keeps them until Stop(). Thread-compatible.
 class KeptFiles {
@@ -41,7 +43,8 @@ class KeptFiles {
 
   // Pins matter to an operator; the order of uses may be some seconds old. A file that cannot be
   // written is said before anybody pins.
-  absl::Status KeepState();
+  // `lock` is let go of by Stop().
+  absl::Status KeepState(std::shared_ptr<StateLock> lock);
   // Labels follow within a second; what the daemon before this one told is replaced at once.
   absl::Status TellNodeFeatures();
   // Writes what changed last. A volume that hangs takes DeferredWriter::kStopTimeout, both files
@@ -59,6 +62,7 @@ class KeptFiles {
   Residency& residency_;
   EventLog& events_;
   Logger& logger_;
+  std::shared_ptr<StateLock> lock_;
   std::unique_ptr<DeferredWriter> state_;
   std::unique_ptr<DeferredWriter> node_features_;
   std::vector<uint64_t> watches_;  // of the event log

@@ -24,6 +24,8 @@ constexpr uint32_t kVerifyThreads = 2;
 constexpr uint32_t kGrantThreads = 2;
 constexpr uint32_t kGrantsWaitingMax = 1 << 20;
 constexpr uint32_t kStateThreads = 1;
+// Each waits for a root at most, and for a second.
+constexpr uint32_t kLookupThreads = 2;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
 constexpr uint32_t kDiagnosesWaitingMax = 8;
@@ -39,6 +41,7 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   ASSIGN_OR_RETURN(pools.evictions, start("evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.forced_evictions, start("forced evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.states, start("states", kStateThreads));
+  ASSIGN_OR_RETURN(pools.lookups, start("lookups", kLookupThreads));
   ASSIGN_OR_RETURN(pools.verifications, start("verifications", kVerifyThreads));
   ASSIGN_OR_RETURN(pools.grants, BlockingPool::Start({.name = "grants",
                                                       .threads = kGrantThreads,
@@ -147,9 +150,14 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
 // What is in memory, the files that tell of it, and what the daemon wants there.
 absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& dependencies,
                            bool any_remote, Daemon& daemon) {
-  LoadedState loaded = LoadState(options.state_file);
+  LoadedState loaded = LoadState(
+      options.state_file, absl::StrCat("pid ", ::getpid(), ", sockets in ", options.socket_dir));
   for (Warning& warning : loaded.warnings) daemon.devices.warnings.push_back(std::move(warning));
   daemon.state_problem = std::move(loaded.problem);
+  if (!daemon.state_problem.empty() && loaded.warnings.empty()) {
+    dependencies.logger.Log(LogLevel::kWarning, "state_not_saved",
+                            {{"detail", daemon.state_problem}});
+  }
   ASSIGN_OR_RETURN(daemon.residency,
                    Residency::Create(MakeResidencyOptions(options, daemon.devices, daemon.probe,
                                                           std::move(loaded.state), any_remote),
@@ -158,7 +166,7 @@ absl::Status MakeResidency(const DaemonOptions& options, const RunDependencies& 
   daemon.files = std::make_unique<KeptFiles>(options, dependencies.clock, *daemon.residency,
                                              *daemon.events, dependencies.logger);
   if (!options.state_file.empty() && daemon.state_problem.empty()) {
-    RETURN_IF_ERROR(daemon.files->KeepState());
+    RETURN_IF_ERROR(daemon.files->KeepState(std::move(loaded.lock)));
   }
   RETURN_IF_ERROR(daemon.files->TellNodeFeatures());
   daemon.wishes = std::make_unique<WishList>(
@@ -319,7 +327,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
   daemon->info = MakeInfo(options, dependencies, *daemon);
   ASSIGN_OR_RETURN(daemon->pools, StartPools(options.requests));
   daemon->service =
-      std::make_unique<WeightCacheService>(ServiceDependencies{.reads = *daemon->reads,
+      std::make_unique<WeightCacheService>(ServiceDependencies{.catalog = *daemon->catalog,
+                                                               .reads = *daemon->reads,
                                                                .residency = *daemon->residency,
                                                                .leases = *daemon->leases,
                                                                .events = *daemon->events,

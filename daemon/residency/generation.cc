@@ -1,6 +1,14 @@
 #include "daemon/residency/generation.h"
 
+#include "absl/strings/match.h"
+
 namespace weightd {
+namespace {
+
+// A commit is named by this much of it, or more.
+constexpr size_t kShortRevision = 7;
+
+}  // namespace
 
 bool CanMove(ResidencyState from, ResidencyState to) {
   switch (from) {
@@ -55,6 +63,11 @@ absl::string_view EvictReasonName(EvictReason reason) {
       return "SHUTDOWN";
   }
   return "UNKNOWN";
+}
+
+bool NamesRevision(const std::string& asked, const CopyInfo& info) {
+  if (asked == info.asked_revision) return true;
+  return asked.size() >= kShortRevision && absl::StartsWith(info.revision, asked);
 }
 
 absl::Duration StageReport::total_time() const {

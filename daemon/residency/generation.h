@@ -61,6 +61,11 @@ inline constexpr std::array kEvictReasons = {EvictReason::kRoom, EvictReason::kO
 // "ROOM" and so on.
 absl::string_view EvictReasonName(EvictReason reason);
 
+struct CopyInfo;
+// Whether `model@asked` names the copy: by the name it was staged under, or by its commit or the
+// first 7 digits or more of it. Empty names the copies that follow the volume.
+bool NamesRevision(const std::string& asked, const CopyInfo& info);
+
 bool CanMove(ResidencyState from, ResidencyState to);
 absl::string_view ResidencyStateName(ResidencyState state);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/check.h"
@@ -13,15 +12,7 @@
 namespace weightd {
 namespace {
 
-// A commit is named by this much of it, or more.
-constexpr size_t kShortRevision = 7;
-
 constexpr absl::Duration kBriefHoldMax = absl::Seconds(2);
-
-bool NamesRevision(const std::string& asked, const CopyInfo& info) {
-  if (asked == info.asked_revision) return true;
-  return asked.size() >= kShortRevision && absl::StartsWith(info.revision, asked);
-}
 
 bool Names(const ModelRef& ref, const CopyInfo& info) {
   if (info.model != ref.model) return false;

@@ -1,10 +1,13 @@
 #include "daemon/residency/saved_state.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/bounded_call.h"
@@ -73,6 +76,13 @@ absl::Status MakeDirectoryOf(const std::string& path) {
   return PosixError(errno, absl::StrCat("make ", directory));
 }
 
+absl::Status CheckNoDirectory(const std::string& path) {
+  if (!VolumeFile::Open(path, O_PATH | O_DIRECTORY, 0, path).ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("state file ", path, " is a directory; name a file in it, like ", path,
+                   absl::EndsWith(path, "/") ? "" : "/", "state.json"));
+}
+
 }  // namespace
 
 std::string FormatSavedState(const SavedState& state) {
@@ -116,6 +126,7 @@ absl::StatusOr<SavedState> ParseSavedState(absl::string_view text) {
 }
 
 absl::StatusOr<SavedState> LoadSavedState(const std::string& path) {
+  RETURN_IF_ERROR(CheckNoDirectory(path));
   std::string text(kFileBytesMax + 1, '\0');
   const absl::StatusOr<size_t> bytes = ReadVolumeFile(path, absl::MakeSpan(text), path);
   if (absl::IsNotFound(bytes.status())) return SavedState();
@@ -126,9 +137,15 @@ absl::StatusOr<SavedState> LoadSavedState(const std::string& path) {
   return state.ok() ? state : Annotate(state.status(), path);
 }
 
-absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duration timeout) {
-  return CallWithin<SavedState>(timeout, absl::StrCat("read ", path),
-                                [path] { return LoadSavedState(path); });
+absl::StatusOr<OwnedState> LoadOwnedState(const std::string& path, const std::string& self,
+                                          absl::Duration timeout) {
+  const auto load = [path, self]() -> absl::StatusOr<OwnedState> {
+    RETURN_IF_ERROR(CheckNoDirectory(path));
+    (void)MakeDirectoryOf(path);  // what cannot be made is told when it is written
+    ASSIGN_OR_RETURN(StateLock lock, StateLock::Take(path, self));
+    return OwnedState{.state = LoadSavedState(path), .lock = std::move(lock)};
+  };
+  return CallWithin<OwnedState>(timeout, absl::StrCat("read ", path), load);
 }
 
 absl::Status StoreSavedState(const std::string& path, absl::string_view text) {

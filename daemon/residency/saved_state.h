@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "daemon/residency/stage_context.h"
+#include "daemon/residency/state_lock.h"
 #include "daemon/residency/table_types.h"
 
 // What survives the daemon, in a small file: pins, and when models were last used. Thread-safe:
@@ -35,10 +36,19 @@ std::string FormatSavedState(const SavedState& state);
 // are passed over. All or nothing is taken.
 absl::StatusOr<SavedState> ParseSavedState(absl::string_view text);
 
-// Empty for a file that is not there. DATA_LOSS for one that is not valid or above 4 MiB.
+// Empty for a file that is not there. DATA_LOSS for one that is not valid or above 4 MiB;
+// FAILED_PRECONDITION for a directory, which cannot become a file.
 absl::StatusOr<SavedState> LoadSavedState(const std::string& path);
-// Likewise; DEADLINE_EXCEEDED when that takes longer: what hangs is left behind.
-absl::StatusOr<SavedState> LoadSavedState(const std::string& path, absl::Duration timeout);
+
+// The state, and that it is this daemon's.
+struct OwnedState {
+  absl::StatusOr<SavedState> state;  // as LoadSavedState()
+  StateLock lock;
+};
+// Makes the directory if it is missing. The errors of StateLock::Take(), and FAILED_PRECONDITION
+// for a directory. DEADLINE_EXCEEDED when that takes longer: what hangs is left behind.
+absl::StatusOr<OwnedState> LoadOwnedState(const std::string& path, const std::string& self,
+                                          absl::Duration timeout);
 
 // Writes what FormatSavedState() made to a temporary file beside it, to the disk, and renames: a
 // crash leaves the old state or the new one. Makes the directory if it is missing. The errors of

@@ -11,6 +11,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/service/grpc_status.h"
+#include "daemon/service/known_model.h"
 #include "daemon/service/metadata_pieces.h"
 #include "daemon/service/proto_convert.h"
 #include "daemon/service/request_names.h"
@@ -86,7 +87,7 @@ class AttachStream final : public ClientStream<grpc::ByteBuffer> {
     waiting_share_ = *std::move(share);
     absl::StatusOr<StageTicket> ticket = with_.residency.StageForAttach(
         request_.model(), request_.device(), request_.policy() == v1::WAIT, peer_.uid);
-    if (!ticket.ok()) return Refuse(ticket.status());
+    if (!ticket.ok()) return RefuseModel(ticket.status());
     job_ = std::move(ticket->job);
     BeginWork();
     const absl::Time deadline = absl::Now() + *TimeoutOf(request_);
@@ -168,6 +169,21 @@ class AttachStream final : public ClientStream<grpc::ByteBuffer> {
                                                .job = job_ == nullptr ? JobId() : job_->id()},
                                               {.pid = peer_.pid, .uid = peer_.uid}, status));
     Close(ToGrpcStatus(status));
+  }
+
+  // Refuse(), and of a model that is not resident whether there is one: see ExplainNotResident().
+  void RefuseModel(const absl::Status& status) {
+    if (GetReason(status) != Reason::kModelNotResident) return Refuse(status);
+    BeginWork();
+    const auto submitted = with_.lookups.Submit(peer_.uid, [this, status] {
+      const absl::Status known =
+          ExplainNotResident(with_.catalog, request_.model(), status, Asked::kVolumes);
+      if (Enter(Phase::kWaiting, Phase::kOver)) Refuse(known);
+      EndWork();
+    });
+    if (submitted.ok()) return;
+    if (Enter(Phase::kWaiting, Phase::kOver)) Refuse(status);
+    EndWork();
   }
 
   v1::AttachResponse GrantedMessage() const {

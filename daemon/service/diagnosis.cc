@@ -32,7 +32,7 @@ void ToProto(const MachineFacts& facts, v1::MachineFacts& to) {
 }
 
 void ToProto(const RootFacts& facts, v1::RootFacts& to) {
-  to.set_root(facts.root);
+  to.set_root(AbsolutePath(facts.root));
   to.set_kind(FileSystemKindName(facts.kind));
   to.set_file(facts.file);
   to.set_direct_alignment(facts.direct_alignment);

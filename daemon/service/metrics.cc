@@ -146,7 +146,8 @@ void Metrics::Count(const Event& event) {
       return leases_ended_.Add({{"device", event.device}, {"reason", event.reason}}).Increment();
     case EventType::kAttachRefused:
       // Unless it is refused whatever is resident.
-      if (event.job_id != 0 || event.reason == ReasonName(Reason::kModelNotResident)) {
+      if (event.job_id != 0 || event.reason == ReasonName(Reason::kModelNotResident) ||
+          event.reason == ReasonName(Reason::kModelNotFound)) {
         misses_.Add({}).Increment();
       }
       return from_.refusals.Add("attach", event.reason);

@@ -75,15 +75,31 @@ void AddCopies(const Residency& residency, const std::vector<const CopyInfo*>& c
   for (const CopyInfo* info : copies) AddGeneration(residency, *info, model);
 }
 
-// A model that no root has.
-void FillFromCopies(const std::string& name, const std::vector<const CopyInfo*>& copies,
-                    v1::Model& model) {
+// A model that no root has: of the copy that it is told from; null while all are being staged.
+const CopyContent* FillFromCopies(const std::string& name,
+                                  const std::vector<const CopyInfo*>& copies, v1::Model& model) {
   model.set_name(name);
   for (const CopyInfo* info : copies) {
     if (info->content == nullptr) continue;
     FillFromContent(*info->content, model);
-    return;
+    return info->content.get();
   }
+  return nullptr;
+}
+
+// Whether `ref` is about the copy. A name alone is about all of them.
+bool IsOf(const ModelRef& ref, const CopyInfo& info) {
+  if (ref.generation.has_value()) return info.id.value() == *ref.generation;
+  return ref.revision.empty() || NamesRevision(ref.revision, info);
+}
+
+bool Contains(const std::vector<RootLook>& looks, const std::vector<FileIdentity>& identities) {
+  for (const RootLook& look : looks) {
+    for (const Checkpoint& checkpoint : look.scan->checkpoints) {
+      if (checkpoint.identities == identities) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -91,6 +107,20 @@ void FillFromCopies(const std::string& name, const std::vector<const CopyInfo*>&
 const CatalogRows::Row* CatalogRows::Find(const std::string& model) const {
   const auto found = rows.find(model);
   return found == rows.end() ? nullptr : &found->second;
+}
+
+bool CatalogRows::HasLost(const std::string& model, const CopyContent& content) const {
+  for (const RootLook& look : looks) {
+    if (look.scan == nullptr || !look.problem.ok()) return false;
+  }
+  if (Find(model) != nullptr) return false;
+  // What a directory that holds too much has in it is not listed.
+  for (size_t slash = model.find('/'); slash != std::string::npos;
+       slash = model.find('/', slash + 1)) {
+    const Row* const above = Find(model.substr(0, slash));
+    if (above != nullptr && !above->model.problem().empty()) return false;
+  }
+  return !Contains(looks, content.identities);
 }
 
 std::shared_ptr<const CatalogRows> MakeCatalogRows(std::vector<RootLook> looks) {
@@ -125,7 +155,7 @@ void AddScannedRoots(const std::vector<RootLook>& looks,
                      google::protobuf::RepeatedPtrField<v1::ScannedRoot>& to) {
   for (const RootLook& look : looks) {
     v1::ScannedRoot& root = *to.Add();
-    root.set_root(look.root);
+    root.set_root(AbsolutePath(look.root));
     if (look.scan != nullptr) ToProto(look.scan->time, *root.mutable_scan_time());
     if (look.problem.ok()) continue;
     root.set_problem(std::string(look.problem.message()));
@@ -141,7 +171,8 @@ void ListModels(const CatalogRows& rows, const Residency& residency,
   const auto add_gone_before = [&](const std::string* name) {
     for (; next != by_model.end() && (name == nullptr || next->first < *name); ++next) {
       v1::Model& model = *response.add_models();
-      FillFromCopies(next->first, next->second, model);
+      const CopyContent* const content = FillFromCopies(next->first, next->second, model);
+      model.set_removed(content != nullptr && rows.HasLost(next->first, *content));
       AddCopies(residency, next->second, model);
     }
   };
@@ -169,10 +200,10 @@ void ListResident(const Residency& residency, const std::string& only,
   }
 }
 
-std::shared_ptr<const CopyContent> ContentToTell(const Residency& residency,
-                                                 const std::string& model) {
-  for (const CopyInfo& info : residency.List(model)) {
-    if (info.content != nullptr && !info.superseded) return info.content;
+std::shared_ptr<const CopyContent> ContentToTell(const Residency& residency, const ModelRef& ref) {
+  for (const CopyInfo& info : residency.List(ref.model)) {
+    if (info.content == nullptr || !IsOf(ref, info)) continue;
+    if (!info.superseded || ref.generation.has_value()) return info.content;
   }
   return nullptr;
 }
@@ -184,22 +215,25 @@ absl::StatusOr<size_t> ParsePageToken(const std::string& token) {
                          "page_token is not one that this daemon gave");
 }
 
-void DescribeModel(const CatalogRows& rows, const Residency& residency,
+void DescribeModel(const CatalogRows& rows, const Residency& residency, const ModelRef& ref,
                    const std::shared_ptr<const CopyContent>& content, const SortedManifest& tensors,
                    size_t begin, const v1::GetModelRequest& request,
                    v1::GetModelResponse& response) {
-  const std::vector<CopyInfo> copies = residency.List(request.model());
-  const CopiesByModel by_model = GroupByModel(copies);
-  const auto found = by_model.find(request.model());
-  const std::vector<const CopyInfo*> infos =
-      found != by_model.end() ? found->second : std::vector<const CopyInfo*>();
+  const std::vector<CopyInfo> copies = residency.List(ref.model);
+  std::vector<const CopyInfo*> infos;
+  for (const CopyInfo& info : copies) {
+    if (IsOf(ref, info)) infos.push_back(&info);
+  }
   v1::Model& model = *response.mutable_model();
-  if (const CatalogRows::Row* row = rows.Find(request.model()); row != nullptr) {
+  if (const CatalogRows::Row* row = rows.Find(ref.model); row != nullptr) {
     model = row->model;
     model.set_changed(IsChanged(infos, *row->checkpoint));
   } else {
-    model.set_name(request.model());
-    if (content != nullptr) FillFromContent(*content, model);
+    model.set_name(ref.model);
+    if (content != nullptr) {
+      FillFromContent(*content, model);
+      model.set_removed(rows.HasLost(ref.model, *content));
+    }
   }
   AddCopies(residency, infos, model);
 
@@ -223,11 +257,33 @@ void DescribeModel(const CatalogRows& rows, const Residency& residency,
   CutTensors(begin, response);
 }
 
+absl::Status CheckOfVolume(const CatalogRows::Row& row, const ModelRef& ref) {
+  const std::string& current = row.model.revision();
+  CopyInfo of_volume;
+  of_volume.revision = current;
+  const bool is_current = !current.empty() && NamesRevision(ref.revision, of_volume);
+  if (!ref.generation.has_value() && (ref.revision.empty() || is_current)) return absl::OkStatus();
+  return ErrorWithReason(
+      absl::StatusCode::kFailedPrecondition, Reason::kModelNotResident,
+      absl::StrCat(
+          ToString(ref), " is not resident; ",
+          ref.generation.has_value()
+              ? "a generation that is gone cannot be staged, name the model alone"
+              : absl::StrCat("stage it first",
+                             current.empty() ? std::string()
+                                             : absl::StrCat(", or name the model alone for ",
+                                                            current, ", which the volume has"))));
+}
+
 absl::Status UnknownModel(const CatalogRows& rows, const std::string& model) {
   std::vector<std::string> names;
   names.reserve(rows.rows.size());
   for (const auto& [name, row] : rows.rows) names.push_back(name);
-  std::string text = absl::StrCat("model ", model, ": no such checkpoint below the roots");
+  const auto add_path = [](std::string* out, const RootLook& look) {
+    absl::StrAppend(out, look.root);
+  };
+  std::string text = absl::StrCat("model ", model, ": no such checkpoint below the roots ",
+                                  absl::StrJoin(rows.looks, ", ", add_path));
   const std::vector<std::string> near = NearMisses(model, names);
   if (!near.empty()) absl::StrAppend(&text, "; did you mean ", absl::StrJoin(near, ", "), "?");
   for (const RootLook& look : rows.looks) {

@@ -77,7 +77,8 @@ struct ModelReads::Shared : std::enable_shared_from_this<ModelReads::Shared> {
   // The worker's.
   std::shared_ptr<const CatalogRows> Rows();
   SortedPtr SortedOf(const CopyContent& content) ABSL_LOCKS_EXCLUDED(mu);
-  std::optional<absl::Status> Describe(const CallPtr& call, const v1::GetModelRequest* request,
+  std::optional<absl::Status> Describe(const CallPtr& call, const ModelRef& ref,
+                                       const v1::GetModelRequest* request,
                                        v1::GetModelResponse* response, size_t begin, bool looked);
   std::optional<absl::Status> DescribeFiles(
       const CallPtr& call, const CatalogRows::Row& row,
@@ -218,29 +219,31 @@ SortedPtr ModelReads::Shared::SortedOf(const CopyContent& content) {
   return sorted;
 }
 
-std::optional<absl::Status> ModelReads::Shared::Describe(const CallPtr& call,
+std::optional<absl::Status> ModelReads::Shared::Describe(const CallPtr& call, const ModelRef& ref,
                                                          const v1::GetModelRequest* request,
                                                          v1::GetModelResponse* response,
                                                          size_t begin, bool looked) {
   const std::shared_ptr<const CatalogRows> now = Rows();
-  const auto content = ContentToTell(residency, request->model());
+  const auto content = ContentToTell(residency, ref);
   if (content != nullptr) {
-    DescribeModel(*now, residency, content, *SortedOf(*content), begin, *request, *response);
+    DescribeModel(*now, residency, ref, content, *SortedOf(*content), begin, *request, *response);
     return absl::OkStatus();
   }
   // The first page is of what is there now; the others are of what the first one was of.
   if (!looked && begin == 0) {
-    EnqueueAfterLook(call, [this, call, request, response, begin] {
-      return Describe(call, request, response, begin, /*looked=*/true);
+    EnqueueAfterLook(call, [this, call, ref, request, response, begin] {
+      return Describe(call, ref, request, response, begin, /*looked=*/true);
     });
     return std::nullopt;
   }
-  const CatalogRows::Row* row = now->Find(request->model());
-  if (row == nullptr) return UnknownModel(*now, request->model());
-  return DescribeFiles(call, *row, [this, now, request, response, begin](const SortedPtr& tensors) {
-    DescribeModel(*now, residency, nullptr, *tensors, begin, *request, *response);
-    return std::optional<absl::Status>(absl::OkStatus());
-  });
+  const CatalogRows::Row* row = now->Find(ref.model);
+  if (row == nullptr) return UnknownModel(*now, ref.model);
+  if (absl::Status elsewhere = CheckOfVolume(*row, ref); !elsewhere.ok()) return elsewhere;
+  return DescribeFiles(
+      call, *row, [this, now, ref, request, response, begin](const SortedPtr& tensors) {
+        DescribeModel(*now, residency, ref, nullptr, *tensors, begin, *request, *response);
+        return std::optional<absl::Status>(absl::OkStatus());
+      });
 }
 
 std::optional<absl::Status> ModelReads::Shared::DescribeFiles(
@@ -350,23 +353,27 @@ void ModelReads::ListModels(Caller caller, const v1::ListModelsRequest* request,
     });
     return;
   }
-  shared->EnqueueAfterLook(call, [shared, request, response] {
+  const Step list = [shared, request, response] {
     weightd::ListModels(*shared->Rows(), shared->residency, *response);
     return CutPage(*request, *response);
-  });
+  };
+  // The first page is of what is there now; a look for each of many would take as long as they are.
+  if (!request->page_token().empty()) return shared->Enqueue(call, list);
+  shared->EnqueueAfterLook(call, list);
 }
 
 void ModelReads::GetModel(Caller caller, const v1::GetModelRequest* request,
                           v1::GetModelResponse* response) {
-  absl::Status valid = ValidateModelName(request->model());
+  const absl::StatusOr<ModelRef> ref = ParseModelRef(request->model());
+  absl::Status valid = ref.status();
   const absl::StatusOr<size_t> begin = ParsePageToken(request->page_token());
   valid.Update(begin.status());
   if (!valid.ok()) return caller.done(valid);
   const CallPtr call = shared_->Admit(std::move(caller));
   if (call == nullptr) return;
   Shared* const shared = shared_.get();
-  shared->Enqueue(call, [shared, call, request, response, from = *begin] {
-    return shared->Describe(call, request, response, from, /*looked=*/false);
+  shared->Enqueue(call, [shared, call, ref = *ref, request, response, from = *begin] {
+    return shared->Describe(call, ref, request, response, from, /*looked=*/false);
   });
 }
 

@@ -1,5 +1,9 @@
 #include "daemon/service/proto_convert.h"
 
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
 
@@ -233,8 +237,22 @@ const char* FileSystemKindName(FileSystemKind kind) {
   return "local";
 }
 
+std::string AbsolutePath(const std::string& path) {
+  const bool is_plain = absl::StartsWith(path, "/") && !absl::StrContains(path, "/./");
+  if (path.empty() || is_plain) return path;
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  if (error) return path;
+  // What ".." means depends on links; "." means nothing.
+  std::filesystem::path plain;
+  for (const std::filesystem::path& part : absolute) {
+    if (part != ".") plain /= part;
+  }
+  return plain.string();
+}
+
 void ToProto(const RootLook& look, v1::VolumeStatus& to) {
-  to.set_root(look.root);
+  to.set_root(AbsolutePath(look.root));
   if (look.kind.has_value()) to.set_kind(FileSystemKindName(*look.kind));
   if (!look.problem.ok()) {
     to.set_problem(std::string(look.problem.message()));
@@ -251,7 +269,7 @@ void ToProto(const RootLook& look, v1::VolumeStatus& to) {
 
 void ToProto(const Checkpoint& checkpoint, v1::Model& to) {
   to.set_name(checkpoint.model);
-  to.set_root(checkpoint.volume->root());
+  to.set_root(AbsolutePath(checkpoint.volume->root()));
   to.set_revision(checkpoint.revision);
   to.set_shard_count(static_cast<uint32_t>(checkpoint.shard_paths.size()));
   to.set_file_bytes(checkpoint.file_bytes);

@@ -32,6 +32,10 @@ absl::StatusOr<std::optional<VerifyMode>> FromProto(v1::VerifyMode mode);
 // Of the manifest's tensor `index`: all but where it is in memory.
 void ToProto(const Manifest& manifest, size_t index, v1::Tensor& to);
 void ToProto(const Checkpoint& checkpoint, v1::Model& to);
+// A path of the configuration as others have to name it: absolute. As it is where the directory
+// that the daemon was started in is gone.
+std::string AbsolutePath(const std::string& path);
+
 void ToProto(const RootLook& look, v1::VolumeStatus& to);
 // "local", "network", "fuse".
 const char* FileSystemKindName(FileSystemKind kind);

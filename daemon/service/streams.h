@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/blocking_pool.h"
@@ -20,10 +21,12 @@ namespace weightd {
 
 // What an attach works with.
 struct AttachDependencies {
+  const Catalog& catalog;
   LeaseTable& leases;
   Residency& residency;
   EventLog& events;
-  BlockingPool& grants;  // of what was waited for: its threads wait for nothing but the driver
+  BlockingPool& grants;   // of what was waited for: its threads wait for nothing but the driver
+  BlockingPool& lookups;  // of models that nobody knows: its threads wait for volumes
   TensorBatchCache& tables;
   UidLimits& uid_limits;
   const PeerRegistry& peers;

@@ -48,6 +48,15 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   Share queued_bytes_;
 };
 
+// A call that was answered already.
+inline grpc::ServerUnaryReactor* AnswerNow(absl::StatusOr<Caller> caller,
+                                           google::protobuf::Message& response,
+                                           const grpc::Status& status) {
+  auto* call = new UnaryCall(std::move(caller), response);
+  call->Answer(status);
+  return call;
+}
+
 // A unary call whose answer takes a thread.
 class PooledCall final : public UnaryCall {
  public:

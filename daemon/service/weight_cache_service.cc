@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "daemon/service/diagnosis.h"
 #include "daemon/service/grpc_status.h"
+#include "daemon/service/known_model.h"
 #include "daemon/service/pages.h"
 #include "daemon/service/parse_failure.h"
 #include "daemon/service/proto_convert.h"
@@ -29,14 +30,6 @@ constexpr absl::Duration kLastHoldTime = absl::Minutes(1);
 constexpr absl::Duration kKeepTime = absl::Seconds(2);
 // How long a wait takes to see that the daemon drains.
 constexpr absl::Duration kDrainLook = absl::Milliseconds(200);
-
-grpc::ServerUnaryReactor* FinishNow(absl::StatusOr<Caller> caller,
-                                    google::protobuf::Message& response,
-                                    const grpc::Status& status) {
-  auto* call = new UnaryCall(std::move(caller), response);
-  call->Answer(status);
-  return call;
-}
 
 absl::Status RequireModel(const std::string& model, const std::string& device) {
   RETURN_IF_ERROR(CheckNames(model, device));
@@ -130,10 +123,6 @@ absl::Status SetPinned(Residency& residency, const std::string& model, const std
   return absl::OkStatus();
 }
 
-bool Parse(grpc::ByteBuffer bytes, v1::AttachRequest& request) {
-  return grpc::SerializationTraits<v1::AttachRequest>::Deserialize(&bytes, &request).ok();
-}
-
 }  // namespace
 
 absl::StatusOr<Caller> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
@@ -171,7 +160,7 @@ grpc::ServerUnaryReactor* WeightCacheService::Blocking(grpc::CallbackServerConte
                                                        absl::string_view request) {
   absl::StatusOr<Caller> caller = Authorize(context, right, new_work);
   const absl::Status allowed = caller.status();
-  if (!allowed.ok()) return FinishNow(std::move(caller), response, Answer(request, allowed));
+  if (!allowed.ok()) return AnswerNow(std::move(caller), response, Answer(request, allowed));
   const uint32_t uid = caller->uid;
   auto* call = new PooledCall(*std::move(caller), response, context, pool);
   call->Begin(
@@ -191,7 +180,7 @@ grpc::ServerUnaryReactor* WeightCacheService::Reading(
     absl::FunctionRef<void(ModelReads::Caller)> read) const {
   absl::StatusOr<Caller> caller = Authorize(context, Right::kAttach, false);
   const absl::Status allowed = caller.status();
-  if (!allowed.ok()) return FinishNow(std::move(caller), response, ToGrpcStatus(allowed));
+  if (!allowed.ok()) return AnswerNow(std::move(caller), response, ToGrpcStatus(allowed));
   const uint32_t uid = caller->uid;
   auto* call = new UnaryCall(*std::move(caller), response);
   read({.uid = uid,
@@ -229,7 +218,11 @@ grpc::ServerUnaryReactor* WeightCacheService::EvictModel(grpc::CallbackServerCon
   BlockingPool& pool = request->force() ? *d_.pools.forced_evictions : *d_.pools.evictions;
   return Blocking(
       *context, Right::kOperate, true, pool, *response,
-      [this, request, response] { return Evict(d_, draining_, *request, *response); }, "evict");
+      [this, request, response] {
+        return ExplainNotResident(d_.catalog, request->model(),
+                                  Evict(d_, draining_, *request, *response), Asked::kLastLooks);
+      },
+      "evict");
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerContext* context,
@@ -238,7 +231,9 @@ grpc::ServerUnaryReactor* WeightCacheService::VerifyModel(grpc::CallbackServerCo
   return Blocking(
       *context, Right::kOperate, true, *d_.pools.verifications, *response,
       [this, context, request, response] {
-        return Verify(d_.residency, *context, *request, *response);
+        return ExplainNotResident(d_.catalog, request->model(),
+                                  Verify(d_.residency, *context, *request, *response),
+                                  Asked::kLastLooks);
       },
       "verify");
 }
@@ -250,7 +245,7 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(Caller caller,
   DeferredWriter* const state = d_.info.state;
   if (state == nullptr) {
     response.set_not_kept(d_.info.state_problem);
-    return FinishNow(std::move(caller), response, grpc::Status::OK);
+    return AnswerNow(std::move(caller), response, grpc::Status::OK);
   }
   const uint32_t uid = caller.uid;
   auto* call = new PooledCall(std::move(caller), response, context, *d_.pools.states);
@@ -268,6 +263,26 @@ grpc::ServerUnaryReactor* WeightCacheService::AnswerWhenKept(Caller caller,
   return call;
 }
 
+grpc::ServerUnaryReactor* WeightCacheService::RefuseModel(absl::StatusOr<Caller> caller,
+                                                          grpc::CallbackServerContext& context,
+                                                          google::protobuf::Message& response,
+                                                          absl::string_view request,
+                                                          const std::string& model,
+                                                          const absl::Status& status) const {
+  if (!caller.ok() || GetReason(status) != Reason::kModelNotResident) {
+    return AnswerNow(std::move(caller), response, Answer(request, status));
+  }
+  const uint32_t uid = caller->uid;
+  auto* call = new PooledCall(*std::move(caller), response, context, *d_.pools.lookups);
+  call->Begin(
+      uid,
+      [this, request, &model, status] {
+        return Answer(request, ExplainNotResident(d_.catalog, model, status, Asked::kVolumes));
+      },
+      [this, request, status](const absl::Status&) { return Answer(request, status); });
+  return call;
+}
+
 grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerContext* context,
                                                        const v1::PinModelRequest* request,
                                                        v1::PinModelResponse* response) {
@@ -276,7 +291,9 @@ grpc::ServerUnaryReactor* WeightCacheService::PinModel(grpc::CallbackServerConte
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), true, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), *response, Answer("pin", status));
+  if (!status.ok()) {
+    return RefuseModel(std::move(caller), *context, *response, "pin", request->model(), status);
+  }
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -288,7 +305,9 @@ grpc::ServerUnaryReactor* WeightCacheService::UnpinModel(grpc::CallbackServerCon
   if (status.ok()) {
     status = SetPinned(d_.residency, request->model(), request->device(), false, *response);
   }
-  if (!status.ok()) return FinishNow(std::move(caller), *response, Answer("unpin", status));
+  if (!status.ok()) {
+    return RefuseModel(std::move(caller), *context, *response, "unpin", request->model(), status);
+  }
   return AnswerWhenKept(*std::move(caller), *context, *response);
 }
 
@@ -296,13 +315,16 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WeightCacheService::Attach(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
   v1::AttachRequest request;
   absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, true);
-  if (!Parse(*bytes, request)) {
+  grpc::ByteBuffer copy = *bytes;  // of the references, not of the bytes
+  if (!grpc::SerializationTraits<v1::AttachRequest>::Deserialize(&copy, &request).ok()) {
     caller = ParseFailureError(request.GetDescriptor()->full_name());
   }
-  return MakeAttachStream({.leases = d_.leases,
+  return MakeAttachStream({.catalog = d_.catalog,
+                           .leases = d_.leases,
                            .residency = d_.residency,
                            .events = d_.events,
                            .grants = *d_.pools.grants,
+                           .lookups = *d_.pools.lookups,
                            .tables = d_.tables,
                            .uid_limits = d_.uid_limits,
                            .peers = d_.peers},
@@ -329,29 +351,7 @@ grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerCon
     }
     status = CutPage(*request, *response);
   }
-  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
-}
-
-grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerContext* context,
-                                                        const v1::GetStatusRequest*,
-                                                        v1::GetStatusResponse* response) {
-  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
-  const absl::Status status = caller.status();
-  if (status.ok()) FillStatus(*response);
-  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
-}
-
-grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
-    grpc::CallbackServerContext* context, const v1::ListStageReportsRequest*,
-    v1::ListStageReportsResponse* response) {
-  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
-  const absl::Status status = caller.status();
-  if (status.ok()) {
-    for (const StageRecord& record : d_.residency.reports()) {
-      ToProto(record, *response->add_reports());
-    }
-  }
-  return FinishNow(std::move(caller), *response, ToGrpcStatus(status));
+  return AnswerNow(std::move(caller), *response, ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,

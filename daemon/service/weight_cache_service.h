@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "absl/functional/function_ref.h"
+#include "daemon/catalog/catalog.h"
 #include "daemon/lease/lease_table.h"
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
@@ -30,10 +31,12 @@ struct ServicePools {
   std::unique_ptr<BlockingPool> verifications;     // read memory again
   std::unique_ptr<BlockingPool> diagnoses;         // look at the roots
   std::unique_ptr<BlockingPool> states;            // wait until pins are on the disk
+  std::unique_ptr<BlockingPool> lookups;           // ask the roots for models that nobody knows
 };
 
 // What the handlers work with; all of it outlives the server.
 struct ServiceDependencies {
+  const Catalog& catalog;
   ModelReads& reads;
   Residency& residency;
   LeaseTable& leases;
@@ -115,11 +118,17 @@ class WeightCacheService final
                                     absl::FunctionRef<void(ModelReads::Caller)> read) const;
   // What the client is told; counted where it is an error.
   grpc::Status Answer(absl::string_view request, const absl::Status& status) const;
+  // Refuses a request for `model`: see ExplainNotResident().
+  grpc::ServerUnaryReactor* RefuseModel(absl::StatusOr<Caller> caller,
+                                        grpc::CallbackServerContext& context,
+                                        google::protobuf::Message& response,
+                                        absl::string_view request, const std::string& model,
+                                        const absl::Status& status) const;
   // Answers once what was pinned is on the disk, or cannot be put there.
   template <typename Response>
   grpc::ServerUnaryReactor* AnswerWhenKept(Caller caller, grpc::CallbackServerContext& context,
                                            Response& response) const;
-  void FillStuckReads(v1::VolumeStatus& volume) const;
+  void FillStuck(const RootLook& look, v1::VolumeStatus& volume) const;
   void FillStatus(v1::GetStatusResponse& response) const;
 
   const ServiceDependencies d_;

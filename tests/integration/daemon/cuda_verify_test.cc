@@ -143,7 +143,7 @@ TEST_F(CudaVerifyTest, WithoutDigestsThereIsNothingToCompare) {
   const CommandResult verified = ctl_.Run({"verify", "m"});
   EXPECT_NE(verified.exit_code, kExitOk);
   EXPECT_THAT(verified.err, HasSubstr("staged with verify NONE"));
-  EXPECT_EQ(ctl_.Run({"verify", "absent"}).exit_code, kExitNotReady);
+  EXPECT_EQ(ctl_.Run({"verify", "absent"}).exit_code, kExitNotFound);
 }
 
 }  // namespace

@@ -116,6 +116,10 @@ TEST_F(MetricsTest, RefusalsOfWhatOperatorsAsk) {
   }
   EXPECT_EQ(Refusals("evict", "MODEL_NOT_RESIDENT"), 1) << "of before";
   EXPECT_EQ(Refusals("pin", "MODEL_NOT_RESIDENT"), 1);
+  for (const char* request : {"evict", "verify", "pin", "unpin"}) {
+    EXPECT_EQ(ctl_.Run({request, "unknown"}).exit_code, kExitNotFound);
+    EXPECT_EQ(Refusals(request, "MODEL_NOT_FOUND"), 1);
+  }
 }
 
 TEST_F(MetricsTest, ReadsThatWereMadeAgain) {

@@ -202,6 +202,44 @@ TEST_F(RestartTest, PinOfADaemonWithoutAStateFileIsNoWarning) {
 }
 
 // A FIFO that nobody reads stands for a volume that does not answer: its open never returns.
+// Each would write over the pins of the other.
+TEST_F(RestartTest, ASecondDaemonWithTheStateFileKeepsNothingAndSaysWhoDoes) {
+  Start();
+  Stage("a");
+  Pin("a");
+  DaemonSetup setup;
+  setup.root = root_;
+  setup.socket_dir = dir_.File("second");
+  setup.state_file = state_file_;
+  DaemonProcess second(setup);
+  ASSERT_TRUE(second.WaitUntilServing());
+  const Weightctl ctl(setup.socket_dir);
+  EXPECT_THAT(ctl.Json({"status"})["state"]["error"],
+              AllOf(HasSubstr(state_file_ + " is kept by another weightd"),
+                    HasSubstr(absl::StrCat("pid ", daemon_->pid(), ", sockets in ", socket_dir_))));
+  EXPECT_THAT(ctl.Json({"status"})["warnings"].dump(), HasSubstr("STATE_NOT_SAVED"));
+  EXPECT_THAT(second.log(), HasSubstr("state_not_saved detail=\"state file"));
+  EXPECT_EQ(ctl.Run({"stage", "b", "--wait"}).exit_code, kExitOk);
+  const CommandResult pinned = ctl.Run({"pin", "b"});
+  EXPECT_EQ(pinned.exit_code, kExitOk) << pinned;
+  EXPECT_THAT(pinned.err, HasSubstr("not kept over a restart"));
+  EXPECT_EQ(second.Stop(), std::optional(0));
+  EXPECT_TRUE(AwaitInStateFile("\"a\"")) << "the first one's pin";
+  // A daemon that was killed holds nothing.
+  daemon_->Kill();
+  Start();
+  EXPECT_TRUE(AwaitResident({"a"}));
+  EXPECT_THAT(Warnings(), Not(HasSubstr("STATE_")));
+}
+
+TEST_F(RestartTest, AStateFileThatIsADirectoryIsSaidBeforeAnybodyPins) {
+  fs::create_directories(state_file_);
+  Start();
+  EXPECT_THAT(Warnings(),
+              AllOf(HasSubstr("STATE_NOT_SAVED"), HasSubstr("is a directory"),
+                    HasSubstr(state_file_ + "/state.json"), Not(HasSubstr("written anew"))));
+}
+
 class HungStateFileTest : public RestartTest {
  protected:
   HungStateFileTest() { fs::create_directory(dir_.File("state")); }

@@ -77,5 +77,5 @@ def test_clients_say_the_same(control: Control, language: str, tensor: str) -> N
 
 @pytest.mark.parametrize("language", CLIENTS)
 def test_clients_name_the_reason(control: Control, language: str) -> None:
-    with pytest.raises((RuntimeError, weightd.WeightdError), match="not resident"):
+    with pytest.raises((RuntimeError, weightd.WeightdError), match="missing: no such checkpoint below the roots"):
         CLIENTS[language]("missing", "a.f32")

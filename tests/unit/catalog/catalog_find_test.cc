@@ -123,6 +123,19 @@ TEST_F(CatalogFindTest, NamesNearMisses) {
               ReasonIs(Reason::kModelNotFound, Not(HasSubstr("did you mean"))));
 }
 
+TEST_F(CatalogFindTest, AModelExistsWhereItIsOrCannotBeTold) {
+  WriteOne("org/llama/model.safetensors");
+  const Catalog catalog = MakeCatalog();
+  EXPECT_OK(catalog.CheckExists("org/llama"));
+  EXPECT_THAT(catalog.CheckExists("org/lama"),
+              ReasonIs(Reason::kModelNotFound,
+                       AllOf(HasSubstr(absl::StrCat("below the roots ", first_.path())),
+                             HasSubstr("did you mean org/llama?"))));
+  EXPECT_THAT(catalog.CheckExists("../x"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("name")));
+  // Nobody has looked through the root: it may have it.
+  EXPECT_OK(catalog.CheckShown("org/lama"));
+}
+
 TEST_F(CatalogFindTest, DoesNotFindWhatListLeavesOut) {
   WriteOne(".hidden/model.safetensors");
   ASSERT_OK(WriteHubCache(first_.path(), "org/name", "abc", Specs(), 1));

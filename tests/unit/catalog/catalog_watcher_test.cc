@@ -177,6 +177,25 @@ TEST_F(CatalogWatcherTest, ARootThatHangsHoldsUpNeitherTheOthersNorTheEnd) {
   EXPECT_THAT(failures_, ElementsAre(HasSubstr("stat dead")));
 }
 
+// A call hangs, and looks go on beside it: one fact is told once, not after each look.
+TEST_F(CatalogWatcherTest, ACallThatHangsIsToldOnceWhileLooksGoOn) {
+  WriteOne("m/model.safetensors");
+  Watch({first_.path()}, absl::Milliseconds(50));
+  Look();
+  const auto gate = std::make_shared<Gate>();
+  gate->Hang();
+  VolumeThreads& threads = *catalog_->roots()[0]->threads();
+  ASSERT_OK(threads.Submit("read dead", [gate] { gate->Pass(); }));
+  gate->AwaitHeld(1);
+  while (threads.state().stuck < 1) {
+  }
+  for (int i = 0; i < 4; ++i) Look();
+  watcher_->Stop();
+  gate->Release();
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(failures_, ElementsAre(HasSubstr("read dead")));
+}
+
 // Its threads hang, but not yet as long as it takes to say so.
 TEST_F(CatalogWatcherTest, ASilentRootIsPassedOverSoonAndAskedAgainWhereNobodyElseKnows) {
   WriteOne("m/model.safetensors");

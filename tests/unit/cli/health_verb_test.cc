@@ -52,12 +52,14 @@ TEST_F(HealthVerbTest, StagedWantsEveryPreloadResident) {
            Preload("d", v1::PRELOAD_FAILED, 0, "no such checkpoint")}});
   const Outcome outcome = Run({"health", "--staged"});
   EXPECT_EQ(outcome.code, 4);
-  EXPECT_EQ(outcome.out, "SERVING\n");
+  EXPECT_EQ(outcome.out, "WAITING for b: queued; c: staging 43 %; d: failed: no such checkpoint\n");
   EXPECT_EQ(outcome.err,
             "weightctl: health: 3 of 4 preloaded models are not resident: b: queued; "
             "c: staging 43 %; d: failed: no such checkpoint\n");
   EXPECT_EQ(Run({"health"}).code, 0) << "without --staged they do not matter";
   const auto json = nlohmann::json::parse(Run({"health", "--staged", "-o", "json"}).out);
+  EXPECT_EQ(json["status"], "SERVING");
+  EXPECT_EQ(json["staged"], false);
   EXPECT_EQ(json["preloads"][2]["state"], "PRELOAD_STAGING");
 }
 

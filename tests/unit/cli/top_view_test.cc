@@ -70,6 +70,30 @@ TEST(TopViewTest, SaysWhichVolumeHangs) {
   EXPECT_THAT(out.str(), Not(HasSubstr("/answers")));
 }
 
+TEST(TopViewTest, SaysAllThatAVolumeDoesNotAnswer) {
+  TopLook look = LookAfter(absl::ZeroDuration(), 2'000'000'000);
+  v1::VolumeStatus& hangs = *look.status.add_volumes();
+  hangs.set_root("/hangs");
+  hangs.set_reads_stuck(8);
+  v1::StuckCall& reads = *hangs.add_stuck();
+  reads.set_what("read m/a.safetensors at 4096");
+  reads.mutable_since()->set_seconds(1'700'000'000);
+  reads.set_calls(8);
+  reads.set_model("m");
+  reads.set_bytes(2'000'000'000);
+  v1::StuckCall& call = *hangs.add_stuck();
+  call.set_what("list n");
+  call.mutable_since()->set_seconds(1'700'000'001);
+  call.set_calls(1);
+  std::ostringstream out;
+  TopView().Show(look, false, out);
+  EXPECT_THAT(out.str(),
+              AllOf(HasSubstr("stuck: /hangs: read m/a.safetensors at 4096, of m, does not come "
+                              "back since "),
+                    HasSubstr(", nor do 7 others; 2.0 GB stay booked until then\n"),
+                    HasSubstr("stuck: /hangs: list n does not come back since ")));
+}
+
 TEST(TopViewTest, TheRateIsThatSinceTheLookBefore) {
   TopView view;
   std::ostringstream first;

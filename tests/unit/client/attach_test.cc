@@ -110,6 +110,9 @@ TEST_F(AttachTest, BitPackedTensorsHaveNoStridesAndEmptyOnesNoData) {
 }
 
 TEST_F(AttachTest, SendsWhatTheOptionsSay) {
+  weightd::testing::Grant grant = weightd::testing::SmallGrant();
+  grant.granted.set_model("org/name");
+  Serve(grant, weightd::testing::SmallContent());
   AttachOptions options = Options();
   options.device = "host";
   options.client_name = "engine";

@@ -30,10 +30,11 @@ using weightd::testing::SmallGrant;
 class GrantCheckTest : public ::testing::Test {
  protected:
   Status AttachTo(const std::vector<v1::AttachResponse>& messages, HandleScript handles,
-                  std::optional<grpc::Status> end = std::nullopt) {
+                  std::optional<grpc::Status> end = std::nullopt,
+                  const std::string& model = "model") {
     service_.SetAttach({.messages = messages, .end = std::move(end)});
     service_.SetHandles(std::move(handles));
-    Status status = Attach("model", {.socket_dir = dir_.path()}).status();
+    Status status = Attach(model, {.socket_dir = dir_.path()}).status();
     EXPECT_TRUE(service_.WaitForStreams(0));
     return status;
   }
@@ -95,9 +96,33 @@ INSTANTIATE_TEST_SUITE_P(
         BadGrant{"TooManyTensors", [](Grant& g) { g.granted.set_tensor_count(3); },
                  "announced were 3"},
         BadGrant{"CountBeyondMemory", [](Grant& g) { g.granted.set_tensor_count(~uint64_t{0}); },
-                 "4 tensors"},
+                 "announces 18446744073709551615 tensors, more than 16000000"},
+        BadGrant{"OtherModel", [](Grant& g) { g.granted.set_model("evil\n"); },
+                 "it is of model evil\\n, asked for was model"},
+        BadGrant{"NoModel", [](Grant& g) { g.granted.clear_model(); }, "asked for was model"},
         BadGrant{"TensorBytesDiffer", [](Grant& g) { g.granted.set_tensor_bytes(28); }, "of 28"}),
     [](const auto& test) { return test.param.name; });
+
+// A grant of generation 3 and of the revision that the test gives it.
+TEST_F(GrantCheckTest, TakesAGrantOfWhatWasAskedForAndNoOther) {
+  const std::string commit(40, 'c');
+  Grant grant = SmallGrant();
+  grant.granted.set_revision(commit);
+  const auto ask = [&](const std::string& model) {
+    return AttachTo(grant.Messages(), GoodHandles(), std::nullopt, model);
+  };
+  for (const std::string& model :
+       {std::string("model"), std::string("model@3"), "model@" + commit,
+        "model@" + commit.substr(0, 7), std::string("model@main"), std::string("model@refs/pr/1"),
+        std::string("model@0abc"), "model@" + std::string(40, 'C')}) {
+    EXPECT_TRUE(ask(model).ok()) << model << ": " << ask(model);
+  }
+  EXPECT_THAT(ask("model@4").message(), HasSubstr("it is of generation 3, asked for was 4"));
+  EXPECT_THAT(ask("model@" + std::string(40, 'd')).message(),
+              HasSubstr("it is of revision " + commit + ", asked for was dddd"));
+  EXPECT_THAT(ask("mode").message(), HasSubstr("it is of model model, asked for was mode"));
+  EXPECT_THAT(ask("model/x").message(), HasSubstr("asked for was model/x"));
+}
 
 TEST_F(GrantCheckTest, RefusesDescriptorsThatCouldChange) {
   const std::vector<v1::AttachResponse> messages = SmallGrant().Messages();
@@ -167,6 +192,7 @@ TEST_F(GrantCheckTest, RefusesAGpuThatThisProcessDoesNotSee) {
 
 TEST_F(GrantCheckTest, AcceptsAModelWithoutTensors) {
   v1::Granted granted;
+  granted.set_model("model");
   granted.set_device("host");
   std::vector<v1::AttachResponse> messages(2);
   *messages[0].mutable_granted() = granted;

@@ -128,11 +128,45 @@ TEST_F(StateFileTest, FileAboveItsLimitIsRefusedBeforeItIsParsed) {
   EXPECT_THAT(LoadSavedState(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("4 MiB")));
 }
 
+TEST_F(StateFileTest, ADirectoryIsNoStateFile) {
+  fs::create_directories(path_);
+  const auto is_told = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                AllOf(HasSubstr(path_ + " is a directory; name a file in it"),
+                                      HasSubstr(path_ + "/state.json")));
+  EXPECT_THAT(LoadSavedState(path_), is_told);
+  EXPECT_THAT(LoadOwnedState(path_, "pid 1", absl::Minutes(1)).status(), is_told);
+}
+
+TEST_F(StateFileTest, OneDaemonHasItAndAnotherIsToldWhich) {
+  ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
+  absl::StatusOr<OwnedState> first = LoadOwnedState(path_, "pid 7\nx", absl::Minutes(1));
+  ASSERT_OK(first);
+  EXPECT_TRUE(first->lock.held());
+  EXPECT_THAT(LoadOwnedState(path_, "pid 8", absl::Minutes(1)).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr(path_ + " is kept by another weightd (pid 7)"),
+                             HasSubstr("--state-file"))));
+  // It goes with its owner, and what a longer name of him left does not stay.
+  first = absl::CancelledError("gone");
+  absl::StatusOr<OwnedState> next = LoadOwnedState(path_, "p", absl::Minutes(1));
+  ASSERT_OK(next);
+  EXPECT_THAT(LoadOwnedState(path_, "pid 8", absl::Minutes(1)).status().message(),
+              HasSubstr("another weightd (p)"));
+}
+
+TEST_F(StateFileTest, WhereNoLockCanBeMadeTheStateIsReadAllTheSame) {
+  std::ofstream(dir_.File("file")) << "no directory";
+  ASSERT_OK_AND_ASSIGN(const OwnedState owned,
+                       LoadOwnedState(dir_.File("file/state.json"), "pid 1", absl::Minutes(1)));
+  EXPECT_FALSE(owned.lock.held());
+  EXPECT_OK(owned.state) << "as where there is none";
+}
+
 // A FIFO that nobody writes is such a file.
 TEST_F(StateFileTest, FileThatDoesNotAnswerIsLeftBehind) {
   fs::create_directory(dir_.File("state"));
   ASSERT_EQ(0, ::mkfifo(path_.c_str(), 0600));
-  EXPECT_THAT(LoadSavedState(path_, absl::Milliseconds(20)),
+  EXPECT_THAT(LoadOwnedState(path_, "pid 1", absl::Milliseconds(20)).status(),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(path_)));
   const UniqueFd writer(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));  // lets the reader go
   EXPECT_TRUE(writer.valid());
@@ -140,8 +174,9 @@ TEST_F(StateFileTest, FileThatDoesNotAnswerIsLeftBehind) {
 
 TEST_F(StateFileTest, FileThatAnswersInTimeIsRead) {
   ASSERT_OK(StoreSavedState(path_, FormatSavedState(Example())));
-  ASSERT_OK_AND_ASSIGN(const SavedState state, LoadSavedState(path_, absl::Minutes(1)));
-  EXPECT_EQ(state.pins, Example().pins);
+  ASSERT_OK_AND_ASSIGN(const OwnedState owned, LoadOwnedState(path_, "pid 1", absl::Minutes(1)));
+  ASSERT_OK(owned.state);
+  EXPECT_EQ(owned.state->pins, Example().pins);
 }
 
 TEST_F(StateFileTest, WhatACrashLeftIsWrittenOver) {

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Un
 
 from weightd import _cuda, _sockets
 from weightd._files import read_files
+from weightd._grant import TensorEntry
 from weightd._lease import Lease
 from weightd._memory import CudaIpcRegion, HostRegion, Region
-from weightd._stream import AttachStream, Notice, Progress, TensorEntry
+from weightd._stream import AttachStream, Notice, Progress
 from weightd._tensor import Tensor, TorchBytes
 from weightd.errors import (
     ClosedError,

@@ -32,6 +32,12 @@ class DType:
         """Whether elements are smaller than a byte: such tensors are raw bytes to every library."""
         return self.bits < 8
 
+    @property
+    def alignment(self) -> int:
+        """Of an element in memory, in bytes: a complex one is two numbers."""
+        nbytes = max(self.bits // 8, 1)
+        return nbytes // 2 if self.name in ("C32", "C64", "C128") else nbytes
+
     def nbytes(self, shape: Sequence[int]) -> int:
         """Bytes of a dense tensor."""
         count = self.bits

@@ -12,7 +12,7 @@ from typing import Optional
 
 from weightd import _dtypes
 from weightd._memory import CudaRegion, HostRegion, Region
-from weightd._stream import TensorEntry
+from weightd._grant import TensorEntry
 from weightd.errors import CheckpointError
 
 _HEADER_BYTES_MAX = 100_000_000  # what the reference reader takes

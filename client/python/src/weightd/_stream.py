@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Callable, Optional
 
-from weightd import _dtypes, _fork, _sockets, _status
+from weightd import _fork, _sockets, _status
 from weightd._fork import grpc
+from weightd._grant import Grant, TensorEntry
 from weightd.errors import (
     LeaseLostError,
     ProtocolError,
@@ -64,32 +65,14 @@ class Progress:
     jobs_ahead: int
 
 
-@dataclass(frozen=True)
-class TensorEntry:
-    """Where one tensor lies: ``nbytes`` at ``offset`` of an allocation, dense and row-major."""
-
-    name: str
-    dtype: _dtypes.DType
-    shape: tuple[int, ...]
-    region: int
-    offset: int
-    nbytes: int
-    torch_dtype: str
-    digest: str
-
-
 class _State:
     """What the reading thread and the others share. It knows no lease, so that one can end."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: str) -> None:
+        self.asked = asked
         self.changed = threading.Condition()
         self.phase = "started"
-        self.granted: Optional[pb.Granted] = None
-        self.entries: dict[str, TensorEntry] = {}
-        # Of metadata that comes in pieces: what goes on in the next one.
-        self.key = bytearray()
-        self.value = bytearray()
-        self.continues = False
+        self.grant: Optional[Grant] = None
         self.error: Optional[WeightdError] = None
         self.closing = False
 
@@ -106,7 +89,7 @@ class AttachStream:
     ) -> None:
         _fork.check_grpc_usable()
         self._socket_dir = socket_dir
-        self._state = _State()
+        self._state = _State(request.model)
         self._channel = grpc.insecure_channel(
             f"unix:{_sockets.rpc_socket(socket_dir)}", options=_CHANNEL_OPTIONS
         )
@@ -127,12 +110,13 @@ class AttachStream:
         """Until ``deadline`` for an answer, until ``wait_deadline`` while the daemon stages."""
         self._wait_for(("waiting", "granted", "ready"), deadline, "the grant")
         self._wait_for(("granted", "ready"), max(deadline, wait_deadline), "the model")
-        assert self._state.granted is not None
-        return self._state.granted
+        assert self._state.grant is not None
+        return self._state.grant.granted
 
     def wait_for_tensors(self, deadline: float) -> dict[str, TensorEntry]:
         self._wait_for(("ready",), deadline, "the tensors")
-        return self._state.entries
+        assert self._state.grant is not None
+        return self._state.grant.entries
 
     def _wait_for(self, phases: tuple[str, ...], deadline: float, what: str) -> None:
         state = self._state
@@ -227,18 +211,14 @@ def _handle(
         _tell(on_progress, _progress(message.progress))
         _move(state, "waiting")
     elif kind == "granted" and phase in ("started", "waiting"):
-        state.granted = message.granted
+        state.grant = Grant(state.asked, message.granted)
         _move(state, "granted")
-    elif kind == "metadata" and phase == "granted":
-        _add_metadata(message.metadata, state)
-    elif kind == "tensors" and phase == "granted":
-        _add(message.tensors, state)
-    elif kind == "ready" and phase == "granted" and not state.continues:
-        if state.granted is not None and len(state.entries) != state.granted.tensor_count:
-            raise ProtocolError(
-                f"grant from weightd: {len(state.entries)} tensors came, announced were "
-                f"{state.granted.tensor_count}"
-            )
+    elif kind == "metadata" and phase == "granted" and state.grant is not None:
+        state.grant.add_metadata(message.metadata)
+    elif kind == "tensors" and phase == "granted" and state.grant is not None:
+        state.grant.add_tensors(message.tensors)
+    elif kind == "ready" and phase == "granted" and state.grant is not None:
+        state.grant.check_complete()
         _move(state, "ready")
     elif phase == "ready":
         notice = _notice(message, kind)
@@ -276,50 +256,3 @@ def _notice(message: pb.AttachResponse, kind: Optional[str]) -> Optional[Notice]
     if kind is None:
         return None  # a notice of a newer daemon
     raise ProtocolError(f"grant from weightd: message `{kind}` out of order")
-
-
-def _add_metadata(batch: pb.MetadataBatch, state: _State) -> None:
-    assert state.granted is not None
-    for piece in batch.pieces:
-        state.key += piece.key
-        state.value += piece.value
-        state.continues = piece.continues
-        if state.continues:
-            continue
-        try:
-            state.granted.metadata[state.key.decode()] = state.value.decode()
-        except UnicodeDecodeError as error:
-            raise ProtocolError(f"grant from weightd: metadata is not UTF-8: {error}") from None
-        state.key, state.value = bytearray(), bytearray()
-
-
-def _add(batch: pb.TensorBatch, state: _State) -> None:
-    assert state.granted is not None
-    allocations = state.granted.allocations
-    for tensor in batch.tensors:
-        dtype = _dtypes.from_value(tensor.dtype)
-        if dtype is None:
-            raise _malformed(tensor, f"dtype {tensor.dtype} is unknown to this client")
-        shape = tuple(tensor.shape)
-        if dtype.nbytes(shape) != tensor.bytes:
-            raise _malformed(tensor, f"{tensor.bytes} bytes do not fit its shape and dtype")
-        if tensor.allocation_index >= len(allocations):
-            raise _malformed(tensor, f"allocation {tensor.allocation_index} of {len(allocations)}")
-        if tensor.offset + tensor.bytes > allocations[tensor.allocation_index].bytes:
-            raise _malformed(tensor, f"{tensor.bytes} bytes at {tensor.offset} end past its allocation")
-        if tensor.name in state.entries:
-            raise _malformed(tensor, "came twice")
-        state.entries[tensor.name] = TensorEntry(
-            tensor.name,
-            dtype,
-            shape,
-            tensor.allocation_index,
-            tensor.offset,
-            tensor.bytes,
-            tensor.torch_dtype,
-            tensor.xxh3_128,
-        )
-
-
-def _malformed(tensor: pb.Tensor, problem: str) -> ProtocolError:
-    return ProtocolError(f"grant from weightd: tensor {tensor.name!r}: {problem}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from weightd import _dlpack, _dtypes
 from weightd._lease import Lease
-from weightd._stream import TensorEntry
+from weightd._grant import TensorEntry
 from weightd.errors import UnsupportedDtypeError
 
 if TYPE_CHECKING:

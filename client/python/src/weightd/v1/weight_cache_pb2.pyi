@@ -569,12 +569,13 @@ class MetadataPiece(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., continues: bool = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ["changed", "file_bytes", "generations", "name", "problem", "revision", "root", "shard_count"]
+    __slots__ = ["changed", "file_bytes", "generations", "name", "problem", "removed", "revision", "root", "shard_count"]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -583,10 +584,11 @@ class Model(_message.Message):
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
     name: str
     problem: str
+    removed: bool
     revision: str
     root: str
     shard_count: int
-    def __init__(self, name: _Optional[str] = ..., root: _Optional[str] = ..., revision: _Optional[str] = ..., shard_count: _Optional[int] = ..., file_bytes: _Optional[int] = ..., generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., problem: _Optional[str] = ..., changed: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., root: _Optional[str] = ..., revision: _Optional[str] = ..., shard_count: _Optional[int] = ..., file_bytes: _Optional[int] = ..., generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., problem: _Optional[str] = ..., changed: bool = ..., removed: bool = ...) -> None: ...
 
 class PinModelRequest(_message.Message):
     __slots__ = ["device", "model"]
@@ -824,6 +826,20 @@ class StorageStatus(_message.Message):
     pool_pages: str
     def __init__(self, engine: _Optional[str] = ..., engine_reason: _Optional[str] = ..., block_bytes: _Optional[int] = ..., pool_bytes: _Optional[int] = ..., pool_pages: _Optional[str] = ...) -> None: ...
 
+class StuckCall(_message.Message):
+    __slots__ = ["bytes", "calls", "model", "since", "what"]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    calls: int
+    model: str
+    since: _timestamp_pb2.Timestamp
+    what: str
+    def __init__(self, what: _Optional[str] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., calls: _Optional[int] = ..., model: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
 class Superseded(_message.Message):
     __slots__ = ["generation_id"]
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -909,7 +925,7 @@ class VerifyModelResponse(_message.Message):
     def __init__(self, copies: _Optional[_Iterable[_Union[VerifiedCopy, _Mapping]]] = ...) -> None: ...
 
 class VolumeStatus(_message.Message):
-    __slots__ = ["bytes_stuck", "kind", "problem", "queued", "reads_stuck", "reads_stuck_at", "reads_stuck_since", "reason", "root", "scan_time", "stuck_since", "stuck_what", "threads_stuck"]
+    __slots__ = ["bytes_stuck", "kind", "problem", "queued", "reads_stuck", "reads_stuck_at", "reads_stuck_since", "reason", "root", "scan_time", "stuck", "stuck_since", "stuck_what", "threads_stuck"]
     BYTES_STUCK_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
@@ -920,6 +936,7 @@ class VolumeStatus(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     SCAN_TIME_FIELD_NUMBER: _ClassVar[int]
+    STUCK_FIELD_NUMBER: _ClassVar[int]
     STUCK_SINCE_FIELD_NUMBER: _ClassVar[int]
     STUCK_WHAT_FIELD_NUMBER: _ClassVar[int]
     THREADS_STUCK_FIELD_NUMBER: _ClassVar[int]
@@ -933,10 +950,11 @@ class VolumeStatus(_message.Message):
     reason: str
     root: str
     scan_time: _timestamp_pb2.Timestamp
+    stuck: _containers.RepeatedCompositeFieldContainer[StuckCall]
     stuck_since: _timestamp_pb2.Timestamp
     stuck_what: str
     threads_stuck: int
-    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ..., scan_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., threads_stuck: _Optional[int] = ..., stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stuck_what: _Optional[str] = ..., queued: _Optional[int] = ..., reads_stuck: _Optional[int] = ..., bytes_stuck: _Optional[int] = ..., reads_stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reads_stuck_at: _Optional[str] = ...) -> None: ...
+    def __init__(self, root: _Optional[str] = ..., kind: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ..., scan_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., threads_stuck: _Optional[int] = ..., stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stuck_what: _Optional[str] = ..., queued: _Optional[int] = ..., reads_stuck: _Optional[int] = ..., bytes_stuck: _Optional[int] = ..., reads_stuck_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reads_stuck_at: _Optional[str] = ..., stuck: _Optional[_Iterable[_Union[StuckCall, _Mapping]]] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ["reason", "text"]

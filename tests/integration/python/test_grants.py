@@ -1,0 +1,196 @@
+"""What a daemon must not send, and what an attach makes of it: an error that says which rule is broken.
+
+The other side is a server of the test's own, which says what it is told to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any, Callable
+
+import grpc
+import pytest
+import weightd
+from weightd import _dtypes, _grant, errors
+from weightd.v1 import weight_cache_pb2 as pb
+
+NBYTES = 4096
+F_ADD_SEALS, SHRINK_GROW_WRITE = 1033, 2 | 4 | 8
+COMMIT = "c" * 40
+READY = pb.AttachResponse(ready=pb.Ready())
+
+
+class Liar(grpc.GenericRpcHandler):
+    """Serves both sockets of a directory; every attach gets ``messages``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.messages: Iterator[pb.AttachResponse] = iter(())
+        self.memory = os.memfd_create("liar", os.MFD_ALLOW_SEALING)
+        os.write(self.memory, bytes(NBYTES))
+        fcntl.fcntl(self.memory, F_ADD_SEALS, SHRINK_GROW_WRITE)
+        self.server = grpc.server(futures.ThreadPoolExecutor(8))
+        self.server.add_generic_rpc_handlers((self,))
+        self.server.add_insecure_port(f"unix:{directory}/weightd.sock")
+        self.server.start()
+        self.handles = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.handles.bind(str(directory / "handles.sock"))
+        self.handles.listen(8)
+        threading.Thread(target=self._give_handles, daemon=True).start()
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        return grpc.unary_stream_rpc_method_handler(
+            self._attach,
+            request_deserializer=pb.AttachRequest.FromString,
+            response_serializer=pb.AttachResponse.SerializeToString,
+        )
+
+    def _attach(self, _: pb.AttachRequest, context: grpc.ServicerContext) -> Iterator[pb.AttachResponse]:
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        yield from self.messages
+        ended.wait(20)
+
+    def _give_handles(self) -> None:
+        while True:
+            try:
+                connection, _ = self.handles.accept()
+            except OSError:
+                return
+            with connection:
+                asked = connection.recv(100)
+                ticket = asked[:4] == b"WTK1"
+                socket.send_fds(connection, [struct.pack("<I", 0) + b"\0"], [self.memory] if ticket else [])
+
+    def close(self) -> None:
+        self.server.stop(0).wait()
+        self.handles.shutdown(socket.SHUT_RDWR)
+        self.handles.close()
+        os.close(self.memory)
+
+
+@pytest.fixture(scope="module")
+def liar(space: Path) -> Iterator[Liar]:
+    directory = space / "liar"
+    directory.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEIGHTD_SOCKET_DIR", str(directory))
+        server = Liar(directory)
+        yield server
+        server.close()
+
+
+def granted(**changes: Any) -> pb.AttachResponse:
+    fields: dict[str, Any] = {
+        "lease_id": 1,
+        "model": "m",
+        "generation_id": 3,
+        "revision": COMMIT,
+        "device": "host",
+        "tensor_count": 1,
+        "tensor_bytes": NBYTES,
+        "fd_ticket": bytes(16),
+        "allocations": [pb.Allocation(bytes=NBYTES, fd_index=0)],
+    }
+    return pb.AttachResponse(granted=pb.Granted(**{**fields, **changes}))
+
+
+def tensors(*names: str, **changes: Any) -> pb.AttachResponse:
+    fields: dict[str, Any] = {"dtype": pb.U8, "shape": [NBYTES], "bytes": NBYTES}
+    batch = pb.TensorBatch(tensors=[pb.Tensor(name=name, **{**fields, **changes}) for name in names])
+    return pb.AttachResponse(tensors=batch)
+
+
+def pieces(*values: bytes, ends: bool = True) -> pb.AttachResponse:
+    made = [pb.MetadataPiece(key=b"k", value=value, continues=True) for value in values]
+    made[-1].continues = not ends
+    return pb.AttachResponse(metadata=pb.MetadataBatch(pieces=made))
+
+
+def attach(liar: Liar, *messages: pb.AttachResponse, model: str = "m") -> None:
+    liar.messages = iter(messages)
+    weightd.attach(model, "cpu", timeout=20).close()
+
+
+@pytest.mark.parametrize("model", ["m", "m@3", f"m@{COMMIT}", "m@ccccccc", "m@main", "m@0abc", "m@" + "C" * 40])
+def test_a_grant_of_what_was_asked_for(liar: Liar, model: str) -> None:
+    attach(liar, granted(), tensors("t"), READY, model=model)
+
+
+@pytest.mark.parametrize(
+    "model, wanted",
+    [
+        ("other", "it is of model 'm', asked for was 'other'"),
+        ("m/x", "it is of model 'm', asked for was 'm/x'"),
+        ("m@4", "it is of generation '3', asked for was '4'"),
+        ("m@" + "d" * 40, f"it is of revision '{COMMIT}', asked for was 'dddd"),
+    ],
+)
+def test_a_grant_of_something_else_is_refused(liar: Liar, model: str, wanted: str) -> None:
+    with pytest.raises(errors.ProtocolError, match=wanted):
+        attach(liar, granted(), tensors("t"), READY, model=model)
+
+
+@pytest.mark.parametrize(
+    "messages, wanted",
+    [
+        ([granted(tensor_count=2**64 - 1)], "announces 18446744073709551615 tensors, more than 16000000"),
+        ([granted(), tensors("t"), tensors("u")], "2 tensors came, announced were 1"),
+        ([granted(tensor_bytes=1), tensors("t"), READY], "1 tensors of 4096 bytes came, announced were 1 of 1"),
+        ([granted(tensor_count=2), tensors("t"), READY], "1 tensors of 4096 bytes came, announced were 2 of"),
+        ([granted(tensor_count=2), tensors("t", "t"), READY], "'t': came twice"),
+        ([granted(), tensors("t", shape=[2**63] * 9), READY], "do not fit its shape and dtype"),
+        ([granted(), tensors("t", shape=[0, 2**63], bytes=0), READY], "dimension 9223372036854775808 is too large"),
+        ([granted(), tensors("t", dtype=pb.F4, shape=[3], bytes=1), READY], "do not fit its shape and dtype"),
+        ([granted(), tensors("t", dtype=pb.F32, shape=[1], bytes=4, offset=2), READY], "2 is not aligned"),
+        ([granted(), tensors("t", offset=1), READY], "at 1 end past its allocation of 4096"),
+        ([granted(), pieces(b"v", ends=False), tensors("t"), READY], "`ready` out of order"),
+        ([granted(), pieces(b"\xff")], "metadata is not UTF-8"),
+    ],
+)
+def test_what_breaks_a_rule_is_refused(liar: Liar, messages: list[pb.AttachResponse], wanted: str) -> None:
+    with pytest.raises(errors.ProtocolError, match=f"grant from weightd: .*{wanted}"):
+        attach(liar, *messages)
+
+
+def test_metadata_has_an_end(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grant, "_METADATA_BYTES_MAX", 1 << 20)
+    sent: list[int] = []
+
+    def endless() -> Iterator[pb.AttachResponse]:
+        yield granted()
+        while len(sent) < 1000:
+            sent.append(0)
+            yield pieces(bytes(100_000), ends=False)
+
+    liar.messages = endless()
+    with pytest.raises(errors.ProtocolError, match="metadata of more than 1048576 bytes"):
+        weightd.attach("m", "cpu", timeout=20)
+
+
+def test_tensors_have_an_end(liar: Liar) -> None:
+    counts: list[int] = []
+
+    def endless() -> Iterator[pb.AttachResponse]:
+        yield granted()
+        while len(counts) < 1000:
+            counts.append(0)
+            yield tensors(*(f"{len(counts)}-{i}" for i in range(1000)))
+
+    liar.messages = endless()
+    with pytest.raises(errors.ProtocolError, match="1000 tensors came, announced were 1"):
+        weightd.attach("m", "cpu", timeout=20)
+    assert len(counts) < 1000
+
+
+def test_alignments_are_those_of_the_daemon() -> None:
+    """common/dtype.cc has the same table."""
+    wide: dict[str, int] = {"C32": 2, "C64": 4, "C128": 8, "F4": 1, "F6_E2M3": 1, "BF16": 2, "F64": 8, "OPAQUE32": 4}
+    get: Callable[[str], Any] = _dtypes.from_name
+    assert {name: get(name).alignment for name in wide} == wide
