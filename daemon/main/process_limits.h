@@ -9,9 +9,9 @@
 
 namespace weightd {
 
-// With fewer descriptors a few clients would keep everybody out: two thirds are for connections,
-// which take up to four each (UidLimits), so that it is 42 of these; a quarter is for checkpoint
-// files (DescriptorBudget), and weightd itself has about 30 when it is idle with one root.
+// With fewer descriptors a few clients would keep everybody out: a half is for connections, which
+// take up to four each (UidLimits), so that it is 32 of these; a quarter is for checkpoint files
+// (DescriptorBudget), and weightd itself has about 30 when it is idle with one root.
 inline constexpr uint64_t kDescriptorsMin = 256;
 
 // Every connection is a descriptor: takes what the hard limit gives. RESOURCE_EXHAUSTED where that

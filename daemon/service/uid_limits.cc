@@ -65,7 +65,7 @@ uint64_t ReserveOf(const UidLimit& limit, uint32_t percent) {
 
 UidLimitOptions FitToDescriptors(UidLimitOptions options, uint64_t descriptors_max) {
   UidLimit& connections = options.connections;
-  const uint64_t room = std::max(descriptors_max * 2 / 3 / kDescriptorsPerPair, kConnectionsFloor);
+  const uint64_t room = std::max(descriptors_max / 2 / kDescriptorsPerPair, kConnectionsFloor);
   if (room >= connections.max) return options;
   connections.max = room;
   connections.per_uid_max = std::min(connections.per_uid_max, room / 2);

@@ -99,7 +99,7 @@ class UidLimits {
   };
 
   // Connections are descriptors, of which the process may open `descriptors_max` (RLIMIT_NOFILE),
-  // and the daemon needs some for itself: two thirds are for connections, whatever the options say
+  // and the daemon needs some for itself: a half is for connections, whatever the options say
   // (three for each to weightd.sock, one for each to handles.sock), and then no uid gets more than
   // a half of these.
   UidLimits(const UidLimitOptions& options, uint64_t descriptors_max);

@@ -106,15 +106,15 @@ TEST(UidLimitsTest, ConnectionsLeaveDescriptorsForTheDaemon) {
   UidLimitOptions options;
   options.connections = {.per_uid_max = 600, .max = 1000};
   options.operator_reserve_percent = 0;
-  UidLimits enough(options, 6000);
+  UidLimits enough(options, 8000);
   EXPECT_OK(enough.Take(Cost::kConnections, kOne, 600));
   UidLimits short_of(options, 1024);
-  EXPECT_OK(short_of.Take(Cost::kConnections, kOne, 85));
-  EXPECT_THAT(short_of.Take(Cost::kConnections, kOne, 86),
-              ReasonIs(Reason::kLimitExceeded, HasSubstr("85")));
+  EXPECT_OK(short_of.Take(Cost::kConnections, kOne, 64));
+  EXPECT_THAT(short_of.Take(Cost::kConnections, kOne, 65),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("64")));
   short_of.Set(options);
-  EXPECT_THAT(short_of.Take(Cost::kConnections, kOne, 86),
-              ReasonIs(Reason::kLimitExceeded, HasSubstr("85")));
+  EXPECT_THAT(short_of.Take(Cost::kConnections, kOne, 65),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("64")));
   UidLimits none(options, 0);
   EXPECT_OK(none.Take(Cost::kConnections, kOne));
 }
