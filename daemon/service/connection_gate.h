@@ -29,6 +29,7 @@ class ConnectionGate {
   struct Admitted {
     Peer peer;
     Share share;  // for as long as the connection is there
+    Share calls;  // none: of its requests that are not whole (RelayedConnection)
   };
   struct Refused {
     Cost cost = Cost::kConnections;
@@ -48,6 +49,9 @@ class ConnectionGate {
   // end shares of connections that are gone.
   absl::StatusOr<Admitted> Admit(int connection, Cost cost,
                                  const std::function<void()>& make_room = nullptr);
+
+  // Tells who runs the daemon, as of a connection that is refused, of one that is ended.
+  void TellOfEnd(const Peer& peer, const absl::Status& status);
 
   // Whether Admit() would take a connection of `peer` to weightd.sock now.
   absl::Status CheckRpc(const Peer& peer) const;

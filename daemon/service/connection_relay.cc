@@ -176,7 +176,7 @@ void ConnectionRelay::Queue(uint64_t id, Connection& connection) {
   const bool listens = relayed.HasRequests() && !connection.held;
   if (!relayed.ended() && !relayed.HasAnswers() && !listens) return;
   connection.queued = true;
-  turns_.Push(connection.uid, id);
+  turns_.Push(connection.peer.uid, id);
 }
 
 void ConnectionRelay::TakeTurn(uint64_t id) {
@@ -203,7 +203,7 @@ bool ConnectionRelay::Begin(uint64_t id, Connection& connection) {
 }
 
 void ConnectionRelay::MoveRequests(uint64_t id, Connection& connection) {
-  User& user = users_[connection.uid];
+  User& user = users_[connection.peer.uid];
   if (user.unread >= options_.unread_per_uid_max) {
     connection.held = true;
     user.held.push_back(id);
@@ -212,9 +212,11 @@ void ConnectionRelay::MoveRequests(uint64_t id, Connection& connection) {
   RelayedConnection& relayed = connection.relayed;
   if (!relayed.begun() && !Begin(id, connection)) relayed.End();
   std::vector<UniqueFd> strays;
-  if (!relayed.ended()) relayed.MoveRequests(strays);
+  absl::Status moved;
+  if (!relayed.ended()) moved = relayed.MoveRequests(strays);
   options_.closer.Close(std::move(strays));
-  if (!relayed.unread()) return QueueHeld(connection.uid);
+  if (!moved.ok()) options_.on_refused(connection.peer, moved);
+  if (!relayed.unread()) return QueueHeld(connection.peer.uid);
   connection.counted = true;
   ++user.unread;
   connection.unread_since = SteadyNow();
@@ -223,8 +225,8 @@ void ConnectionRelay::MoveRequests(uint64_t id, Connection& connection) {
 
 void ConnectionRelay::Uncount(Connection& connection) {
   if (!std::exchange(connection.counted, false)) return;
-  --users_[connection.uid].unread;
-  QueueHeld(connection.uid);
+  --users_[connection.peer.uid].unread;
+  QueueHeld(connection.peer.uid);
 }
 
 void ConnectionRelay::QueueHeld(uint32_t uid) {
@@ -280,7 +282,7 @@ void ConnectionRelay::Remove(uint64_t id) {
   const std::unique_ptr<Connection> connection = std::move(found->second);
   connections_.erase(found);
   Uncount(*connection);
-  QueueHeld(connection->uid);  // it may have been queued in the place of another
+  QueueHeld(connection->peer.uid);  // it may have been queued in the place of another
   UniqueFd client = connection->relayed.TakeClient();
   (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client.get(), nullptr);
   if (!RefusesDescriptors(client.get())) options_.closer.Close(std::move(client));

@@ -44,6 +44,8 @@ class ConnectionRelay {
   struct Options {
     // Gives gRPC its end of a connection; called by the relay's thread, for which all wait.
     std::function<void(UniqueFd, ConnectionGate::Admitted)> on_begin;
+    // Told why a client's connection was ended; likewise.
+    std::function<void(const Peer&, const absl::Status&)> on_refused;
     DetachedCloser& closer;  // of connections in whose queues clients may leave descriptors
     // Connections with something unread; at least 1.
     size_t unread_per_uid_max = 4;
@@ -74,10 +76,12 @@ class ConnectionRelay {
  private:
   struct Connection {
     Connection(UniqueFd client, ConnectionGate::Admitted who)
-        : relayed(std::move(client)), uid(who.peer.uid), admitted(std::move(who)) {}
+        : relayed(std::move(client), std::move(who.calls)),
+          peer(who.peer),
+          admitted(std::move(who)) {}
 
     RelayedConnection relayed;
-    const uint32_t uid;
+    const Peer peer;
     ConnectionGate::Admitted admitted;  // until it becomes gRPC's
     bool queued = false;                // in turns_
     bool held = false;                  // in its user's

@@ -5,13 +5,14 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/string_view.h"
 #include "common/errors.h"
 #include "common/fd_passing.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -94,27 +95,43 @@ bool RelayedConnection::HasRequests() const {
   return client_readable_ || !requests_.empty();
 }
 
-void RelayedConnection::MoveRequests(std::vector<UniqueFd>& strays) {
+absl::Status RelayedConnection::Check(absl::string_view part) {
+  RETURN_IF_ERROR(frames_.Read(part));
+  const uint64_t wanted = std::max<uint64_t>(frames_.unfinished(), kFreeUnfinished);
+  const uint64_t held = calls_.amount() + kFreeUnfinished;
+  if (wanted > held) return calls_.Grow(wanted - held);
+  calls_.Shrink(held - wanted);
+  return absl::OkStatus();
+}
+
+absl::Status RelayedConnection::MoveRequests(std::vector<UniqueFd>& strays) {
   if (requests_.empty()) {
     std::array<char, kRequestBytesMax> part;
     const ssize_t count = ReceiveBytes(client_.get(), absl::MakeSpan(part), strays);
-    if (!strays.empty()) return End();
     if (count < 0 && WouldBlock()) {
       client_readable_ = false;
-      return;
+      return absl::OkStatus();
     }
-    if (count <= 0) {
+    if (count <= 0 && strays.empty()) {
       client_ended_ = true;
       (void)::shutdown(server_.get(), SHUT_WR);
-      return;
+      return absl::OkStatus();
     }
-    requests_.assign(part.data(), static_cast<size_t>(count));
+    requests_.assign(part.data(), static_cast<size_t>(std::max<ssize_t>(count, 0)));
+    absl::Status allowed = strays.empty()
+                               ? Check(requests_)
+                               : absl::InvalidArgumentError("a client sends descriptors");
+    if (!allowed.ok()) {
+      End();
+      return allowed;
+    }
   }
   const ssize_t written = WriteSome(server_.get(), requests_);
   // What gRPC wrote before it closed is still to be read.
   if (written < 0) client_ended_ = server_readable_ = true;
   requests_.erase(0, written < 0 ? requests_.size() : static_cast<size_t>(written));
   unread_ = written >= 0;
+  return absl::OkStatus();
 }
 
 }  // namespace weightd

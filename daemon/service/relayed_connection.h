@@ -7,8 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "common/unique_fd.h"
+#include "daemon/service/request_frames.h"
+#include "daemon/service/uid_limits.h"
 
 namespace weightd {
 
@@ -26,7 +30,12 @@ class RelayedConnection {
   static constexpr size_t kRequestBytesMax = 1024;
   static constexpr size_t kAnswerBytesMax = 16 * 1024;
 
-  explicit RelayedConnection(UniqueFd client) : client_(std::move(client)) {}
+  // Requests that are not whole yet, which a connection may have without a share.
+  static constexpr uint64_t kFreeUnfinished = 4;
+
+  // `calls` is a share of Cost::kCalls, none of it: of the client's requests that are not whole.
+  RelayedConnection(UniqueFd client, Share calls)
+      : client_(std::move(client)), calls_(std::move(calls)) {}
   RelayedConnection(const RelayedConnection&) = delete;
   RelayedConnection& operator=(const RelayedConnection&) = delete;
 
@@ -51,8 +60,9 @@ class RelayedConnection {
 
   // The client said something, and may be listened to. Also before Begin().
   bool HasRequests() const;
-  // After Begin(). Descriptors that the client sent are put into `strays`, and end the connection.
-  void MoveRequests(std::vector<UniqueFd>& strays);
+  // After Begin(). Descriptors that the client sent are put into `strays`. With the errors of
+  // RequestFrames and of the share, and INVALID_ARGUMENT for descriptors, the connection has ended.
+  absl::Status MoveRequests(std::vector<UniqueFd>& strays);
 
   // gRPC has not read yet what it was given last.
   bool unread() const { return unread_; }
@@ -65,6 +75,9 @@ class RelayedConnection {
   UniqueFd TakeClient() { return std::move(client_); }
 
  private:
+  // Whether what the client has sent by now may go on.
+  absl::Status Check(absl::string_view part);
+
   UniqueFd client_;
   UniqueFd server_;  // our end of the connection to gRPC
   bool client_readable_ = false;
@@ -75,6 +88,8 @@ class RelayedConnection {
   bool server_hung_up_ = false;  // gRPC has closed it
   bool unread_ = false;
   bool ended_ = false;
+  RequestFrames frames_;  // of the client
+  Share calls_;
   std::string requests_;  // of a part that gRPC's socket did not take at once
   std::string answers_;   // of a part that the client's did not
 };

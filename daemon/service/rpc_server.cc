@@ -63,6 +63,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
                                   [raw](UniqueFd connection, ConnectionGate::Admitted admitted) {
                                     raw->OnBegin(std::move(connection), std::move(admitted));
                                   },
+                              .on_refused =
+                                  [&gate = with.gate](const Peer& peer, const absl::Status& why) {
+                                    gate.TellOfEnd(peer, why);
+                                  },
                               .closer = with.closer}));
   ASSIGN_OR_RETURN(
       server->acceptor_,

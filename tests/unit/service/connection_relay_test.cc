@@ -1,13 +1,10 @@
 #include "daemon/service/connection_relay.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <map>
 #include <string>
 #include <utility>
@@ -17,62 +14,12 @@
 #include "common/fd_passing.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/wait_until.h"
+#include "tests/unit/service/relayed_bytes.h"
 
 namespace weightd {
 namespace {
 
 using testing::WaitUntil;
-
-// What is there, all of it; nothing for no such descriptor.
-std::string ReadAll(int fd) {
-  std::string all;
-  std::array<char, 65536> part{};
-  while (true) {
-    const ssize_t count = ::recv(fd, part.data(), part.size(), MSG_DONTWAIT);
-    if (count <= 0) return all;
-    all.append(part.data(), static_cast<size_t>(count));
-  }
-}
-
-// Until `bytes` are there.
-std::string ReadBytes(int fd, size_t bytes) {
-  std::string all;
-  EXPECT_TRUE(WaitUntil([&] {
-    all += ReadAll(fd);
-    return all.size() >= bytes;
-  })) << all.size();
-  return all;
-}
-
-void Write(int fd, const std::string& bytes) {
-  ASSERT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(bytes.size()));
-}
-
-// As many as it takes.
-std::string WriteAll(int fd, char byte) {
-  const std::string part(4096, byte);
-  std::string all;
-  while (true) {
-    const ssize_t count = ::send(fd, part.data(), part.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (count <= 0) return all;
-    all.append(part, 0, static_cast<size_t>(count));
-  }
-}
-
-// Until nobody takes more.
-void Fill(int fd) {
-  EXPECT_TRUE(WaitUntil([&] {
-    (void)WriteAll(fd, 'a');
-    pollfd full{.fd = fd, .events = POLLOUT, .revents = 0};
-    return ::poll(&full, 1, 100) == 0;
-  }));
-}
-
-bool AtEnd(int fd) {
-  char byte = 0;
-  return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
 
 class ConnectionRelayTest : public ::testing::Test {
  protected:
@@ -84,6 +31,11 @@ class ConnectionRelayTest : public ::testing::Test {
                                       absl::MutexLock lock(&mu_);
                                       ends_[admitted.peer.pid] = std::move(end);
                                       shares_.push_back(std::move(admitted.share));
+                                    },
+                                .on_refused =
+                                    [this](const Peer& peer, const absl::Status& why) {
+                                      absl::MutexLock lock(&mu_);
+                                      refused_[peer.pid] = why;
                                     },
                                 .closer = closer_,
                                 .unread_per_uid_max = unread_per_uid_max,
@@ -101,8 +53,11 @@ class ConnectionRelayTest : public ::testing::Test {
     admitted.peer.pid = pid;
     admitted.peer.uid = uid;
     auto share = limits_.Take(Cost::kConnections, {.uid = uid});
+    auto calls = limits_.Take(Cost::kCalls, {.uid = uid}, 0);
     EXPECT_OK(share);
+    EXPECT_OK(calls);
     admitted.share = *std::move(share);
+    admitted.calls = *std::move(calls);
     relay_->Add(UniqueFd(pair[0]), std::move(admitted));
     return UniqueFd(pair[1]);
   }
@@ -130,6 +85,7 @@ class ConnectionRelayTest : public ::testing::Test {
   DetachedCloser closer_;
   absl::Mutex mu_;
   std::map<int32_t, UniqueFd> ends_ ABSL_GUARDED_BY(mu_);
+  std::map<int32_t, absl::Status> refused_ ABSL_GUARDED_BY(mu_);
   std::vector<Share> shares_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<ConnectionRelay> relay_;  // last: its thread uses the rest
 };
@@ -137,8 +93,8 @@ class ConnectionRelayTest : public ::testing::Test {
 TEST_F(ConnectionRelayTest, MovesBytesBothWays) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
-  EXPECT_EQ(ReadBytes(AwaitedEnd(1), 7), "request");
+  Write(client.get(), Request());
+  EXPECT_EQ(ReadBytes(AwaitedEnd(1), Request().size()), Request());
   Write(End(1), "answer");
   EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
 }
@@ -148,7 +104,7 @@ TEST_F(ConnectionRelayTest, GrpcGetsWhoSaidSomething) {
   Start();
   UniqueFd silent = Connect(1);
   const UniqueFd client = Connect(2);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   EXPECT_GE(AwaitedEnd(2), 0);
   EXPECT_EQ(End(1), -1);
   EXPECT_EQ(limits_.taken(Cost::kConnections), 2);
@@ -160,7 +116,7 @@ TEST_F(ConnectionRelayTest, GrpcGetsWhoSaidSomething) {
 TEST_F(ConnectionRelayTest, LargeAnswersArriveWholeThoughReadSlowly) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const int end = AwaitedEnd(1);
   std::string sent;
   std::string got;
@@ -176,7 +132,7 @@ TEST_F(ConnectionRelayTest, LargeAnswersArriveWholeThoughReadSlowly) {
 TEST_F(ConnectionRelayTest, LargeRequestsArriveWhole) {
   Start();
   const UniqueFd client = Connect(1);
-  std::string sent = WriteAll(client.get(), 'a') + "end";
+  std::string sent = WriteAll(client.get(), 'a', kPreface) + "end";
   ASSERT_GT(sent.size(), 100'000);
   std::string got;
   const int end = AwaitedEnd(1);
@@ -192,9 +148,9 @@ TEST_F(ConnectionRelayTest, LargeRequestsArriveWhole) {
 TEST_F(ConnectionRelayTest, AClientThatGoesIsSeen) {
   Start();
   UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const int end = AwaitedEnd(1);
-  EXPECT_EQ(ReadBytes(end, 7), "request");
+  EXPECT_EQ(ReadBytes(end, Request().size()), Request());
   client.reset();
   EXPECT_TRUE(WaitUntil([&] { return AtEnd(end); }));
 }
@@ -203,7 +159,7 @@ TEST_F(ConnectionRelayTest, AClientThatGoesIsSeen) {
 TEST_F(ConnectionRelayTest, AClientThatGoesInTheMiddleIsSeen) {
   Start();
   UniqueFd client = Connect(1);
-  (void)WriteAll(client.get(), 'a');
+  (void)WriteAll(client.get(), 'a', kPreface);
   const int end = AwaitedEnd(1);
   (void)WriteAll(end, 'b');
   client.reset();
@@ -216,10 +172,10 @@ TEST_F(ConnectionRelayTest, AClientThatGoesInTheMiddleIsSeen) {
 TEST_F(ConnectionRelayTest, AClientMaySayThatItSendsNothingMore) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const int end = AwaitedEnd(1);
   ASSERT_EQ(::shutdown(client.get(), SHUT_WR), 0);
-  EXPECT_EQ(ReadBytes(end, 7), "request");
+  EXPECT_EQ(ReadBytes(end, Request().size()), Request());
   EXPECT_TRUE(WaitUntil([&] { return AtEnd(end); }));
   Write(end, "answer");
   EXPECT_EQ(ReadBytes(client.get(), 6), "answer");
@@ -228,7 +184,7 @@ TEST_F(ConnectionRelayTest, AClientMaySayThatItSendsNothingMore) {
 TEST_F(ConnectionRelayTest, TheLastAnswerArrivesBeforeTheEnd) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const std::string answer(30'000, 'a');
   Write(AwaitedEnd(1), answer);
   CloseEnd(1);
@@ -240,7 +196,7 @@ TEST_F(ConnectionRelayTest, TheLastAnswerArrivesBeforeTheEnd) {
 TEST_F(ConnectionRelayTest, WhoDoesNotReadIsWaitedForALittle) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const int end = AwaitedEnd(1);
   EXPECT_FALSE(relay_->AwaitEnd(absl::ZeroDuration()));
   Fill(end);  // the relay has a part that the client does not take
@@ -254,59 +210,60 @@ TEST_F(ConnectionRelayTest, UsersTakeTurns) {
   std::vector<UniqueFd> clients;
   for (int32_t pid = 1; pid <= 50; ++pid) {
     clients.push_back(Connect(pid, 7));
-    Write(clients.back().get(), "request");
+    Write(clients.back().get(), Request());
   }
   EXPECT_TRUE(WaitUntil([&] { return begun() == 2; }));
   const UniqueFd other = Connect(100, 8);
-  Write(other.get(), "request");
-  EXPECT_EQ(ReadBytes(AwaitedEnd(100), 7), "request");
+  Write(other.get(), Request());
+  EXPECT_EQ(ReadBytes(AwaitedEnd(100), Request().size()), Request());
   EXPECT_EQ(begun(), 3);
   // Each that is read makes way for one.
   size_t read = 0;
   EXPECT_TRUE(WaitUntil([&] {
     for (int32_t pid = 1; pid <= 50; ++pid) read += ReadAll(End(pid)).size();
-    return read == 50 * std::string("request").size();
+    return read == 50 * Request().size();
   }));
 }
 
 TEST_F(ConnectionRelayTest, AConnectionThatEndsMakesWayForOne) {
   Start(/*unread_per_uid_max=*/1);
   UniqueFd first = Connect(1);
-  Write(first.get(), "request");
+  Write(first.get(), Request());
   EXPECT_GE(AwaitedEnd(1), 0);
   UniqueFd second = Connect(2);
-  Write(second.get(), "request");
+  Write(second.get(), Request());
   const UniqueFd third = Connect(3);
-  Write(third.get(), "request");
+  Write(third.get(), Request());
   second.reset();
   first.reset();
-  EXPECT_EQ(ReadBytes(AwaitedEnd(3), 7), "request");
+  EXPECT_EQ(ReadBytes(AwaitedEnd(3), Request().size()), Request());
 }
 
 // gRPC stops to read a connection that floods it with pings: the uid's others go on.
 TEST_F(ConnectionRelayTest, WhatIsNotReadForLongHoldsUpItselfAlone) {
   Start(/*unread_per_uid_max=*/1, absl::Milliseconds(5));
   const UniqueFd stuck = Connect(1);
-  Write(stuck.get(), "request");
+  Write(stuck.get(), Request());
   EXPECT_GE(AwaitedEnd(1), 0);
   for (int32_t pid = 2; pid < 10; ++pid) {
     const UniqueFd client = Connect(pid);
-    Write(client.get(), "request");
-    EXPECT_EQ(ReadBytes(AwaitedEnd(pid), 7), "request");
+    Write(client.get(), Request());
+    EXPECT_EQ(ReadBytes(AwaitedEnd(pid), Request().size()), Request());
   }
-  Write(stuck.get(), "more");
-  EXPECT_EQ(ReadBytes(End(1), 11), "requestmore");
+  Write(stuck.get(), Frame("more"));
+  const std::string both = Request() + Frame("more");
+  EXPECT_EQ(ReadBytes(End(1), both.size()), both);
 }
 
 TEST_F(ConnectionRelayTest, TheNextPartWaitsUntilGrpcHasReadTheOneBefore) {
   Start();
   const UniqueFd client = Connect(1);
-  (void)WriteAll(client.get(), 'a');
+  (void)WriteAll(client.get(), 'a', kPreface);
   const int end = AwaitedEnd(1);
   // Another connection's request has gone through since.
   const UniqueFd other = Connect(2);
-  Write(other.get(), "request");
-  EXPECT_EQ(ReadBytes(AwaitedEnd(2), 7), "request");
+  Write(other.get(), Request());
+  EXPECT_EQ(ReadBytes(AwaitedEnd(2), Request().size()), Request());
   std::array<char, 65536> part{};
   EXPECT_EQ(::recv(end, part.data(), part.size(), MSG_DONTWAIT | MSG_PEEK),
             static_cast<ssize_t>(RelayedConnection::kRequestBytesMax));
@@ -315,24 +272,24 @@ TEST_F(ConnectionRelayTest, TheNextPartWaitsUntilGrpcHasReadTheOneBefore) {
 TEST_F(ConnectionRelayTest, WhoDoesNotTakeAnswersIsNotListenedTo) {
   Start();
   const UniqueFd client = Connect(1);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   const int end = AwaitedEnd(1);
-  EXPECT_EQ(ReadBytes(end, 7), "request");
+  EXPECT_EQ(ReadBytes(end, Request().size()), Request());
   Fill(end);
-  Write(client.get(), "more");
+  Write(client.get(), Frame("more"));
   const UniqueFd other = Connect(2);
-  Write(other.get(), "request");
-  EXPECT_EQ(ReadBytes(AwaitedEnd(2), 7), "request");
+  Write(other.get(), Request());
+  EXPECT_EQ(ReadBytes(AwaitedEnd(2), Request().size()), Request());
   EXPECT_EQ(ReadAll(end), "");
   (void)ReadBytes(client.get(), 200'000);
-  EXPECT_EQ(ReadBytes(end, 4), "more");
+  EXPECT_EQ(ReadBytes(end, Frame("more").size()), Frame("more"));
 }
 
 TEST_F(ConnectionRelayTest, BeginsNothingOnceItStopped) {
   Start();
   const UniqueFd silent = Connect(1);
   const UniqueFd client = Connect(2);
-  Write(client.get(), "request");
+  Write(client.get(), Request());
   EXPECT_GE(AwaitedEnd(2), 0);
   relay_->StopBeginning();
   EXPECT_TRUE(WaitUntil([&] { return AtEnd(silent.get()); }));
@@ -347,7 +304,7 @@ TEST_F(ConnectionRelayTest, EndsWithConnectionsOfAllKinds) {
   Start();
   const UniqueFd silent = Connect(1);
   const UniqueFd client = Connect(2);
-  (void)WriteAll(client.get(), 'a');
+  (void)WriteAll(client.get(), 'a', kPreface);
   EXPECT_GE(AwaitedEnd(2), 0);
   (void)WriteAll(End(2), 'a');
   relay_.reset();
@@ -372,17 +329,54 @@ TEST_F(ConnectionRelayTest, DescriptorsEndTheConnection) {
   }));
 }
 
+TEST_F(ConnectionRelayTest, WhatIsNotHttp2IsEndedAndTold) {
+  Start();
+  const UniqueFd client = Connect(1);
+  Write(client.get(), "GET / HTTP/1.1\r\n\r\n");
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(refused_[1], testing::StatusIs(absl::StatusCode::kInvalidArgument,
+                                             ::testing::HasSubstr("HTTP/2")));
+}
+
+// They count as calls of their uid, all but a few of each connection.
+TEST_F(ConnectionRelayTest, RequestsThatAreNotWholeHaveALimit) {
+  UidLimitOptions options;
+  options.calls = {.per_uid_max = 2, .max = 100};
+  limits_.Set(options);
+  Start();
+  std::string headers = Frame("");
+  headers[3] = 1;
+  headers[4] = 4;
+  std::string requests = kPreface;
+  for (char stream = 1; stream < 12; stream += 2) {
+    headers[8] = stream;
+    requests += headers;
+  }
+  const UniqueFd client = Connect(1);
+  Write(client.get(), requests);
+  EXPECT_EQ(ReadBytes(AwaitedEnd(1), requests.size()), requests);
+  EXPECT_EQ(limits_.taken(Cost::kCalls), 2);
+  headers[8] = 13;
+  Write(client.get(), headers);
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
+  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kCalls) == 0; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(refused_[1],
+              testing::ReasonIs(Reason::kLimitExceeded, ::testing::HasSubstr("calls")));
+}
+
 TEST_F(ConnectionRelayTest, ManyComeAndGo) {
   Start(/*unread_per_uid_max=*/2, absl::Milliseconds(5));  // they are read in another order
   for (int32_t round = 0; round < 20; ++round) {
     std::vector<UniqueFd> clients;
     for (int32_t pid = 1; pid <= 50; ++pid) {
       clients.push_back(Connect(pid, static_cast<uint32_t>(pid % 5)));
-      if (pid % 3 != 0) Write(clients.back().get(), absl::StrCat("request ", pid));
+      if (pid % 3 != 0) Write(clients.back().get(), kPreface + Frame(absl::StrCat(pid)));
     }
     for (int32_t pid = 1; pid <= 50; ++pid) {
       if (pid % 3 == 0) continue;
-      const std::string request = absl::StrCat("request ", pid);
+      const std::string request = kPreface + Frame(absl::StrCat(pid));
       EXPECT_EQ(ReadBytes(AwaitedEnd(pid), request.size()), request);
       if (pid % 2 == 0) CloseEnd(pid);
     }

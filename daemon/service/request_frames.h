@@ -1,0 +1,54 @@
+#ifndef WEIGHTD_DAEMON_SERVICE_REQUEST_FRAMES_H_
+#define WEIGHTD_DAEMON_SERVICE_REQUEST_FRAMES_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace weightd {
+
+// Reads along in what a client sends to gRPC, frame by frame (HTTP/2, RFC 9113 section 4), and
+// knows which of its requests are not whole yet: gRPC keeps all of them in memory, without a limit
+// that is ours, and tells nobody before the last byte has come.
+//
+// Thread-compatible.
+class RequestFrames {
+ public:
+  // Of one connection. Clients send a request's headers and its one message together; a message is
+  // 64 KiB at most (rpc_server.cc).
+  static constexpr size_t kUnfinishedMax = 256;
+  static constexpr size_t kUnfinishedBytesMax = size_t{128} << 10;
+  // Of a request's headers, in all their frames: gRPC takes 8 KiB.
+  static constexpr size_t kHeaderBytesMax = size_t{16} << 10;
+
+  // The next bytes, cut anywhere. INVALID_ARGUMENT for what is not HTTP/2, RESOURCE_EXHAUSTED
+  // beyond the limits above: the connection is to be ended, and this object no longer used.
+  absl::Status Read(absl::string_view bytes);
+
+  // Requests that have begun and have not ended.
+  size_t unfinished() const { return unfinished_.size(); }
+
+ private:
+  absl::Status BeginFrame();
+  absl::Status BeginHeaders(size_t bytes);
+  absl::Status BeginData(size_t bytes);
+  void EndFrame();
+  uint32_t Stream() const;  // of the frame
+
+  size_t preface_read_ = 0;
+  std::array<uint8_t, 9> head_{};  // of the frame
+  size_t head_read_ = 0;
+  size_t payload_left_ = 0;
+  uint32_t ends_stream_ = 0;                          // with this frame; 0: none
+  size_t header_bytes_ = 0;                           // of the headers that come
+  absl::flat_hash_map<uint32_t, size_t> unfinished_;  // the bytes of their messages, by stream
+  size_t unfinished_bytes_ = 0;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_SERVICE_REQUEST_FRAMES_H_
