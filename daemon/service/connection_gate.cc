@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/service/peer_credentials.h"
 
@@ -11,6 +13,15 @@ namespace {
 constexpr absl::Duration kTellInterval = absl::Seconds(10);
 
 }  // namespace
+
+absl::Status CheckDescriptorsOf(uint32_t uid, const DetachedCloser& closer) {
+  if (!closer.full(uid)) return absl::OkStatus();
+  return ErrorWithReason(
+      absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+      absl::StrCat("uid ", uid,
+                   " has sent descriptors that the kernel cannot close, as many as "
+                   "one user may; end what they lead to, or restart weightd"));
+}
 
 ConnectionGate::ConnectionGate(const AccessList& access, UidLimits& limits, const Clock& clock,
                                OnRefused on_refused)

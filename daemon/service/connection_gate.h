@@ -11,11 +11,16 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/detached_closer.h"
 #include "daemon/lease/peer.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/uid_limits.h"
 
 namespace weightd {
+
+// RESOURCE_EXHAUSTED/LIMIT_EXCEEDED for a uid that has sent descriptors whose close(2) does not
+// come back, and has as many of them as one may: nothing more is taken from it.
+absl::Status CheckDescriptorsOf(uint32_t uid, const DetachedCloser& closer);
 
 // Decides on each new connection by what the kernel says of its peer, before a byte of it is read:
 // the allow-list, then the limits of its uid.

@@ -13,7 +13,6 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/steady_time.h"
-#include "common/unix_socket.h"
 
 namespace weightd {
 namespace {
@@ -212,9 +211,10 @@ void ConnectionRelay::MoveRequests(uint64_t id, Connection& connection) {
   RelayedConnection& relayed = connection.relayed;
   if (!relayed.begun() && !Begin(id, connection)) relayed.End();
   std::vector<UniqueFd> strays;
-  absl::Status moved;
+  absl::Status moved = CheckDescriptorsOf(connection.peer.uid, options_.closer);
+  if (!moved.ok()) relayed.End();
   if (!relayed.ended()) moved = relayed.MoveRequests(strays);
-  options_.closer.Close(std::move(strays));
+  options_.closer.Close(std::move(strays), connection.peer.uid);
   if (!moved.ok()) options_.on_refused(connection.peer, moved);
   if (!relayed.unread()) return QueueHeld(connection.peer.uid);
   connection.counted = true;
@@ -285,7 +285,7 @@ void ConnectionRelay::Remove(uint64_t id) {
   QueueHeld(connection->peer.uid);  // it may have been queued in the place of another
   UniqueFd client = connection->relayed.TakeClient();
   (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client.get(), nullptr);
-  if (!RefusesDescriptors(client.get())) options_.closer.Close(std::move(client));
+  options_.closer.CloseSocket(std::move(client), connection->peer.uid);
   if (!connection->relayed.begun()) return;
   (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->relayed.server(), nullptr);
   absl::MutexLock lock(&mu_);

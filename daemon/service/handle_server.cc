@@ -70,15 +70,14 @@ bool HandleServer::HasRoom() {
 
 void HandleServer::OnConnection(UniqueFd connection) {
   Waiting waiting;
+  const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
+  if (!peer.ok()) return;  // no peer can have sent anything
+  waiting.uid = peer->uid;
   absl::StatusOr<ConnectionGate::Admitted> admitted =
       with_.gate.Admit(connection.get(), Cost::kHandleConnections);
   if (admitted.ok()) {
-    waiting.uid = admitted->peer.uid;
     waiting.admitted = *std::move(admitted);
   } else {
-    const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
-    if (!peer.ok()) return Drop(std::move(connection));
-    waiting.uid = peer->uid;
     waiting.refused = true;
     (void)SendFdMessage(connection.get(), EncodeHandleReply(admitted.status()), {}, kAtOnce);
   }
@@ -105,7 +104,7 @@ void HandleServer::Run() {
     absl::MutexLock lock(&mu_);
     if (stops_) break;
   }
-  for (Waiting& waiting : waiting_) Drop(std::move(waiting.connection));
+  for (Waiting& waiting : waiting_) Drop(waiting);
   waiting_.clear();
 }
 
@@ -141,7 +140,7 @@ void HandleServer::AnswerWaiting(const std::vector<pollfd>& entries) {
       continue;
     }
     if (ready && !waiting.refused) Answer(waiting);
-    Drop(std::move(waiting.connection));
+    Drop(waiting);
   }
   waiting_ = std::move(still_waiting);
 }
@@ -165,15 +164,16 @@ void HandleServer::SendAwayOne() {
   const auto oldest = std::find_if(waiting_.begin(), waiting_.end(), [&](const Waiting& waiting) {
     return counts[waiting.uid] == most;
   });
-  Drop(std::move(oldest->connection));
+  Drop(*oldest);
   waiting_.erase(oldest);
 }
 
 absl::StatusOr<std::vector<UniqueFd>> HandleServer::TakeRequest(const Waiting& waiting) {
+  RETURN_IF_ERROR(CheckDescriptorsOf(waiting.uid, with_.closer));
   std::vector<UniqueFd> strays;
   const absl::StatusOr<std::string> message =
       ReceiveMessage(waiting.connection.get(), kAtOnce, strays);
-  with_.closer.Close(std::move(strays));
+  with_.closer.Close(std::move(strays), waiting.uid);
   RETURN_IF_ERROR(message.status());
   const auto request = DecodeHandleRequest(*message);
   if (!request.has_value()) {
@@ -199,8 +199,8 @@ void HandleServer::Answer(const Waiting& waiting) {
 }
 
 // In its queue may lie what it sent and nobody read.
-void HandleServer::Drop(UniqueFd connection) {
-  if (!RefusesDescriptors(connection.get())) with_.closer.Close(std::move(connection));
+void HandleServer::Drop(Waiting& waiting) {
+  with_.closer.CloseSocket(std::move(waiting.connection), waiting.uid);
 }
 
 }  // namespace weightd

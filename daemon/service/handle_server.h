@@ -87,7 +87,7 @@ class HandleServer {
   void SendAwayOne();
   void Answer(const Waiting& waiting);
   absl::StatusOr<std::vector<UniqueFd>> TakeRequest(const Waiting& waiting);
-  void Drop(UniqueFd connection);
+  void Drop(Waiting& waiting);
 
   const Dependencies with_;
   const UniqueFd wake_event_;

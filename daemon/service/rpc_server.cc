@@ -12,8 +12,8 @@
 #include "absl/synchronization/notification.h"
 #include "common/status_macros.h"
 #include "common/thread.h"
-#include "common/unix_socket.h"
 #include "daemon/service/parse_failure.h"
+#include "daemon/service/peer_credentials.h"
 
 namespace weightd {
 namespace {
@@ -25,6 +25,9 @@ constexpr int kStreamsPerConnectionMax = 1024;
 // Reflection, which gRPC brings, takes a thread for each open stream; nothing else does. What is
 // beyond is refused with RESOURCE_EXHAUSTED.
 constexpr int kReflectionThreadsMax = 16;
+
+// What the kernel calls whom it has no name for (user_namespaces(7)).
+constexpr uint32_t kOverflowUid = 65534;
 
 // For clients to take the end of calls that were cancelled.
 constexpr absl::Duration kCancelledTime = absl::Milliseconds(300);
@@ -114,13 +117,17 @@ void RpcServer::Shutdown(absl::Time deadline) {
 }
 
 void RpcServer::OnConnection(UniqueFd connection) {
+  const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
+  const uint32_t uid = peer.ok() ? peer->uid : kOverflowUid;
+  // Who is refused learns why on the handle socket; here the connection just ends.
+  const absl::Status stuck = CheckDescriptorsOf(uid, with_.closer);
+  if (!stuck.ok()) {
+    if (peer.ok()) with_.gate.TellOfEnd(*peer, stuck);
+    return with_.closer.CloseSocket(std::move(connection), uid);
+  }
   absl::StatusOr<ConnectionGate::Admitted> admitted =
       with_.gate.Admit(connection.get(), Cost::kConnections, [this] { with_.peers.Sweep(); });
-  // Who is refused learns why on the handle socket; here the connection just ends.
-  if (!admitted.ok()) {
-    if (!RefusesDescriptors(connection.get())) with_.closer.Close(std::move(connection));
-    return;
-  }
+  if (!admitted.ok()) return with_.closer.CloseSocket(std::move(connection), uid);
   relay_->Add(std::move(connection), *std::move(admitted));
 }
 

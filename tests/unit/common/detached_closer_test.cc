@@ -1,11 +1,19 @@
 #include "common/detached_closer.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "common/fd_passing.h"
 #include "gtest/gtest.h"
+#include "tests/support/common/status_matchers.h"
 #include "tests/support/process/wait_until.h"
 
 namespace weightd {
@@ -29,10 +37,46 @@ struct Pipe {
   UniqueFd writer;
 };
 
+void Close(DetachedCloser& closer, UniqueFd descriptor, uint32_t uid) {
+  std::vector<UniqueFd> one;
+  one.push_back(std::move(descriptor));
+  closer.Close(std::move(one), uid);
+}
+
+// One whose close takes as long as nobody calls Release(): a TCP connection that lingers, since its
+// peer does not read.
+class Lingering {
+ public:
+  Lingering() {
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t bytes = sizeof(address);
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(::bind(listener.get(), any, bytes), 0);
+    EXPECT_EQ(::listen(listener.get(), 1), 0);
+    EXPECT_EQ(::getsockname(listener.get(), any, &bytes), 0);
+    socket_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(socket_.get(), any, bytes), 0);
+    peer_.reset(::accept(listener.get(), nullptr, nullptr));
+    const linger option = {.l_onoff = 1, .l_linger = 600};
+    EXPECT_EQ(::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &option, sizeof(option)), 0);
+    const std::string part(65536, 'x');
+    while (::send(socket_.get(), part.data(), part.size(), MSG_DONTWAIT) > 0) continue;
+  }
+  UniqueFd Take() { return std::move(socket_); }
+  void Release() { peer_.reset(); }
+
+ private:
+  UniqueFd socket_;
+  UniqueFd peer_;
+};
+
 TEST(DetachedCloserTest, ClosesWhatItIsGiven) {
   DetachedCloser closer;
   Pipe pipe;
-  closer.Close(std::move(pipe.writer));
+  Close(closer, std::move(pipe.writer), 1);
   EXPECT_TRUE(WaitUntil([&] { return pipe.OtherEndIsClosed(); }));
   EXPECT_EQ(closer.waiting(), 0);
   EXPECT_FALSE(closer.full());
@@ -42,12 +86,54 @@ TEST(DetachedCloserTest, ClosesWhatItIsGiven) {
 TEST(DetachedCloserTest, WhatWaitsStaysOpenAndIsBounded) {
   DetachedCloser closer({.threads_max = 0, .waiting_max = 2});
   Pipe pipe;
-  closer.Close(std::move(pipe.writer));
+  Close(closer, std::move(pipe.writer), 1);
   EXPECT_FALSE(closer.full());
-  closer.Close(UniqueFd(::dup(STDERR_FILENO)));
+  Close(closer, UniqueFd(::dup(STDERR_FILENO)), 2);
   EXPECT_TRUE(closer.full());
   EXPECT_EQ(closer.waiting(), 2);
   EXPECT_FALSE(pipe.OtherEndIsClosed());
+}
+
+// What one user sent hangs: another's is closed, and that user alone is refused.
+TEST(DetachedCloserTest, OneUsersDescriptorsDoNotHoldUpAnothers) {
+  DetachedCloser closer(
+      {.threads_max = 4, .threads_per_uid_max = 2, .waiting_max = 1000, .waiting_per_uid_max = 3});
+  std::vector<Lingering> lingering(5);
+  for (Lingering& one : lingering) Close(closer, one.Take(), 7);
+  EXPECT_TRUE(WaitUntil([&] { return closer.waiting() == 3; }));
+  EXPECT_TRUE(closer.full(7));
+  EXPECT_FALSE(closer.full(8));
+  EXPECT_FALSE(closer.full());
+  for (int i = 0; i < 10; ++i) {
+    Pipe pipe;
+    Close(closer, std::move(pipe.writer), 8);
+    EXPECT_TRUE(WaitUntil([&] { return pipe.OtherEndIsClosed(); }));
+  }
+  EXPECT_EQ(closer.waiting(), 3);
+  for (Lingering& one : lingering) one.Release();
+  EXPECT_TRUE(WaitUntil([&] { return closer.waiting() == 0; }));
+  EXPECT_FALSE(closer.full(7));
+}
+
+// Without descriptors in its queue a socket is closed at once: nothing waits, though no thread is.
+TEST(DetachedCloserTest, ASocketWaitsOnlyWithDescriptorsInItsQueue) {
+  DetachedCloser closer({.threads_max = 0});
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    for (const bool sends : {false, true}) {
+      std::array<int, 2> ends{};
+      ASSERT_EQ(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends.data()), 0);
+      const UniqueFd theirs(ends[1]);
+      Pipe pipe;
+      if (sends) {
+        ASSERT_OK(SendFdMessage(theirs.get(), "x", {pipe.writer.get()}, absl::Seconds(10)));
+      }
+      pipe.writer.reset();
+      closer.CloseSocket(UniqueFd(ends[0]), 1);
+      EXPECT_EQ(::send(theirs.get(), "y", 1, MSG_NOSIGNAL), -1);
+      EXPECT_EQ(pipe.OtherEndIsClosed(), !sends);
+    }
+  }
+  EXPECT_EQ(closer.waiting(), 2);
 }
 
 }  // namespace
