@@ -139,10 +139,12 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   const absl::Time deadline = dependencies.clock.Now() + options.drain_grace;
   guard.Enter("tell lease holders");
   daemon->service->StartDraining();
-  daemon->rpc->SetServing(false);
   daemon->events->Publish(Event::DrainStarted(daemon->leases->count()));
   const auto told = steps.Begin("tell lease holders",
                                 [daemon, deadline] { daemon->leases->NotifyDraining(deadline); });
+  // After the leases: all who watch the health are told one by one.
+  const auto unready =
+      steps.Begin("tell that it does not serve", [daemon] { daemon->rpc->SetServing(false); });
   const auto watched =
       steps.Begin("stop watching the roots", [daemon] { daemon->watcher->Stop(); });
   const auto hung = std::make_shared<std::vector<std::string>>();
@@ -166,7 +168,7 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   const auto saved = steps.Begin("save the state", [daemon] { daemon->files->Stop(); });
   const auto sockets =
       steps.Begin("stop watching the sockets", [daemon] { daemon->socket_watch->Stop(); });
-  for (const auto& running : {told, watched, staged, probed, sockets}) {
+  for (const auto& running : {told, unready, watched, staged, probed, sockets}) {
     steps.Await(running, left(kStepTime));
   }
   if (!hung->empty()) steps.LeaveBehind("end stages", absl::StrJoin(*hung, ", "));

@@ -28,7 +28,9 @@ constexpr uint32_t kStateThreads = 1;
 constexpr uint32_t kLookupThreads = 2;
 // One at a time reads of the roots; who asks in a crowd learns that there is one.
 constexpr uint32_t kDiagnosisThreads = 1;
-constexpr uint32_t kDiagnosesWaitingMax = 8;
+constexpr uint32_t kDiagnosesWaitingMax = 64;
+constexpr uint32_t kDiagnosesWaitingPerUidMax = 8;
+constexpr uint32_t kListThreads = 2;
 
 absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   const auto start = [&](const char* name, uint32_t threads) {
@@ -41,6 +43,7 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
   ASSIGN_OR_RETURN(pools.evictions, start("evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.forced_evictions, start("forced evictions", kEvictionThreads));
   ASSIGN_OR_RETURN(pools.states, start("states", kStateThreads));
+  ASSIGN_OR_RETURN(pools.lists, start("lists", kListThreads));
   ASSIGN_OR_RETURN(pools.lookups, start("lookups", kLookupThreads));
   ASSIGN_OR_RETURN(pools.verifications, start("verifications", kVerifyThreads));
   ASSIGN_OR_RETURN(pools.grants, BlockingPool::Start({.name = "grants",
@@ -51,7 +54,7 @@ absl::StatusOr<ServicePools> StartPools(const RequestLimits& limits) {
                    BlockingPool::Start({.name = "diagnoses",
                                         .threads = kDiagnosisThreads,
                                         .waiting_max = kDiagnosesWaitingMax,
-                                        .waiting_per_uid_max = kDiagnosesWaitingMax}));
+                                        .waiting_per_uid_max = kDiagnosesWaitingPerUidMax}));
   return pools;
 }
 

@@ -49,12 +49,12 @@ absl::StatusOr<ConnectionGate::Admitted> ConnectionGate::Admit(
     return share.status();
   }
   admitted.share = *std::move(share);
-  ASSIGN_OR_RETURN(admitted.calls, limits_.Take(Cost::kCalls, taker, 0));
+  ASSIGN_OR_RETURN(admitted.streams, limits_.Take(Cost::kStreams, taker, 0));
   return admitted;
 }
 
 void ConnectionGate::TellOfEnd(const Peer& peer, const absl::Status& status) {
-  Tell(Cost::kCalls, peer, status);
+  Tell(Cost::kStreams, peer, status);
 }
 
 void ConnectionGate::Tell(Cost cost, const Peer& peer, const absl::Status& status) {

@@ -33,8 +33,8 @@ class ConnectionGate {
  public:
   struct Admitted {
     Peer peer;
-    Share share;  // for as long as the connection is there
-    Share calls;  // none: of its requests that are not whole (RelayedConnection)
+    Share share;    // for as long as the connection is there
+    Share streams;  // none of it yet: see RelayedConnection
   };
   struct Refused {
     Cost cost = Cost::kConnections;

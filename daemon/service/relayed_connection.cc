@@ -78,7 +78,11 @@ void RelayedConnection::MoveAnswers() {
       return;
     }
     if (count <= 0) server_ended_ = true;
-    if (count > 0) bytes = absl::string_view(part.data(), static_cast<size_t>(count));
+    if (count > 0) {
+      bytes = absl::string_view(part.data(), static_cast<size_t>(count));
+      frames_.ReadAnswers(bytes);
+      (void)CountStreams();  // no more than before
+    }
   }
   if (!bytes.empty()) {
     const ssize_t written = WriteSome(client_.get(), bytes);
@@ -97,10 +101,13 @@ bool RelayedConnection::HasRequests() const {
 
 absl::Status RelayedConnection::Check(absl::string_view part) {
   RETURN_IF_ERROR(frames_.Read(part));
-  const uint64_t wanted = std::max<uint64_t>(frames_.unfinished(), kFreeUnfinished);
-  const uint64_t held = calls_.amount() + kFreeUnfinished;
-  if (wanted > held) return calls_.Grow(wanted - held);
-  calls_.Shrink(held - wanted);
+  return CountStreams();
+}
+
+absl::Status RelayedConnection::CountStreams() {
+  const uint64_t wanted = std::max<uint64_t>(frames_.open(), kFreeStreams) - kFreeStreams;
+  if (wanted > streams_.amount()) return streams_.Grow(wanted - streams_.amount());
+  streams_.Shrink(streams_.amount() - wanted);
   return absl::OkStatus();
 }
 

@@ -30,12 +30,12 @@ class RelayedConnection {
   static constexpr size_t kRequestBytesMax = 1024;
   static constexpr size_t kAnswerBytesMax = 16 * 1024;
 
-  // Requests that are not whole yet, which a connection may have without a share.
-  static constexpr uint64_t kFreeUnfinished = 4;
+  // Calls that a connection may have open without a share.
+  static constexpr uint64_t kFreeStreams = 4;
 
-  // `calls` is a share of Cost::kCalls, none of it: of the client's requests that are not whole.
-  RelayedConnection(UniqueFd client, Share calls)
-      : client_(std::move(client)), calls_(std::move(calls)) {}
+  // `streams` is a share of Cost::kStreams, none of it: of the client's open calls.
+  RelayedConnection(UniqueFd client, Share streams)
+      : client_(std::move(client)), streams_(std::move(streams)) {}
   RelayedConnection(const RelayedConnection&) = delete;
   RelayedConnection& operator=(const RelayedConnection&) = delete;
 
@@ -77,6 +77,8 @@ class RelayedConnection {
  private:
   // Whether what the client has sent by now may go on.
   absl::Status Check(absl::string_view part);
+  // As many as are open.
+  absl::Status CountStreams();
 
   UniqueFd client_;
   UniqueFd server_;  // our end of the connection to gRPC
@@ -88,8 +90,8 @@ class RelayedConnection {
   bool server_hung_up_ = false;  // gRPC has closed it
   bool unread_ = false;
   bool ended_ = false;
-  RequestFrames frames_;  // of the client
-  Share calls_;
+  RequestFrames frames_;
+  Share streams_;
   std::string requests_;  // of a part that gRPC's socket did not take at once
   std::string answers_;   // of a part that the client's did not
 };

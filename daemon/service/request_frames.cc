@@ -28,6 +28,38 @@ absl::Status TooMuch(absl::string_view what, size_t got, size_t max) {
 
 }  // namespace
 
+bool RequestFrames::Position::TakeHead(absl::string_view& bytes) {
+  if (in_frame) return false;
+  while (!bytes.empty() && head_read < head.size()) {
+    head.at(head_read++) = static_cast<uint8_t>(bytes.front());
+    bytes.remove_prefix(1);
+  }
+  if (head_read < head.size()) return false;
+  head_read = 0;
+  payload_left = size_t{head[0]} << 16 | size_t{head[1]} << 8 | head[2];
+  in_frame = true;
+  return true;
+}
+
+bool RequestFrames::Position::TakePayload(absl::string_view& bytes) {
+  if (!in_frame) return false;
+  const size_t payload = std::min(bytes.size(), payload_left);
+  payload_left -= payload;
+  bytes.remove_prefix(payload);
+  in_frame = payload_left > 0;
+  return !in_frame;
+}
+
+bool RequestFrames::Position::ends_stream() const {
+  return type() == kRstStream ||
+         ((type() == kHeaders || type() == kData) && (head[4] & kEndStream) != 0);
+}
+
+uint32_t RequestFrames::Position::stream() const {
+  return (uint32_t{head[5]} << 24 | uint32_t{head[6]} << 16 | uint32_t{head[7]} << 8 | head[8]) &
+         kStreamMask;
+}
+
 absl::Status RequestFrames::Read(absl::string_view bytes) {
   const size_t preface = std::min(bytes.size(), kPreface.size() - preface_read_);
   if (bytes.substr(0, preface) != kPreface.substr(preface_read_, preface)) {
@@ -36,47 +68,37 @@ absl::Status RequestFrames::Read(absl::string_view bytes) {
   preface_read_ += preface;
   bytes.remove_prefix(preface);
   while (!bytes.empty()) {
-    if (payload_left_ == 0) {
-      head_.at(head_read_++) = static_cast<uint8_t>(bytes.front());
-      bytes.remove_prefix(1);
-      if (head_read_ < head_.size()) continue;
-      head_read_ = 0;
-      RETURN_IF_ERROR(BeginFrame());
-    }
-    const size_t payload = std::min(bytes.size(), payload_left_);
-    payload_left_ -= payload;
-    bytes.remove_prefix(payload);
-    if (payload_left_ == 0) EndFrame();
+    if (requests_.TakeHead(bytes)) RETURN_IF_ERROR(BeginFrame());
+    if (requests_.TakePayload(bytes)) EndFrame();
   }
   return absl::OkStatus();
 }
 
-uint32_t RequestFrames::Stream() const {
-  return (uint32_t{head_[5]} << 24 | uint32_t{head_[6]} << 16 | uint32_t{head_[7]} << 8 |
-          head_[8]) &
-         kStreamMask;
+void RequestFrames::ReadAnswers(absl::string_view bytes) {
+  while (!bytes.empty()) {
+    if (answers_.TakeHead(bytes) && answers_.ends_stream()) open_.erase(answers_.stream());
+    (void)answers_.TakePayload(bytes);
+  }
 }
 
 absl::Status RequestFrames::BeginFrame() {
-  payload_left_ = size_t{head_[0]} << 16 | size_t{head_[1]} << 8 | head_[2];
-  if (payload_left_ > kFrameBytesMax) {
-    return TooMuch("bytes in a frame", payload_left_, kFrameBytesMax);
+  if (requests_.payload_left > kFrameBytesMax) {
+    return TooMuch("bytes in a frame", requests_.payload_left, kFrameBytesMax);
   }
-  const uint32_t stream = Stream();
-  const bool ends = (head_[4] & kEndStream) != 0;
-  switch (head_[3]) {
+  const uint32_t stream = requests_.stream();
+  ends_stream_ = requests_.ends_stream() ? stream : 0;
+  switch (requests_.type()) {
     case kHeaders:
       header_bytes_ = 0;
       unfinished_.try_emplace(stream, 0);
-      ends_stream_ = ends ? stream : 0;
-      return BeginHeaders(payload_left_);
+      open_.insert(stream);
+      return BeginHeaders(requests_.payload_left);
     case kContinuation:
-      return BeginHeaders(payload_left_);
+      return BeginHeaders(requests_.payload_left);
     case kData:
-      ends_stream_ = ends ? stream : 0;
-      return BeginData(payload_left_);
+      return BeginData(requests_.payload_left);
     case kRstStream:
-      ends_stream_ = stream;
+      open_.erase(stream);
       return absl::OkStatus();
     default:
       return absl::OkStatus();
@@ -93,7 +115,7 @@ absl::Status RequestFrames::BeginHeaders(size_t bytes) {
 }
 
 absl::Status RequestFrames::BeginData(size_t bytes) {
-  const auto found = unfinished_.find(Stream());
+  const auto found = unfinished_.find(requests_.stream());
   if (found == unfinished_.end()) return absl::OkStatus();  // gRPC drops it
   found->second += bytes;
   unfinished_bytes_ += bytes;
@@ -102,8 +124,7 @@ absl::Status RequestFrames::BeginData(size_t bytes) {
 }
 
 void RequestFrames::EndFrame() {
-  const uint32_t stream = std::exchange(ends_stream_, 0);
-  const auto found = unfinished_.find(stream);
+  const auto found = unfinished_.find(std::exchange(ends_stream_, 0));
   if (found == unfinished_.end()) return;
   unfinished_bytes_ -= found->second;
   unfinished_.erase(found);

@@ -6,14 +6,16 @@
 #include <cstdint>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace weightd {
 
-// Reads along in what a client sends to gRPC, frame by frame (HTTP/2, RFC 9113 section 4), and
-// knows which of its requests are not whole yet: gRPC keeps all of them in memory, without a limit
-// that is ours, and tells nobody before the last byte has come.
+// Reads along in what a client and gRPC send each other, frame by frame (HTTP/2, RFC 9113 section
+// 4), and knows which calls are open, and which requests of them are not whole yet: gRPC has memory
+// for all of them without a limit that is ours, and tells nobody before the last byte of a request
+// has come; of some (health, reflection) it never does.
 //
 // Thread-compatible.
 class RequestFrames {
@@ -28,23 +30,42 @@ class RequestFrames {
   // The next bytes, cut anywhere. INVALID_ARGUMENT for what is not HTTP/2, RESOURCE_EXHAUSTED
   // beyond the limits above: the connection is to be ended, and this object no longer used.
   absl::Status Read(absl::string_view bytes);
+  // Likewise of what gRPC sends, which is taken to be right.
+  void ReadAnswers(absl::string_view bytes);
 
-  // Requests that have begun and have not ended.
+  // Requests that have begun and are not whole.
   size_t unfinished() const { return unfinished_.size(); }
+  // Calls that neither side has ended.
+  size_t open() const { return open_.size(); }
 
  private:
+  // Where in a sequence of frames one is.
+  struct Position {
+    // Takes bytes until a frame's head is whole: whether it is.
+    bool TakeHead(absl::string_view& bytes);
+    // True with the last byte of a frame.
+    bool TakePayload(absl::string_view& bytes);
+    uint8_t type() const { return head[3]; }
+    bool ends_stream() const;
+    uint32_t stream() const;
+
+    std::array<uint8_t, 9> head{};
+    size_t head_read = 0;
+    size_t payload_left = 0;
+    bool in_frame = false;
+  };
+
   absl::Status BeginFrame();
   absl::Status BeginHeaders(size_t bytes);
   absl::Status BeginData(size_t bytes);
   void EndFrame();
-  uint32_t Stream() const;  // of the frame
 
   size_t preface_read_ = 0;
-  std::array<uint8_t, 9> head_{};  // of the frame
-  size_t head_read_ = 0;
-  size_t payload_left_ = 0;
-  uint32_t ends_stream_ = 0;                          // with this frame; 0: none
+  Position requests_;
+  Position answers_;
+  uint32_t ends_stream_ = 0;                          // with this frame of a request; 0: none
   size_t header_bytes_ = 0;                           // of the headers that come
+  absl::flat_hash_set<uint32_t> open_;                // streams
   absl::flat_hash_map<uint32_t, size_t> unfinished_;  // the bytes of their messages, by stream
   size_t unfinished_bytes_ = 0;
 };

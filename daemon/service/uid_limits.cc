@@ -23,7 +23,7 @@ constexpr uint64_t kConnectionsFloor = 8;
 
 size_t IndexOf(Cost cost) { return static_cast<size_t>(cost); }
 
-const UidLimit& LimitOf(const UidLimitOptions& options, Cost cost) {
+UidLimit LimitOf(const UidLimitOptions& options, Cost cost) {
   switch (cost) {
     case Cost::kConnections:
     case Cost::kHandleConnections:
@@ -36,13 +36,16 @@ const UidLimit& LimitOf(const UidLimitOptions& options, Cost cost) {
       return options.watchers;
     case Cost::kQueuedBytes:
       return options.queued_bytes;
+    case Cost::kStreams:
+      return {.per_uid_max = 2 * options.calls.per_uid_max, .max = 2 * options.calls.max};
   }
   return options.calls;
 }
 
 // The settings are named after it: limits.<this>_per_uid_max and limits.<this>_max.
 absl::string_view SettingOf(Cost cost) {
-  return cost == Cost::kHandleConnections ? "connections" : CostName(cost);
+  if (cost == Cost::kHandleConnections) return "connections";
+  return cost == Cost::kStreams ? "calls" : CostName(cost);
 }
 
 absl::Status CheckSetting(absl::string_view name, const UidLimit& limit, uint64_t floor,
@@ -92,6 +95,8 @@ absl::string_view CostName(Cost cost) {
       return "watchers";
     case Cost::kQueuedBytes:
       return "queued_bytes";
+    case Cost::kStreams:
+      return "streams";
   }
   return "unknown";
 }
@@ -157,7 +162,7 @@ absl::Status UidLimits::Fits(Cost cost, Taker taker) const {
 }
 
 absl::Status UidLimits::Check(Cost cost, Taker taker, uint64_t amount) const {
-  const UidLimit& limit = LimitOf(options_, cost);
+  const UidLimit limit = LimitOf(options_, cost);
   const auto found = per_uid_.find(taker.uid);
   const uint64_t held = found == per_uid_.end() ? 0 : found->second[IndexOf(cost)];
   if (held > limit.per_uid_max || amount > limit.per_uid_max - held) {

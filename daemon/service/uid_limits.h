@@ -24,8 +24,10 @@ enum class Cost {
   kWaitingAttaches,    // that wait for a job
   kWatchers,           // streams of events and of models
   kQueuedBytes,        // of messages that wait for slow readers
+  kStreams,            // HTTP/2's, all but a few of each connection: calls, also those that only
+                       // gRPC knows. Twice as many as calls may be.
 };
-inline constexpr size_t kCostCount = 6;
+inline constexpr size_t kCostCount = 7;
 
 // "connections", "handle_connections" and so on: the word in metrics.
 absl::string_view CostName(Cost cost);

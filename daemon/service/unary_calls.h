@@ -6,6 +6,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -36,12 +37,17 @@ class UnaryCall : public grpc::ServerUnaryReactor {
       const absl::Status fits = queued_bytes_.Grow(response_.ByteSizeLong());
       if (!fits.ok()) status = ToGrpcStatus(fits);
     }
-    if (!status.ok()) response_.Clear();
+    if (!status.ok()) Free();
     Finish(std::move(status));
   }
 
  private:
   void OnDone() override { delete this; }
+  // Clear() would keep the memory until the call is over.
+  void Free() {
+    const std::unique_ptr<google::protobuf::Message> empty(response_.New());
+    response_.GetReflection()->Swap(&response_, empty.get());
+  }
 
   google::protobuf::Message& response_;
   std::vector<Share> shares_;

@@ -340,18 +340,14 @@ grpc::ServerWriteReactor<v1::WatchModelsResponse>* WeightCacheService::WatchMode
 grpc::ServerUnaryReactor* WeightCacheService::ListLeases(grpc::CallbackServerContext* context,
                                                          const v1::ListLeasesRequest* request,
                                                          v1::ListLeasesResponse* response) {
-  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
-  absl::Status status = caller.status();
-  if (status.ok()) {
-    status = CheckNames(request->model());
-  }
-  if (status.ok()) {
-    for (const LeaseInfo& lease : d_.leases.List(request->model())) {
-      ToProto(lease, *response->add_leases());
-    }
-    status = CutPage(*request, *response);
-  }
-  return AnswerNow(std::move(caller), *response, ToGrpcStatus(status));
+  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, *response,
+                  [this, request, response]() -> absl::Status {
+                    RETURN_IF_ERROR(CheckNames(request->model()));
+                    for (const LeaseInfo& lease : d_.leases.List(request->model())) {
+                      ToProto(lease, *response->add_leases());
+                    }
+                    return CutPage(*request, *response);
+                  });
 }
 
 grpc::ServerUnaryReactor* WeightCacheService::Diagnose(grpc::CallbackServerContext* context,

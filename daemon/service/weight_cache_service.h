@@ -29,9 +29,10 @@ struct ServicePools {
   std::unique_ptr<BlockingPool> evictions;         // give memory back
   std::unique_ptr<BlockingPool> forced_evictions;  // likewise, and wait for a grace period
   std::unique_ptr<BlockingPool> verifications;     // read memory again
-  std::unique_ptr<BlockingPool> diagnoses;         // look at the roots
-  std::unique_ptr<BlockingPool> states;            // wait until pins are on the disk
-  std::unique_ptr<BlockingPool> lookups;           // ask the roots for models that nobody knows
+  std::unique_ptr<BlockingPool> lists;      // of what may be many: its threads wait for nothing
+  std::unique_ptr<BlockingPool> diagnoses;  // look at the roots
+  std::unique_ptr<BlockingPool> states;     // wait until pins are on the disk
+  std::unique_ptr<BlockingPool> lookups;    // ask the roots for models that nobody knows
 };
 
 // What the handlers work with; all of it outlives the server.

@@ -103,14 +103,12 @@ grpc::ServerUnaryReactor* WeightCacheService::GetStatus(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* WeightCacheService::ListStageReports(
     grpc::CallbackServerContext* context, const v1::ListStageReportsRequest*,
     v1::ListStageReportsResponse* response) {
-  absl::StatusOr<Caller> caller = Authorize(*context, Right::kAttach, false);
-  const absl::Status status = caller.status();
-  if (status.ok()) {
+  return Blocking(*context, Right::kAttach, false, *d_.pools.lists, *response, [this, response] {
     for (const StageRecord& record : d_.residency.reports()) {
       ToProto(record, *response->add_reports());
     }
-  }
-  return AnswerNow(std::move(caller), *response, ToGrpcStatus(status));
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace weightd

@@ -53,11 +53,11 @@ class ConnectionRelayTest : public ::testing::Test {
     admitted.peer.pid = pid;
     admitted.peer.uid = uid;
     auto share = limits_.Take(Cost::kConnections, {.uid = uid});
-    auto calls = limits_.Take(Cost::kCalls, {.uid = uid}, 0);
+    auto streams = limits_.Take(Cost::kStreams, {.uid = uid}, 0);
     EXPECT_OK(share);
-    EXPECT_OK(calls);
+    EXPECT_OK(streams);
     admitted.share = *std::move(share);
-    admitted.calls = *std::move(calls);
+    admitted.streams = *std::move(streams);
     relay_->Add(UniqueFd(pair[0]), std::move(admitted));
     return UniqueFd(pair[1]);
   }
@@ -339,15 +339,15 @@ TEST_F(ConnectionRelayTest, WhatIsNotHttp2IsEndedAndTold) {
                                              ::testing::HasSubstr("HTTP/2")));
 }
 
-// They count as calls of their uid, all but a few of each connection.
-TEST_F(ConnectionRelayTest, RequestsThatAreNotWholeHaveALimit) {
+// All but a few of each connection count, until gRPC has ended them.
+TEST_F(ConnectionRelayTest, OpenCallsHaveALimit) {
   UidLimitOptions options;
-  options.calls = {.per_uid_max = 2, .max = 100};
+  options.calls = {.per_uid_max = 1, .max = 100};
   limits_.Set(options);
   Start();
   std::string headers = Frame("");
   headers[3] = 1;
-  headers[4] = 4;
+  headers[4] = 5;
   std::string requests = kPreface;
   for (char stream = 1; stream < 12; stream += 2) {
     headers[8] = stream;
@@ -356,14 +356,20 @@ TEST_F(ConnectionRelayTest, RequestsThatAreNotWholeHaveALimit) {
   const UniqueFd client = Connect(1);
   Write(client.get(), requests);
   EXPECT_EQ(ReadBytes(AwaitedEnd(1), requests.size()), requests);
-  EXPECT_EQ(limits_.taken(Cost::kCalls), 2);
+  EXPECT_EQ(limits_.taken(Cost::kStreams), 2);
+  Write(End(1), headers);  // the answer to one
+  EXPECT_EQ(ReadBytes(client.get(), headers.size()), headers);
+  EXPECT_EQ(limits_.taken(Cost::kStreams), 1);
   headers[8] = 13;
   Write(client.get(), headers);
+  EXPECT_EQ(ReadBytes(End(1), headers.size()), headers);
+  headers[8] = 15;
+  Write(client.get(), headers);
   EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
-  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kCalls) == 0; }));
+  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kStreams) == 0; }));
   absl::MutexLock lock(&mu_);
   EXPECT_THAT(refused_[1],
-              testing::ReasonIs(Reason::kLimitExceeded, ::testing::HasSubstr("calls")));
+              testing::ReasonIs(Reason::kLimitExceeded, ::testing::HasSubstr("2 streams")));
 }
 
 TEST_F(ConnectionRelayTest, ManyComeAndGo) {

@@ -61,6 +61,22 @@ TEST_F(RequestFramesTest, EndsInEveryWay) {
   EXPECT_EQ(frames_.unfinished(), 0);
 }
 
+TEST_F(RequestFramesTest, ACallIsOpenUntilOneSideEndsIt) {
+  for (uint32_t stream = 1; stream <= 7; stream += 2) {
+    EXPECT_OK(frames_.Read(Frame(kHeaders, kHeadersEnd, stream, 10)));
+    EXPECT_OK(frames_.Read(Frame(kData, kEnd, stream, 10)));
+  }
+  EXPECT_EQ(frames_.open(), 4);
+  EXPECT_OK(frames_.Read(Frame(kReset, 0, 1, 4)));
+  EXPECT_EQ(frames_.open(), 3);
+  std::string answers = Frame(kSettings, kEnd, 0, 0) + Frame(kHeaders, kHeadersEnd, 3, 20) +
+                        Frame(kData, 0, 3, 1000) + Frame(kHeaders, kHeadersEnd | kEnd, 3, 20);
+  for (const char byte : answers) frames_.ReadAnswers(std::string(1, byte));
+  EXPECT_EQ(frames_.open(), 2);
+  frames_.ReadAnswers(Frame(kReset, 0, 5, 4) + Frame(kReset, 0, 99, 4));
+  EXPECT_EQ(frames_.open(), 1);
+}
+
 TEST_F(RequestFramesTest, BytesMayBeCutAnywhere) {
   RequestFrames frames;
   std::string all = kPreface;
