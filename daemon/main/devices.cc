@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "daemon/device/driver_facts.h"
 #include "daemon/main/address_space.h"
+#include "daemon/main/process_limits.h"
 
 namespace weightd {
 namespace {
@@ -127,6 +128,7 @@ absl::StatusOr<DeviceSet> OpenDevices(const DaemonOptions& options) {
   if (const std::optional<uint64_t> limit = AddressSpaceLimit(); limit.has_value()) {
     RETURN_IF_ERROR(KeepToAddressSpace(*limit, options.host_budget_bytes.has_value(), budget));
   }
+  budget.copies_max = HostCopiesMax();
   set.budgets.push_back(std::move(budget));
   RETURN_IF_ERROR(AddCuda(options, set));
   set.default_device = options.default_device.empty() ? DefaultDevice(set) : options.default_device;

@@ -2,10 +2,23 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "daemon/storage/descriptor_budget.h"
 
 namespace weightd {
+namespace {
+
+constexpr uint64_t kCopiesShare = 16;
+
+}  // namespace
+
+uint64_t HostCopiesMax() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = kDescriptorsMin;
+  return std::max(limit.rlim_cur, kDescriptorsMin) / kCopiesShare;
+}
 
 absl::Status RaiseDescriptorLimit() {
   rlimit limit{};

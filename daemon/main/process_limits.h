@@ -14,6 +14,10 @@ namespace weightd {
 // (DescriptorBudget), and weightd itself has about 30 when it is idle with one root.
 inline constexpr uint64_t kDescriptorsMin = 256;
 
+// How many copies of models may be in host memory: each is a descriptor, and of what the process
+// may have now a sixteenth is for them.
+uint64_t HostCopiesMax();
+
 // Every connection is a descriptor: takes what the hard limit gives. RESOURCE_EXHAUSTED where that
 // is less than kDescriptorsMin.
 absl::Status RaiseDescriptorLimit();

@@ -131,7 +131,7 @@ class ResidencyTable {
   };
   // What a place of a claim comes to.
   struct Fit {
-    uint64_t free_bytes = 0;
+    bool fits_now = false;
     std::vector<Record*> victims;
     bool fits = false;  // once the victims are gone, and what goes already
   };
@@ -139,6 +139,7 @@ class ResidencyTable {
   Record& At(CopyId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AwaitBriefHolds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   const DeviceBudget& BudgetOf(const std::string& device) const;
+  uint64_t CopiesOn(const std::string& device) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Move(Record& record, ResidencyState to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // -> kEvicting, or kDemoting where that may be and `demote` says so.
   Doomed Doom(Record& record, EvictReason reason, std::string why, bool demote = false)

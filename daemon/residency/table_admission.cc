@@ -15,7 +15,16 @@ namespace {
 // How long to wait for memory that others give back before looking for a cancel.
 constexpr absl::Duration kChangeWait = absl::Milliseconds(100);
 
-absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceUsage& usage) {
+absl::Status DoesNotFit(const std::string& model, uint64_t needed, const DeviceUsage& usage,
+                        uint64_t copies) {
+  if (copies >= usage.budget.copies_max) {
+    return ErrorWithReason(
+        absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
+        absl::StrCat(model, " does not fit on ", usage.budget.device, ": it has ", copies,
+                     " copies of models, and each takes a descriptor, of which the process may "
+                     "have few; evict or unpin some, or raise RLIMIT_NOFILE (ulimit -n, "
+                     "LimitNOFILE=) to 16 times as many copies as you want"));
+  }
   return ErrorWithReason(
       absl::StatusCode::kResourceExhausted, Reason::kBudgetExceeded,
       absl::StrCat(model, " does not fit on ", usage.budget.device, ": needs ", FormatBytes(needed),
@@ -91,26 +100,38 @@ std::vector<Doomed> ResidencyTable::DoomIfDone(Record& record) {
   return doomed;
 }
 
+uint64_t ResidencyTable::CopiesOn(const std::string& device) const {
+  return static_cast<uint64_t>(
+      std::count_if(records_.begin(), records_.end(),
+                    [&](const auto& entry) { return entry.second.info.device == device; }));
+}
+
 ResidencyTable::Fit ResidencyTable::FitOf(const ClaimedPlace& place, absl::Time used_before) {
   const DeviceBudget& budget = BudgetOf(place.device);
   Fit fit;
-  fit.free_bytes = budget.bytes - UsageOf(budget).used_bytes;
-  uint64_t found = fit.free_bytes;
+  uint64_t found = budget.bytes - UsageOf(budget).used_bytes;
+  uint64_t copies = CopiesOn(place.device);
+  const auto fits = [&] { return found >= place.bytes && copies < budget.copies_max; };
+  fit.fits_now = fits();
   std::vector<Record*> order;
   for (auto& [id, record] : records_) {
     if (record.info.device != place.device) continue;
-    if (IsGoing(record.info)) found += record.info.allocated_bytes;
+    if (IsGoing(record.info)) {
+      found += record.info.allocated_bytes;
+      --copies;
+    }
     if (MayGo(record.info) && record.info.last_use < used_before) order.push_back(&record);
   }
   std::stable_sort(order.begin(), order.end(), [](const Record* a, const Record* b) {
     return a->info.last_use < b->info.last_use;
   });
   for (Record* record : order) {
-    if (found >= place.bytes) break;
+    if (fits()) break;
     found += record->info.allocated_bytes;
+    --copies;
     fit.victims.push_back(record);
   }
-  fit.fits = found >= place.bytes;
+  fit.fits = fits();
   return fit;
 }
 
@@ -141,9 +162,10 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
   for (const ClaimedPlace& place : claim.places) {
     Fit fit = FitOf(place, claim.used_before);
     if (!fit.fits && !place.host_copy) {
-      return DoesNotFit(claim.model, place.bytes, UsageOf(BudgetOf(place.device)));
+      return DoesNotFit(claim.model, place.bytes, UsageOf(BudgetOf(place.device)),
+                        CopiesOn(place.device));
     }
-    fits_now = fits_now && (!fit.fits || place.bytes <= fit.free_bytes);
+    fits_now = fits_now && (!fit.fits || fit.fits_now);
     fits.push_back(std::move(fit));
   }
   if (fits_now) {

@@ -2,6 +2,7 @@
 #define WEIGHTD_DAEMON_RESIDENCY_TABLE_TYPES_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ struct DeviceBudget {
   DeviceKind kind = DeviceKind::kHost;
   uint64_t bytes = 0;          // for copies of models
   uint64_t reserve_bytes = 0;  // left to the engines; shown, and not in `bytes`
+  // Copies at once, of any state: one in host memory is a descriptor of the process.
+  uint64_t copies_max = std::numeric_limits<uint64_t>::max();
 };
 
 struct DeviceUsage {

@@ -85,6 +85,24 @@ TEST_F(ResidencyTableTest, VictimsSayWhatTheyMakeRoomFor) {
   books_.Free(std::move(admission.victims));
 }
 
+// Each copy in host memory is a descriptor: also small ones make room.
+TEST_F(ResidencyTableTest, CopiesHaveALimit) {
+  ResidencyTable table({.budgets = {{.device = "host", .bytes = 100, .copies_max = 2}}}, executor_);
+  TableBooks books(table);
+  for (const char* model : {"a", "b"}) books.Stage(model, "host", 1);
+  ASSERT_OK_AND_ASSIGN(Admission admission, books.Admit("c", "host", 1));
+  EXPECT_FALSE(admission.admitted);
+  EXPECT_THAT(books.Free(std::move(admission.victims)), ElementsAre("a"));
+  books.Stage("c", "host", 1);
+  books.Lease("b");
+  books.Lease("c");
+  EXPECT_THAT(books.Admit("d", "host", 1),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("has 2 copies of models")));
+  books.EndLease("b");
+  books.EndLease("c");
+  books.Free(table.EvictAll());
+}
+
 TEST_F(ResidencyTableTest, LeasedAndPinnedStay) {
   books_.Stage("leased", "host", 30);
   books_.Stage("pinned", "host", 30);
