@@ -125,7 +125,8 @@ std::string WarningFix(std::optional<WarningReason> reason) {
       return "`weightctl pin MODEL` what is to stay";
     case WarningReason::kStateNotSaved:
       return "give weightd a directory for its state file that it can write, or another one: "
-             "--state-file FILE; it tries again by itself every few seconds";
+             "--state-file FILE; it tries again by itself every few seconds. Where another weightd "
+             "keeps the file: stop that one, and start this one again";
     case WarningReason::kSocketDirOpen:
       return "a directory that only weightd uses: --socket-dir DIR";
     case WarningReason::kSmallPages:

@@ -48,6 +48,9 @@ class Root {
         threads_(std::move(threads)),
         descriptors_(std::move(descriptors)) {}
 
+  // Of a Refresh() that failed: what volume() says then. Returns it.
+  absl::Status Lost(const absl::Status& problem) ABSL_LOCKS_EXCLUDED(mu_);
+
   const std::string path_;
   const std::shared_ptr<VolumeThreads> threads_;
   const std::shared_ptr<DescriptorBudget> descriptors_;
