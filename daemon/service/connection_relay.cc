@@ -187,6 +187,7 @@ void ConnectionRelay::TakeTurn(uint64_t id) {
   if (connection.relayed.HasRequests() && !connection.held) MoveRequests(id, connection);
   if (connection.relayed.ended()) return Remove(id);
   Queue(id, connection);
+  QueueHeld(connection.peer.uid);  // where it had the turn of another, and nothing to move
 }
 
 bool ConnectionRelay::Begin(uint64_t id, Connection& connection) {
