@@ -121,16 +121,7 @@ void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before) 
   Insert({.priority = now, .id = job->id().value()}, job);
 }
 
-bool JobQueue::HasPlace(const StageJob& job) const {
-  if (running_.size() < options_.jobs_max) return true;
-  return IsClients(job.priority()) &&
-         std::none_of(running_.begin(), running_.end(), [&](const auto& running) {
-           return running->task().uid == job.task().uid && IsClients(running->priority());
-         });
-}
-
 bool JobQueue::MayRun(const StageJob& job) const {
-  if (!HasPlace(job)) return false;
   return std::none_of(running_.begin(), running_.end(),
                       [&](const auto& running) { return Collide(running->task(), job.task()); });
 }

@@ -2,7 +2,6 @@
 #define WEIGHTD_DAEMON_RESIDENCY_JOB_QUEUE_H_
 
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,8 +24,6 @@ struct StageTicket {
 struct JobQueueOptions {
   uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
   uint32_t jobs_per_uid_max = 64;  // begun by one uid, waiting or running, 1..4096
-  // Of those that run; beyond, one more may of a client or operator whose uid has none that runs.
-  uint32_t jobs_max = std::numeric_limits<uint32_t>::max();
   absl::Status Validate() const;
 };
 
@@ -34,14 +31,10 @@ struct JobQueueOptions {
 // of which there are fewer.
 inline constexpr uint32_t kOwnJobsMax = 16384;
 
-// How many jobs run at once beyond jobs_max: where a volume hangs, the jobs of one user keep the
-// places until the stall timeout is over, and others must not wait for that.
-inline constexpr uint32_t kSpareJobs = 2;
-
 // The jobs that wait and those that run. The one with the highest priority is next, of those the
-// oldest that may run; two jobs for one model and device never run at once, so that the second
-// finds what the first made. What a call costs grows with the logarithm of the jobs that wait, with
-// those for the same model, and with those before the next that may run. Thread-compatible.
+// oldest; two jobs for one model and device never run at once, so that the second finds what the
+// first made. What a call costs grows with the logarithm of the jobs that wait, with those for the
+// same model, and with those before the next that may run. Thread-compatible.
 class JobQueue {
  public:
   explicit JobQueue(const JobQueueOptions& options) : options_(options), next_(queue_.end()) {}
@@ -95,7 +88,6 @@ class JobQueue {
   using Queue = std::map<Place, std::shared_ptr<StageJob>>;
 
   uint32_t CountOf(uint32_t uid) const;
-  bool HasPlace(const StageJob& job) const;
   bool MayRun(const StageJob& job) const;
   void Insert(const Place& place, const std::shared_ptr<StageJob>& job);
   Queue::iterator Remove(Queue::iterator at);

@@ -9,14 +9,6 @@
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
-namespace {
-
-JobQueueOptions WithJobsMax(JobQueueOptions options, uint32_t jobs_max) {
-  options.jobs_max = jobs_max;
-  return options;
-}
-
-}  // namespace
 
 absl::Status ResidencyOptions::Validate() const {
   if (jobs_max < 1 || jobs_max > 16) {
@@ -65,7 +57,7 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
                                        GenerationId newer) { OnSuperseded(old, newer); }},
       defaults_(options.defaults),
       runner_(
-          WithJobsMax(options.queue, options.jobs_max), executor,
+          options.queue, executor,
           [this](const std::shared_ptr<StageJob>& job) { StageRun(context_, job).Run(*stager_); }),
       verifier_(
           table_, events, executor,
@@ -82,7 +74,7 @@ absl::Status Residency::Start() {
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_, executor_);
   RETURN_IF_ERROR(scrubber_->Start());
   RETURN_IF_ERROR(reaper_.Start());
-  return runner_.Start(options_.jobs_max + kSpareJobs);
+  return runner_.Start(options_.jobs_max);
 }
 
 Residency::~Residency() {

@@ -52,8 +52,7 @@ struct StageDefaults {
 struct ResidencyOptions {
   TableOptions table;
   std::string default_device;  // what a request without a device means; "" for none
-  // Run at once, sharing readers and staging buffers, 1..16; and kSpareJobs more, see JobQueue.
-  uint32_t jobs_max = 2;
+  uint32_t jobs_max = 2;       // run at once, sharing readers and staging buffers, 1..16
   JobQueueOptions queue;
   StageDefaults defaults;
   KeySourceOptions keys;

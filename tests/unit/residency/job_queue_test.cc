@@ -53,34 +53,6 @@ TEST_F(JobQueueTest, WaitingClientsComeFirstThenOperatorsThenPreloadsThenRefresh
                                     "refresh"));
 }
 
-// Where the jobs of one user hang, others go on; of the daemon's own none does.
-TEST_F(JobQueueTest, AUserWithoutARunningJobHasAPlace) {
-  JobQueue queue({.jobs_max = 2});
-  const auto submit = [&](const std::string& model, uint32_t uid, JobPriority priority) {
-    StageTask task = Task(model);
-    task.uid = uid;
-    EXPECT_OK(queue.Submit(std::move(task), {.priority = priority}));
-  };
-  for (const char* model : {"a", "b", "c"}) submit(model, 7, JobPriority::kClient);
-  const auto first = queue.TakeNext();
-  EXPECT_NE(queue.TakeNext(), nullptr);
-  EXPECT_EQ(queue.TakeNext(), nullptr);
-  submit("own", 8, JobPriority::kPreload);
-  EXPECT_FALSE(queue.HasNext());
-  submit("d", 8, JobPriority::kOperator);
-  submit("e", 8, JobPriority::kOperator);
-  const auto others = queue.TakeNext();
-  ASSERT_NE(others, nullptr);
-  EXPECT_EQ(others->model(), "d");
-  EXPECT_EQ(queue.TakeNext(), nullptr);
-  queue.Ended(first);
-  EXPECT_EQ(queue.TakeNext(), nullptr);  // two run
-  queue.Ended(others);
-  ASSERT_TRUE(queue.HasNext());
-  EXPECT_EQ(queue.TakeNext()->model(), "c");
-  EXPECT_EQ(queue.TakeNext()->model(), "e");
-}
-
 TEST_F(JobQueueTest, ClientThatJoinsAPreloadMovesItUp) {
   Submit(Task("a"), JobPriority::kPreload);
   Submit(Task("b"), JobPriority::kPreload);
