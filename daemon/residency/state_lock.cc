@@ -35,6 +35,8 @@ std::string Holder(const VolumeFile& file) {
 }  // namespace
 
 absl::StatusOr<StateLock> StateLock::Take(const std::string& path, absl::string_view self) {
+  // Without a file there is nothing to write over, and its directory stays as it is.
+  if (!VolumeFile::Open(path, O_PATH, 0, path).ok()) return StateLock(nullptr);
   const std::string lock_path = LockPath(path);
   absl::StatusOr<VolumeFile> file =
       VolumeFile::Open(lock_path, O_RDWR | O_CREAT | O_NOFOLLOW, kMode, lock_path);

@@ -18,9 +18,9 @@ namespace weightd {
 class StateLock {
  public:
   // FAILED_PRECONDITION when another daemon has it, with what that one said of itself; `self` is
-  // what this one says: "pid 7, sockets in /run/weightd". Where there can be no lock file (no
-  // directory, a read-only volume, one without locks) the result holds nothing: what cannot be
-  // locked can mostly not be written either, which is told elsewhere.
+  // what this one says: "pid 7, sockets in /run/weightd". Where there is no state file yet, or
+  // can be no lock file (a read-only volume, one without locks) the result holds nothing: what
+  // cannot be locked can mostly not be written either, which is told elsewhere.
   static absl::StatusOr<StateLock> Take(const std::string& path, absl::string_view self);
 
   // Whether it is held.

@@ -207,6 +207,9 @@ TEST_F(RestartTest, ASecondDaemonWithTheStateFileKeepsNothingAndSaysWhoDoes) {
   Start();
   Stage("a");
   Pin("a");
+  EXPECT_TRUE(AwaitInStateFile("\"a\""));
+  StopCleanly();
+  Start();  // with a file that is there
   DaemonSetup setup;
   setup.root = root_;
   setup.socket_dir = dir_.File("second");
