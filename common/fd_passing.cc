@@ -43,9 +43,8 @@ void TakeDescriptors(msghdr& message, std::vector<UniqueFd>& fds) {
   }
 }
 
-}  // namespace
-
-ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays) {
+// recvmsg(2) without waiting; what came with it is put into `fds`, and msg_flags into `flags`.
+ssize_t ReceiveSome(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& fds, int& flags) {
   alignas(cmsghdr) FdControl control{};
   iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
   msghdr message{};
@@ -54,8 +53,16 @@ ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& 
   message.msg_control = control.data();
   message.msg_controllen = control.size();
   const ssize_t received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  if (received >= 0) TakeDescriptors(message, strays);
+  if (received >= 0) TakeDescriptors(message, fds);
+  flags = message.msg_flags;
   return received;
+}
+
+}  // namespace
+
+ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays) {
+  int flags = 0;
+  return ReceiveSome(socket, bytes, strays, flags);
 }
 
 absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const int> fds,
@@ -99,24 +106,17 @@ absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
                                            std::vector<UniqueFd>& strays) {
   const absl::Time deadline = absl::Now() + timeout;
   std::array<char, kFdMessageBytesMax + 1> bytes;
-  alignas(cmsghdr) FdControl control{};
-  iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
   ssize_t received = 0;
+  int flags = 0;
   while (true) {
-    received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    received = ReceiveSome(socket, absl::MakeSpan(bytes), strays, flags);
     if (received >= 0) break;
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return PosixError(errno, "receive message");
     RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
   }
-  TakeDescriptors(message, strays);
   if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+  if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",
                                                    kFdMessageBytesMax, " bytes or more than ",
                                                    kFdsPerMessageMax, " descriptors"));
