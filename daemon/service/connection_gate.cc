@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
-#include "daemon/service/peer_credentials.h"
 
 namespace weightd {
 namespace {
@@ -37,9 +36,8 @@ absl::Status ConnectionGate::CheckRpc(const Peer& peer) const {
 }
 
 absl::StatusOr<ConnectionGate::Admitted> ConnectionGate::Admit(
-    int connection, Cost cost, const std::function<void()>& make_room) {
-  Admitted admitted;
-  ASSIGN_OR_RETURN(admitted.peer, ReadPeer(connection));
+    Peer peer, Cost cost, const std::function<void()>& make_room) {
+  Admitted admitted{.peer = std::move(peer), .share = {}, .streams = {}};
   RETURN_IF_ERROR(access_.Check(admitted.peer, Right::kAttach));
   const UidLimits::Taker taker = TakerOf(admitted.peer);
   if (make_room && !limits_.Fits(cost, taker).ok()) make_room();

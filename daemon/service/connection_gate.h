@@ -52,7 +52,7 @@ class ConnectionGate {
   // PERMISSION_DENIED, or RESOURCE_EXHAUSTED/LIMIT_EXCEEDED. `cost` is kConnections or
   // kHandleConnections. Before it refuses for a limit it calls `make_room`, if not empty, which may
   // end shares of connections that are gone.
-  absl::StatusOr<Admitted> Admit(int connection, Cost cost,
+  absl::StatusOr<Admitted> Admit(Peer peer, Cost cost,
                                  const std::function<void()>& make_room = nullptr);
 
   // Tells who runs the daemon, as of a connection that is refused, of one that is ended.

@@ -71,10 +71,10 @@ bool HandleServer::HasRoom() {
 void HandleServer::OnConnection(UniqueFd connection) {
   Waiting waiting;
   const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
-  if (!peer.ok()) return;  // no peer can have sent anything
+  if (!peer.ok()) return with_.closer.CloseSocket(std::move(connection), kUnknownUid);
   waiting.uid = peer->uid;
   absl::StatusOr<ConnectionGate::Admitted> admitted =
-      with_.gate.Admit(connection.get(), Cost::kHandleConnections);
+      with_.gate.Admit(*peer, Cost::kHandleConnections);
   if (admitted.ok()) {
     waiting.admitted = *std::move(admitted);
   } else {

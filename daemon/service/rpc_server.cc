@@ -26,9 +26,6 @@ constexpr int kStreamsPerConnectionMax = 1024;
 // beyond is refused with RESOURCE_EXHAUSTED.
 constexpr int kReflectionThreadsMax = 16;
 
-// What the kernel calls whom it has no name for (user_namespaces(7)).
-constexpr uint32_t kOverflowUid = 65534;
-
 // For clients to take the end of calls that were cancelled.
 constexpr absl::Duration kCancelledTime = absl::Milliseconds(300);
 
@@ -117,16 +114,17 @@ void RpcServer::Shutdown(absl::Time deadline) {
 }
 
 void RpcServer::OnConnection(UniqueFd connection) {
-  const absl::StatusOr<Peer> peer = ReadPeer(connection.get());
-  const uint32_t uid = peer.ok() ? peer->uid : kOverflowUid;
+  absl::StatusOr<Peer> peer = ReadPeer(connection.get());
+  if (!peer.ok()) return with_.closer.CloseSocket(std::move(connection), kUnknownUid);
+  const uint32_t uid = peer->uid;
   // Who is refused learns why on the handle socket; here the connection just ends.
   const absl::Status stuck = CheckDescriptorsOf(uid, with_.closer);
   if (!stuck.ok()) {
-    if (peer.ok()) with_.gate.TellOfEnd(*peer, stuck);
+    with_.gate.TellOfEnd(*peer, stuck);
     return with_.closer.CloseSocket(std::move(connection), uid);
   }
   absl::StatusOr<ConnectionGate::Admitted> admitted =
-      with_.gate.Admit(connection.get(), Cost::kConnections, [this] { with_.peers.Sweep(); });
+      with_.gate.Admit(*std::move(peer), Cost::kConnections, [this] { with_.peers.Sweep(); });
   if (!admitted.ok()) return with_.closer.CloseSocket(std::move(connection), uid);
   relay_->Add(std::move(connection), *std::move(admitted));
 }

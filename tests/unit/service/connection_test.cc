@@ -66,6 +66,7 @@ UidLimitOptions ConnectionsOf(uint64_t per_uid_max) {
 class ConnectionGateTest : public ::testing::Test {
  protected:
   const SocketPair pair_;
+  const Peer peer_ = *ReadPeer(pair_.ours.get());
   FakeClock clock_;
   std::vector<ConnectionGate::Refused> told_;
   ConnectionGate::OnRefused Tell() {
@@ -77,7 +78,7 @@ TEST_F(ConnectionGateTest, RefusesWhomNoListNames) {
   const AccessList access(NobodyListed());
   UidLimits limits(ConnectionsOf(1), 1000);
   ConnectionGate gate(access, limits, clock_, Tell());
-  EXPECT_THAT(gate.Admit(pair_.ours.get(), Cost::kConnections),
+  EXPECT_THAT(gate.Admit(peer_, Cost::kConnections),
               ReasonIs(Reason::kPermissionDenied, HasSubstr("may not attach")));
   EXPECT_EQ(limits.taken(Cost::kConnections), 0);
   EXPECT_TRUE(told_.empty());
@@ -88,22 +89,22 @@ TEST_F(ConnectionGateTest, CountsConnectionsOfAUidWhileTheyAreThere) {
   UidLimits limits(ConnectionsOf(1), 1000);
   ConnectionGate gate(access, limits, clock_, Tell());
   {
-    ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
+    ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(peer_, Cost::kConnections));
     EXPECT_EQ(admitted.peer.pid, ::getpid());
-    EXPECT_THAT(gate.Admit(pair_.ours.get(), Cost::kConnections),
+    EXPECT_THAT(gate.Admit(peer_, Cost::kConnections),
                 ReasonIs(Reason::kLimitExceeded, HasSubstr("limits.connections_per_uid_max")));
     EXPECT_THAT(gate.CheckRpc(admitted.peer), ReasonIs(Reason::kLimitExceeded, HasSubstr("1")));
-    EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kHandleConnections));  // counted apart
+    EXPECT_OK(gate.Admit(peer_, Cost::kHandleConnections));  // counted apart
   }
-  EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kConnections));
+  EXPECT_OK(gate.Admit(peer_, Cost::kConnections));
 }
 
 TEST_F(ConnectionGateTest, LooksForRoomBeforeItRefuses) {
   const AccessList access(WeMayAttach());
   UidLimits limits(ConnectionsOf(1), 1000);
   ConnectionGate gate(access, limits, clock_, Tell());
-  ASSERT_OK_AND_ASSIGN(auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
-  EXPECT_OK(gate.Admit(pair_.ours.get(), Cost::kConnections, [&] { admitted.share.Release(); }));
+  ASSERT_OK_AND_ASSIGN(auto admitted, gate.Admit(peer_, Cost::kConnections));
+  EXPECT_OK(gate.Admit(peer_, Cost::kConnections, [&] { admitted.share.Release(); }));
   EXPECT_EQ(limits.refusals(Cost::kConnections), 0);
 }
 
@@ -111,10 +112,10 @@ TEST_F(ConnectionGateTest, TellsOfRefusalsNowAndThen) {
   const AccessList access(WeMayAttach());
   UidLimits limits(ConnectionsOf(1), 1000);
   ConnectionGate gate(access, limits, clock_, Tell());
-  ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(pair_.ours.get(), Cost::kConnections));
+  ASSERT_OK_AND_ASSIGN(const auto admitted, gate.Admit(peer_, Cost::kConnections));
   const auto refuse = [&](int times) {
     for (int i = 0; i < times; ++i) {
-      EXPECT_FALSE(gate.Admit(pair_.ours.get(), Cost::kConnections).ok());
+      EXPECT_FALSE(gate.Admit(peer_, Cost::kConnections).ok());
     }
   };
   refuse(5);
