@@ -66,7 +66,7 @@ absl::string_view EvictReasonName(EvictReason reason) {
 }
 
 bool NamesRevision(const std::string& asked, const CopyInfo& info) {
-  if (asked == info.asked_revision) return true;
+  if (info.asked_as.contains(asked)) return true;
   return asked.size() >= kShortRevision && absl::StartsWith(info.revision, asked);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,7 +63,7 @@ inline constexpr std::array kEvictReasons = {EvictReason::kRoom, EvictReason::kO
 absl::string_view EvictReasonName(EvictReason reason);
 
 struct CopyInfo;
-// Whether `model@asked` names the copy: by the name it was staged under, or by its commit or the
+// Whether `model@asked` names the copy: by a name it was asked for under, or by its commit or the
 // first 7 digits or more of it. Empty names the copies that follow the volume.
 bool NamesRevision(const std::string& asked, const CopyInfo& info);
 
@@ -133,6 +134,9 @@ struct CopyInfo {
   // The name it was staged under, of `model@name`: it stands beside the copy that follows the
   // volume. Empty for that one.
   std::string asked_revision;
+  // Each name that it was asked for under, `asked_revision` among them: more than one where
+  // `model` and `model@name` mean the same files.
+  std::set<std::string> asked_as;
   std::string device;
   DeviceKind device_kind = DeviceKind::kHost;
   ResidencyState state = ResidencyState::kStaging;

@@ -63,8 +63,37 @@ void ResidencyTable::Move(Record& record, ResidencyState to) {
 }
 
 bool ResidencyTable::IsPinned(const CopyInfo& info) const {
-  return !info.superseded && !info.host_copy &&
-         pins_.contains({info.model, info.asked_revision, info.device});
+  return !info.superseded && !info.host_copy && !PinsOn(info).empty();
+}
+
+std::vector<Pin> ResidencyTable::PinsOn(const CopyInfo& info) const {
+  std::vector<Pin> pins;
+  for (const std::string& revision : info.asked_as) {
+    const auto pin = pins_.find({info.model, revision, info.device});
+    if (pin != pins_.end()) pins.push_back(*pin);
+  }
+  return pins;
+}
+
+// "" where it has none, and where only the model is pinned.
+std::string ResidencyTable::PinnedRevisionOf(const CopyInfo& info) const {
+  if (info.host_copy) return "";
+  for (const Pin& pin : PinsOn(info)) {
+    if (!pin.asked_revision.empty()) return pin.asked_revision;
+  }
+  return "";
+}
+
+void ResidencyTable::StopFollowing(CopyInfo& info, const std::string& revision) {
+  info.superseded = false;
+  info.superseded_by = {};
+  info.asked_revision = revision;
+  info.asked_as.erase("");
+  info.asked_as.insert(revision);
+}
+
+void ResidencyTable::TakePinsOff(const CopyInfo& info) {
+  for (const Pin& pin : PinsOn(info)) pins_.erase(pin);
 }
 
 CopyInfo ResidencyTable::Told(const Record& record) const {
@@ -270,15 +299,17 @@ UseResult ResidencyTable::Use(const UseWish& wish, absl::Time now) {
   info.last_use = now;
   const bool did_follow = info.asked_revision.empty() && !info.host_copy && !info.superseded;
   info.host_copy = info.host_copy && wish.host_copy;
-  if (wish.asked_revision.empty()) info.asked_revision.clear();
   if (wish.current) {
     info.superseded = false;
     info.superseded_by = {};
   }
+  if (wish.asked_revision.empty()) info.asked_revision.clear();
+  if (info.superseded && !wish.asked_revision.empty()) StopFollowing(info, wish.asked_revision);
+  info.asked_as.insert(wish.asked_revision);
   // Whatever followed the volume before it does not any more.
   const bool follows = info.asked_revision.empty() && !info.host_copy && !info.superseded;
   if (follows && !did_follow) Supersede(info, /*whatever_id=*/true, result.published);
-  if (wish.pin && !info.host_copy) pins_.insert({info.model, info.asked_revision, info.device});
+  if (wish.pin && !info.host_copy) pins_.insert({info.model, wish.asked_revision, info.device});
   ++info.hold_count;
   result.content = info.content;
   return result;
@@ -290,11 +321,17 @@ absl::StatusOr<std::vector<CopyInfo>> ResidencyTable::SetPinned(const ModelRef& 
   absl::MutexLock lock(&mu_);
   const std::vector<Record*> found = Find(ref, device);
   bool any = false;
-  for (const Record* record : found) {
-    if (record->info.host_copy) continue;
+  for (Record* record : found) {
+    CopyInfo& info = record->info;
+    if (info.host_copy) continue;
     any = true;
-    const Pin pin = {record->info.model, record->info.asked_revision, record->info.device};
-    pinned ? (void)pins_.insert(pin) : (void)pins_.erase(pin);
+    if (!pinned) {
+      TakePinsOff(info);
+      continue;
+    }
+    const std::string& as = ref.generation.has_value() ? info.asked_revision : ref.revision;
+    info.asked_as.insert(as);
+    pins_.insert({info.model, as, info.device});
   }
   if (!pinned && !ref.generation.has_value()) {
     any = std::erase_if(pins_,

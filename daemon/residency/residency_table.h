@@ -72,8 +72,10 @@ class ResidencyTable {
   // All that nobody holds, pinned or not: for shutting down.
   std::vector<Doomed> EvictAll();
 
-  // Pins or unpins what is resident, and returns it after the change. Unpinning also takes back the
-  // pin of what is not resident. MODEL_NOT_RESIDENT when there is neither copy nor pin.
+  // Pins or unpins what is resident, and returns it after the change. A pin is of the name alone:
+  // that of a revision stays with its files when the model gets others. Unpinning takes back every
+  // pin that stands on a copy that `ref` names, and the pin of what is not resident.
+  // MODEL_NOT_RESIDENT when there is neither copy nor pin.
   absl::StatusOr<std::vector<CopyInfo>> SetPinned(const ModelRef& ref, const std::string& device,
                                                   bool pinned);
   std::vector<Pin> pins() const;
@@ -148,6 +150,12 @@ class ResidencyTable {
   std::vector<Doomed> DoomIfDone(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MayDemote(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   bool IsPinned(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // Of all the names it was asked for under.
+  std::vector<Pin> PinsOn(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  std::string PinnedRevisionOf(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // From here on it is `model@revision` alone.
+  static void StopFollowing(CopyInfo& info, const std::string& revision);
+  void TakePinsOff(const CopyInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MayGo(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   CopyInfo Told(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   DeviceUsage UsageOf(const DeviceBudget& budget) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
@@ -164,6 +172,7 @@ class ResidencyTable {
   Fit FitOf(const ClaimedPlace& place, absl::Time used_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   CopyId AddRecord(const StageClaim& claim, const ClaimedPlace& place, GenerationId generation)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // A pinned revision does not go; it only ceases to follow the volume.
   // `whatever_id`: ids are given when bytes are taken, so that of two that were read at the same
   // time the one with the lower id may be what the volume has now.
   void Supersede(const CopyInfo& newer, bool whatever_id, PublishResult& result)

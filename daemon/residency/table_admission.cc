@@ -144,6 +144,7 @@ CopyId ResidencyTable::AddRecord(const StageClaim& claim, const ClaimedPlace& pl
   info.model = claim.model;
   info.revision = claim.revision;
   info.asked_revision = claim.asked_revision;
+  info.asked_as = {claim.asked_revision};
   info.device = place.device;
   info.device_kind = BudgetOf(place.device).kind;
   info.allocated_bytes = place.bytes;
@@ -210,9 +211,11 @@ void ResidencyTable::Supersede(const CopyInfo& newer, bool whatever_id, PublishR
     // Whoever holds one that was superseded before is told again.
     old.superseded = true;
     old.superseded_by = newer.id;
-    if (old.is_held()) {
-      result.superseded.push_back(Told(record));
-    } else {
+    if (old.is_held()) result.superseded.push_back(Told(record));
+    const std::string pinned_revision = PinnedRevisionOf(old);
+    if (!pinned_revision.empty()) {
+      StopFollowing(old, pinned_revision);
+    } else if (!old.is_held()) {
       result.doomed.push_back(Doom(record, EvictReason::kSuperseded, "superseded"));
     }
   }
@@ -303,7 +306,7 @@ absl::StatusOr<EvictPlan> ResidencyTable::Evict(const ModelRef& ref, const std::
   EvictPlan plan;
   for (Record* record : found) {
     if (force) {
-      pins_.erase({record->info.model, record->info.asked_revision, record->info.device});
+      TakePinsOff(record->info);
     } else if (absl::Status refused = CheckMayEvict(ToString(ref), Told(*record)); !refused.ok()) {
       return refused;
     }

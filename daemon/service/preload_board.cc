@@ -67,7 +67,7 @@ void PreloadBoard::OnEvent(const Event& event) {
 bool PreloadBoard::IsResident(const std::string& model, const std::string& revision) const {
   for (const CopyInfo& copy : residency_.List(model)) {
     if (copy.state == ResidencyState::kResident && !copy.damaged &&
-        copy.device == residency_.default_device() && copy.asked_revision == revision) {
+        copy.device == residency_.default_device() && NamesRevision(revision, copy)) {
       return true;
     }
   }

@@ -13,7 +13,7 @@
 namespace weightd::testing {
 namespace {
 
-constexpr uint32_t kJobsMax = 2;
+constexpr uint32_t kJobsMax = 4;
 constexpr uint32_t kLeasesPerUidMax = 5;
 constexpr size_t kReadyMax = 8;
 
@@ -37,7 +37,7 @@ World::World(uint64_t seed)
       models_(volume_->inner(), seed),
       catalog_({volume_}, CatalogOptions{.header_threads = 1}) {
   ResidencyOptions options;
-  options.jobs_max = kJobsMax;
+  options.jobs_max = static_cast<uint32_t>(2 + seed % (kJobsMax - 1));
   options.queue = {.queue_max = 8, .jobs_per_uid_max = 3};
   options.stager.block_bytes = 2 * kMiB;
   options.stager.slot_count = 3;

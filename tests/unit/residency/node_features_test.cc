@@ -68,6 +68,7 @@ TEST(NodeFeaturesTest, TellsOnlyWhatAnAttachFinds) {
   damaged.damaged = true;
   CopyInfo branch = Copy("d", DeviceKind::kHost);
   branch.asked_revision = "dev";
+  branch.asked_as = {"dev"};
   EXPECT_EQ(FormatNodeFeatures({staging, old, damaged, branch}, kNow), kExpiry);
 }
 
