@@ -216,6 +216,18 @@ absl::Status Catalog::CheckExists(absl::string_view model) const {
   return NotFound(wanted, {});
 }
 
+std::set<uint64_t> Catalog::VolumesShown(absl::string_view model) const {
+  std::set<uint64_t> volumes;
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    const auto last = LastScan(i);
+    const Checkpoint* const shown = last == nullptr ? nullptr : last->Find(model);
+    if (shown == nullptr) continue;
+    for (const FileIdentity& file : shown->identities) volumes.insert(file.device);
+    break;
+  }
+  return volumes;
+}
+
 absl::Status Catalog::CheckShown(absl::string_view model) const {
   RETURN_IF_ERROR(ValidateModelName(model));
   for (size_t i = 0; i < roots_.size(); ++i) {

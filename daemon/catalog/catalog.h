@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -142,6 +143,10 @@ class Catalog {
   // Likewise by the last look through each root alone: asks no volume, and never waits. OK also
   // where a root was not looked through yet.
   absl::Status CheckShown(absl::string_view model) const;
+
+  // The numbers of the volumes that the model's files lie on by the last look through each root;
+  // none where that is not known. Asks no volume, and never waits.
+  std::set<uint64_t> VolumesShown(absl::string_view model) const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past

@@ -106,7 +106,7 @@ void SetStaging(const config::Config& config, DaemonOptions& options) {
   if (staging.has_depth()) stager.depth = staging.depth();
   options.slot_count_given = staging.has_slot_count();
   if (staging.has_slot_count()) stager.slot_count = staging.slot_count();
-  if (staging.has_jobs_max()) options.residency.jobs_max = staging.jobs_max();
+  if (staging.has_jobs_max()) options.residency.queue.jobs_max = staging.jobs_max();
   if (staging.has_queue_max()) options.residency.queue.queue_max = staging.queue_max();
   if (staging.has_retries_max()) options.retries.retries_max = staging.retries_max();
   if (staging.has_retry_pause_ms()) {

@@ -1,10 +1,12 @@
 #include "daemon/residency/job_queue.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -37,11 +39,12 @@ absl::Status LimitExceeded(const std::string& model, absl::string_view text) {
                          absl::StrCat("stage ", model, ": ", text));
 }
 
-bool IsClients(JobPriority priority) { return priority >= JobPriority::kOperator; }
-
 }  // namespace
 
 absl::Status JobQueueOptions::Validate() const {
+  if (jobs_max < 1 || jobs_max > 16) {
+    return absl::InvalidArgumentError(absl::StrCat("jobs_max is ", jobs_max, ", wanted 1 to 16"));
+  }
   if (queue_max < 1 || queue_max > 4096) {
     return absl::InvalidArgumentError(
         absl::StrCat("queue_max is ", queue_max, ", wanted 1 to 4096"));
@@ -54,12 +57,30 @@ absl::Status JobQueueOptions::Validate() const {
 }
 
 uint32_t JobQueue::CountOf(uint32_t uid) const {
-  const auto queued = clients_queued_by_.find(uid);
-  uint32_t count = queued == clients_queued_by_.end() ? 0 : queued->second;
+  const auto queued = users_queued_by_.find(uid);
+  uint32_t count = queued == users_queued_by_.end() ? 0 : queued->second;
   for (const auto& job : running_) {
-    if (job->task().uid == uid && IsClients(job->priority()) && !job->final()) ++count;
+    if (job->task().uid == uid && IsUsers(job->priority()) && !job->final()) ++count;
   }
   return count;
+}
+
+absl::Status JobQueue::CheckLimits(const StageTask& task, JobPriority priority) const {
+  if (!IsUsers(priority)) {
+    if (queue_.size() - users_queued_ < kOwnJobsMax) return absl::OkStatus();
+    return LimitExceeded(task.ref.model,
+                         absl::StrCat(kOwnJobsMax, " jobs of the daemon itself wait already"));
+  }
+  const uint32_t reserve = priority == JobPriority::kOperator ? kOperatorJobsReserve : 0;
+  if (users_queued_ >= options_.queue_max + reserve) {
+    return LimitExceeded(task.ref.model,
+                         absl::StrCat(users_queued_, " jobs wait already, queue_max"));
+  }
+  if (CountOf(task.uid) >= options_.jobs_per_uid_max) {
+    return LimitExceeded(task.ref.model, absl::StrCat("uid ", task.uid, " has ", CountOf(task.uid),
+                                                      " jobs, jobs_per_uid_max"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& caller) {
@@ -70,18 +91,7 @@ absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& 
     MoveUp(job, before);
     return StageTicket{.job = job, .joined = true};
   }
-  if (!IsClients(caller.priority)) {
-    if (queue_.size() - clients_queued_ >= kOwnJobsMax) {
-      return LimitExceeded(task.ref.model,
-                           absl::StrCat(kOwnJobsMax, " jobs of the daemon itself wait already"));
-    }
-  } else if (clients_queued_ >= options_.queue_max) {
-    return LimitExceeded(task.ref.model,
-                         absl::StrCat(clients_queued_, " jobs wait already, queue_max"));
-  } else if (CountOf(task.uid) >= options_.jobs_per_uid_max) {
-    return LimitExceeded(task.ref.model, absl::StrCat("uid ", task.uid, " has ", CountOf(task.uid),
-                                                      " jobs, jobs_per_uid_max"));
-  }
+  RETURN_IF_ERROR(CheckLimits(task, caller.priority));
   const Place place = {.priority = caller.priority, .id = next_id_++};
   auto job = std::make_shared<StageJob>(JobId(place.id), std::move(task));
   job->Join(caller);
@@ -91,24 +101,23 @@ absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& 
 }
 
 void JobQueue::Insert(const Place& place, const std::shared_ptr<StageJob>& job) {
-  const auto at = queue_.emplace(place, job).first;
-  if (IsClients(place.priority)) {
-    ++clients_queued_;
-    ++clients_queued_by_[job->task().uid];
+  const auto at = queue_.emplace(place, Waiting{.job = job}).first;
+  if (IsUsers(place.priority)) {
+    ++users_queued_;
+    ++users_queued_by_[job->task().uid];
   }
-  ChangedFrom(place);
-  const bool is_earlier = next_ == queue_.end() || place < next_->first;
-  if (is_earlier && MayRun(*job)) next_ = at;
+  places_changed_ = true;
+  if (MayRun(*job) && (next_ == queue_.end() || IsBefore(*at, *next_))) next_ = at;
 }
 
 // `next_` is to be found again then.
 JobQueue::Queue::iterator JobQueue::Remove(Queue::iterator at) {
-  if (IsClients(at->first.priority)) {
-    --clients_queued_;
-    const auto count = clients_queued_by_.find(at->second->task().uid);
-    if (--count->second == 0) clients_queued_by_.erase(count);
+  if (IsUsers(at->first.priority)) {
+    --users_queued_;
+    const auto count = users_queued_by_.find(at->second.job->task().uid);
+    if (--count->second == 0) users_queued_by_.erase(count);
   }
-  ChangedFrom(at->first);
+  places_changed_ = true;
   return queue_.erase(at);
 }
 
@@ -122,30 +131,52 @@ void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before) 
 }
 
 bool JobQueue::MayRun(const StageJob& job) const {
-  return std::none_of(running_.begin(), running_.end(),
+  return places_.HasFor(job) &&
+         std::none_of(running_.begin(), running_.end(),
                       [&](const auto& running) { return Collide(running->task(), job.task()); });
 }
 
+uint64_t JobQueue::TurnOf(uint32_t uid) const {
+  const auto turn = turns_.find(uid);
+  return turn == turns_.end() ? 0 : turn->second;
+}
+
+bool JobQueue::IsBefore(const Queue::value_type& a, const Queue::value_type& b) const {
+  if (IsUsers(a.first.priority) && IsUsers(b.first.priority)) {
+    const uint64_t turn_a = TurnOf(a.second.job->task().uid);
+    const uint64_t turn_b = TurnOf(b.second.job->task().uid);
+    if (turn_a != turn_b) return turn_a < turn_b;
+  }
+  return a.first < b.first;
+}
+
 void JobQueue::FindNext() {
-  next_ = std::find_if(queue_.begin(), queue_.end(),
-                       [this](const auto& entry) { return MayRun(*entry.second); });
+  next_ = queue_.end();
+  for (auto at = queue_.begin(); at != queue_.end(); ++at) {
+    // Those of users stand before those of the daemon.
+    if (next_ != queue_.end() && !IsUsers(at->first.priority)) return;
+    if (!MayRun(*at->second.job)) continue;
+    if (next_ == queue_.end() || IsBefore(*at, *next_)) next_ = at;
+  }
 }
 
 std::shared_ptr<StageJob> JobQueue::TakeNext() {
   if (next_ == queue_.end()) return nullptr;
-  std::shared_ptr<StageJob> job = next_->second;
+  std::shared_ptr<StageJob> job = next_->second.job;
+  if (IsUsers(next_->first.priority)) turns_[job->task().uid] = next_turn_++;
   Remove(next_);
   running_.push_back(job);
+  places_.Take(*job);
   FindNext();
-  if (!queue_.empty()) ChangedFrom(queue_.begin()->first);
   return job;
 }
 
 void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
   std::erase(running_, job);
+  places_.Give(*job);
   Forget(job);
   FindNext();
-  if (!queue_.empty()) ChangedFrom(queue_.begin()->first);
+  places_changed_ = true;
 }
 
 void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {
@@ -153,25 +184,26 @@ void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {
   if (jobs == by_model_.end()) return;
   std::erase(jobs->second, job);
   if (jobs->second.empty()) by_model_.erase(jobs);
+  if (CountOf(job->task().uid) == 0) turns_.erase(job->task().uid);
 }
 
 std::vector<std::shared_ptr<StageJob>> JobQueue::TakeCancelled() {
   std::vector<std::shared_ptr<StageJob>> cancelled;
   for (auto at = queue_.begin(); at != queue_.end();) {
-    if (!at->second->cancelled()) {
+    if (!at->second.job->cancelled()) {
       ++at;
       continue;
     }
-    cancelled.push_back(at->second);
-    Forget(at->second);
+    cancelled.push_back(at->second.job);
     at = Remove(at);
+    Forget(cancelled.back());
   }
   if (!cancelled.empty()) FindNext();
   return cancelled;
 }
 
 void JobQueue::CancelAll() {
-  for (const auto& [place, job] : queue_) job->Cancel();
+  for (const auto& [place, waiting] : queue_) waiting.job->Cancel();
   for (const auto& job : running_) job->Cancel();
 }
 
@@ -192,20 +224,53 @@ bool JobQueue::IsEnding(const std::string& model) const {
                      [&](const auto& job) { return job->model() == model && job->final(); });
 }
 
-void JobQueue::ChangedFrom(const Place& place) {
-  if (!changed_from_.has_value() || place < *changed_from_) changed_from_ = place;
+std::vector<JobQueue::Waiting*> JobQueue::UsersInTurn() {
+  struct InTurn {
+    uint32_t round = 0;  // the how manieth of its uid
+    uint64_t turn = 0;   // of its uid
+    Place first;         // of its uid, which tells those apart that were not served yet
+    Place place;
+    Waiting* waiting = nullptr;
+  };
+  struct Uid {
+    uint32_t jobs = 0;
+    Place first;
+  };
+  std::vector<InTurn> jobs;
+  std::unordered_map<uint32_t, Uid> uids;
+  for (auto& [place, waiting] : queue_) {
+    if (!IsUsers(place.priority)) break;
+    const uint32_t uid = waiting.job->task().uid;
+    Uid& of_uid = uids.try_emplace(uid, Uid{.first = place}).first->second;
+    jobs.push_back({.round = of_uid.jobs++,
+                    .turn = TurnOf(uid),
+                    .first = of_uid.first,
+                    .place = place,
+                    .waiting = &waiting});
+  }
+  std::sort(jobs.begin(), jobs.end(), [](const InTurn& a, const InTurn& b) {
+    return std::tie(a.round, a.turn, a.first, a.place) <
+           std::tie(b.round, b.turn, b.first, b.place);
+  });
+  std::vector<Waiting*> in_turn;
+  in_turn.reserve(jobs.size());
+  for (const InTurn& job : jobs) in_turn.push_back(job.waiting);
+  return in_turn;
 }
 
 JobQueue::Places JobQueue::TakePlaces() {
   Places places;
-  if (!changed_from_.has_value()) return places;
+  if (!std::exchange(places_changed_, false)) return places;
   places.version = ++places_version_;
   uint32_t ahead = running();
-  for (const auto& [place, job] : queue_) {
-    if (!(place < *changed_from_)) places.jobs_ahead.emplace_back(job, ahead);
-    ++ahead;
+  const auto tell = [&](Waiting& waiting) {
+    if (waiting.told_ahead != ahead) places.jobs_ahead.emplace_back(waiting.job, ahead);
+    waiting.told_ahead = ahead++;
+  };
+  for (Waiting* const waiting : UsersInTurn()) tell(*waiting);
+  for (auto& [place, waiting] : queue_) {
+    if (!IsUsers(place.priority)) tell(waiting);
   }
-  changed_from_.reset();
   return places;
 }
 

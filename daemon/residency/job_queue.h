@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/residency/job_places.h"
 #include "daemon/residency/stage_job.h"
 
 namespace weightd {
@@ -22,6 +23,7 @@ struct StageTicket {
 };
 
 struct JobQueueOptions {
+  uint32_t jobs_max = 2;           // at once, 1..16; and some more, see JobPlaces
   uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
   uint32_t jobs_per_uid_max = 64;  // begun by one uid, waiting or running, 1..4096
   absl::Status Validate() const;
@@ -30,14 +32,18 @@ struct JobQueueOptions {
 // Jobs that the daemon itself wants, waiting: one for each pin, preload and resident model at most,
 // of which there are fewer.
 inline constexpr uint32_t kOwnJobsMax = 16384;
+// Jobs that operators may add to a queue that clients have filled.
+inline constexpr uint32_t kOperatorJobsReserve = 16;
 
-// The jobs that wait and those that run. The one with the highest priority is next, of those the
-// oldest; two jobs for one model and device never run at once, so that the second finds what the
-// first made. What a call costs grows with the logarithm of the jobs that wait, with those for the
-// same model, and with those before the next that may run. Thread-compatible.
+// The jobs that wait and those that run. Of those that may run (JobPlaces), the next is one of the
+// user who was served least recently, of his jobs the one with the highest priority, of those the
+// oldest; and one of the daemon's own where no user's may. Two jobs for one model and device never
+// run at once, so that the second finds what the first made. What a call costs grows with the jobs
+// that wait, and for the places that it tells with n log n of those. Thread-compatible.
 class JobQueue {
  public:
-  explicit JobQueue(const JobQueueOptions& options) : options_(options), next_(queue_.end()) {}
+  explicit JobQueue(const JobQueueOptions& options)
+      : options_(options), next_(queue_.end()), places_(options.jobs_max) {}
   JobQueue(const JobQueue&) = delete;
   JobQueue& operator=(const JobQueue&) = delete;
 
@@ -54,8 +60,8 @@ class JobQueue {
   std::vector<std::shared_ptr<StageJob>> TakeCancelled();
   void CancelAll();
 
-  // How many jobs run before each that waits: those that run, and those that are older or more
-  // urgent.
+  // How many jobs run before each that waits, as far as that can be told now: those that run, and
+  // those whose turn comes first.
   struct Places {
     uint64_t version = 0;
     std::vector<std::pair<std::shared_ptr<StageJob>, uint32_t>> jobs_ahead;
@@ -85,28 +91,42 @@ class JobQueue {
       return a.priority != b.priority ? a.priority > b.priority : a.id < b.id;
     }
   };
-  using Queue = std::map<Place, std::shared_ptr<StageJob>>;
+  struct Waiting {
+    std::shared_ptr<StageJob> job;
+    std::optional<uint32_t> told_ahead = {};
+  };
+  using Queue = std::map<Place, Waiting>;
 
   uint32_t CountOf(uint32_t uid) const;
+  // kOperator has a reserve.
+  absl::Status CheckLimits(const StageTask& task, JobPriority priority) const;
   bool MayRun(const StageJob& job) const;
+  uint64_t TurnOf(uint32_t uid) const;
+  // Of two that may run.
+  bool IsBefore(const Queue::value_type& a, const Queue::value_type& b) const;
+  // Those of users, in the order of their turns.
+  std::vector<Waiting*> UsersInTurn();
   void Insert(const Place& place, const std::shared_ptr<StageJob>& job);
   Queue::iterator Remove(Queue::iterator at);
   void Forget(const std::shared_ptr<StageJob>& job);
   // After a caller joined it: moves it up where it is more urgent now.
   void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before);
   void FindNext();
-  void ChangedFrom(const Place& place);
 
   const JobQueueOptions options_;
   uint64_t next_id_ = 1;
   Queue queue_;
   Queue::iterator next_;  // in queue_, or its end
+  JobPlaces places_;
   std::vector<std::shared_ptr<StageJob>> running_;
   // Of both, by model.
   std::unordered_map<std::string, std::vector<std::shared_ptr<StageJob>>> by_model_;
-  uint32_t clients_queued_ = 0;                               // those of kOperator and above
-  std::unordered_map<uint32_t, uint32_t> clients_queued_by_;  // of them, by uid
-  std::optional<Place> changed_from_;  // the first whose number of jobs ahead changed
+  uint32_t users_queued_ = 0;                               // those of kOperator and above
+  std::unordered_map<uint32_t, uint32_t> users_queued_by_;  // of them, by uid
+  // When each uid was served last; of those alone that have jobs.
+  std::unordered_map<uint32_t, uint64_t> turns_;
+  uint64_t next_turn_ = 1;
+  bool places_changed_ = false;
   uint64_t places_version_ = 0;
 };
 

@@ -11,9 +11,6 @@
 namespace weightd {
 
 absl::Status ResidencyOptions::Validate() const {
-  if (jobs_max < 1 || jobs_max > 16) {
-    return absl::InvalidArgumentError(absl::StrCat("jobs_max is ", jobs_max, ", wanted 1 to 16"));
-  }
   RETURN_IF_ERROR(queue.Validate());
   RETURN_IF_ERROR(scrub.Validate());
   return stager.Validate();
@@ -74,7 +71,7 @@ absl::Status Residency::Start() {
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_, executor_);
   RETURN_IF_ERROR(scrubber_->Start());
   RETURN_IF_ERROR(reaper_.Start());
-  return runner_.Start(options_.jobs_max);
+  return runner_.Start(JobPlaces::Max(options_.queue.jobs_max));
 }
 
 Residency::~Residency() {
@@ -122,12 +119,20 @@ StageDefaults Residency::defaults() const {
   return defaults_;
 }
 
+std::string Residency::LaneOf(const StageTask& task) const {
+  const bool may_be_copied = task.source != StageSource::kVolume || task.ref.generation.has_value();
+  if (may_be_copied && !table_.DevicesOf(task.ref).empty()) return kMemoryLane;
+  const std::set<uint64_t> volumes = context_.catalog.VolumesShown(task.ref.model);
+  return volumes.empty() ? "" : absl::StrCat("volume ", absl::StrJoin(volumes, " "));
+}
+
 absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   StageTask task;
   ASSIGN_OR_RETURN(task.ref, ParseModelRef(request.model));
   ASSIGN_OR_RETURN(task.devices, DevicesFor(request));
   task.source = request.source;
   task.uid = request.uid;
+  task.lane = LaneOf(task);
   const StageDefaults defaults = this->defaults();
   task.host_copy = request.host_copy.value_or(defaults.host_copy);
   task.bytes_per_second_max = request.bytes_per_second_max > 0 ? request.bytes_per_second_max

@@ -52,7 +52,6 @@ struct StageDefaults {
 struct ResidencyOptions {
   TableOptions table;
   std::string default_device;  // what a request without a device means; "" for none
-  uint32_t jobs_max = 2;       // run at once, sharing readers and staging buffers, 1..16
   JobQueueOptions queue;
   StageDefaults defaults;
   KeySourceOptions keys;
@@ -198,6 +197,7 @@ class Residency {
   absl::StatusOr<Device*> FindDevice(const std::string& id) const;
   absl::StatusOr<std::vector<std::string>> DevicesFor(const StageRequest& request) const;
   StageDefaults defaults() const;
+  std::string LaneOf(const StageTask& task) const;
   // Ends the queued jobs that nobody waits for any more.
   void DropCancelled();
   void OnSuperseded(const CopyInfo& old, GenerationId newer);

@@ -35,6 +35,9 @@ enum class JobPriority {
   kClient,    // an attach waits
 };
 
+// Whether a user waits for it, or asked for it.
+inline bool IsUsers(JobPriority priority) { return priority >= JobPriority::kOperator; }
+
 // What a job may make its copies from.
 enum class StageSource {
   kVolume,    // the volume decides what is current; an identical resident copy spares the reading
@@ -74,6 +77,9 @@ struct StageWishes {
   friend bool operator==(const StageWishes&, const StageWishes&) = default;
 };
 
+// The lane of jobs that copy what is resident, and wait for no volume.
+inline constexpr char kMemoryLane[] = "memory";
+
 // What a job is to do; fixed.
 struct StageTask {
   ModelRef ref;
@@ -84,6 +90,8 @@ struct StageTask {
   VerifyMode verify = VerifyMode::kNone;
   bool require_digest = false;  // refuse a model without a digest manifest
   uint32_t uid = 0;             // who began it
+  // What can hold it up: the volumes of its files, kMemoryLane, or "" while those are not known.
+  std::string lane = {};
 };
 
 // Thread-safe. The worker moves it forward, callers observe, join and leave.

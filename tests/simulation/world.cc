@@ -37,8 +37,9 @@ World::World(uint64_t seed)
       models_(volume_->inner(), seed),
       catalog_({volume_}, CatalogOptions{.header_threads = 1}) {
   ResidencyOptions options;
-  options.jobs_max = static_cast<uint32_t>(2 + seed % (kJobsMax - 1));
-  options.queue = {.queue_max = 8, .jobs_per_uid_max = 3};
+  options.queue = {.jobs_max = static_cast<uint32_t>(1 + seed % kJobsMax),
+                   .queue_max = 8,
+                   .jobs_per_uid_max = 3};
   options.stager.block_bytes = 2 * kMiB;
   options.stager.slot_count = 3;
   options.stager.read_queue.stall_timeout = absl::Milliseconds(100);  // two looks

@@ -101,5 +101,26 @@ TEST_F(HungVolumeTest, StagesThatAreCancelledEndAtOnce) {
   StopCleanly();
 }
 
+// Both places of staging.jobs_max hang for as long as the stall timeout: neither another volume's
+// models wait for that, nor what is made from a resident copy.
+TEST_F(HungVolumeTest, OtherVolumesHaveAPlaceWhileItsJobsHang) {
+  Start({"--storage.stall-timeout-ms", "600000", "--staging.jobs-max", "2"});
+  Stage("good");
+  const auto first = ctl_.Start({"stage", "h1", "--wait"});
+  const auto second = ctl_.Start({"stage", "h2", "--wait"});
+  const auto third = ctl_.Start({"stage", "h3", "--wait"});
+  ASSERT_TRUE(WaitUntil([&] { return disk_->held() >= 2; }));
+  MakeModel("late", 1 << 20);
+  Stage("late");
+  EXPECT_EQ(ctl_.Run({"stage", "good", "--restage", "--wait"}).exit_code, kExitOk);
+  for (const auto& stage : {&first, &second, &third}) {
+    (*stage)->Signal(SIGINT);
+    (*stage)->WaitForExit();
+  }
+  disk_->Release();
+  EXPECT_TRUE(WaitUntil([&] { return UsedBytes() < kModelBytes; }));
+  StopCleanly();
+}
+
 }  // namespace
 }  // namespace weightd::testing

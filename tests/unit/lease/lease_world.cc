@@ -87,7 +87,7 @@ LeaseWorld::LeaseWorld(DeviceKind kind, const LeaseOptions& options) {
   ResidencyOptions residency_options;
   residency_options.table.budgets = {{"device", kind, 32 * kMiB}};
   residency_options.default_device = "device";
-  residency_options.jobs_max = 1;
+  residency_options.queue.jobs_max = 1;
   residency_options.stager.block_bytes = 2 * kMiB;
   residency_options.stager.depth = 1;
   residency_options.stager.slot_count = 1;

@@ -39,7 +39,7 @@ class JobQueueTest : public ::testing::Test {
   }
 
   uint32_t next_uid_ = 1000;
-  JobQueue queue_{{.queue_max = 8, .jobs_per_uid_max = 3}};
+  JobQueue queue_{{.queue_max = 8, .jobs_per_uid_max = 3}};  // two jobs at once
 };
 
 TEST_F(JobQueueTest, WaitingClientsComeFirstThenOperatorsThenPreloadsThenRefreshes) {
@@ -85,7 +85,9 @@ TEST_F(JobQueueTest, OnlyChangedPlacesAreTold) {
   }
   EXPECT_EQ(told, 4096);
   EXPECT_THAT(queue.TakePlaces().jobs_ahead, IsEmpty());
-  const auto first = queue.TakeNext();
+  const auto first = queue.TakeNext();  // one more runs, and one less waits
+  EXPECT_THAT(queue.TakePlaces().jobs_ahead, IsEmpty());
+  queue.Ended(first);
   EXPECT_THAT(queue.TakePlaces().jobs_ahead, SizeIs(4095));
 }
 
@@ -147,13 +149,43 @@ TEST_F(JobQueueTest, LimitsHold) {
   for (int i = 100; i < 150; ++i) Submit(task(i, 7), JobPriority::kPreload);
   for (int i = 10; i < 15; ++i) Submit(task(i, 100 + static_cast<uint32_t>(i)));
   Submit(task(200, 7), JobPriority::kRefresh);
-  EXPECT_THAT(queue_.Submit(task(20, 8), {}),
+  EXPECT_THAT(queue_.Submit(task(20, 8), {.priority = JobPriority::kClient}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("8 jobs wait already, queue_max")));
   // A job that is over makes room for its uid's next.
   const auto job = queue_.TakeNext();
   job->Fail(absl::CancelledError("over"));
   queue_.Ended(job);
   EXPECT_OK(queue_.Submit(task(21, 7), {}));
+}
+
+TEST_F(JobQueueTest, OperatorsHaveAReserveWhereClientsFilledTheQueue) {
+  for (int i = 0; i < 8; ++i) Submit(Task(absl::StrCat("m", i)), JobPriority::kClient);
+  EXPECT_THAT(queue_.Submit(Task("c"), {.priority = JobPriority::kClient}),
+              ReasonIs(Reason::kLimitExceeded, _));
+  for (uint32_t i = 0; i < kOperatorJobsReserve; ++i) Submit(Task(absl::StrCat("o", i)));
+  EXPECT_THAT(queue_.Submit(Task("more"), {.priority = JobPriority::kOperator}),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("24 jobs wait already")));
+}
+
+TEST_F(JobQueueTest, UsersTakeTurns) {
+  const auto submit = [&](const std::string& model, uint32_t uid, JobPriority priority) {
+    StageTask task = Task(model);
+    task.uid = uid;
+    return Submit(std::move(task), priority);
+  };
+  const auto a1 = submit("a1", 7, JobPriority::kClient);
+  const auto a2 = submit("a2", 7, JobPriority::kOperator);
+  const auto a3 = submit("a3", 7, JobPriority::kClient);
+  const auto b1 = submit("b1", 8, JobPriority::kOperator);
+  const auto b2 = submit("b2", 8, JobPriority::kOperator);
+  const auto own = submit("own", 9, JobPriority::kPreload);
+  JobQueue::Tell(queue_.TakePlaces());
+  std::vector<uint32_t> ahead;
+  for (const StageTicket& ticket : {a1, b1, a3, b2, a2, own}) {
+    ahead.push_back(ticket.job->snapshot().jobs_ahead);
+  }
+  EXPECT_THAT(ahead, ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "a3", "b2", "a2", "own"));
 }
 
 // Nothing that the daemon wants is lost, and its order stays.

@@ -89,7 +89,8 @@ TEST_F(ResidencyJobsTest, FullQueueRefuses) {
   Hold();
   const StageTicket a = world_.Start({.model = "a"});
   world_.Start({.model = "b"});
-  EXPECT_THAT(residency().Stage({.model = "c"}), ReasonIs(Reason::kLimitExceeded, _));
+  EXPECT_THAT(residency().Stage({.model = "c", .priority = JobPriority::kClient}),
+              ReasonIs(Reason::kLimitExceeded, _));
   EXPECT_TRUE(world_.Start({.model = "a"}).joined);  // costs no place
   Release();
   AwaitEnd(*a.job);
@@ -180,12 +181,12 @@ TEST(ResidencyTwoWorkersTest, ModelsAreStagedSideBySide) {
 TEST(ResidencyOptionsTest, LimitsAreChecked) {
   ResidencyOptions options;
   EXPECT_OK(options.Validate());
-  options.jobs_max = 16;
+  options.queue.jobs_max = 16;
   options.queue.queue_max = 4096;
   EXPECT_OK(options.Validate());
-  options.jobs_max = 17;
+  options.queue.jobs_max = 17;
   EXPECT_FALSE(options.Validate().ok());
-  options.jobs_max = 1;
+  options.queue.jobs_max = 1;
   options.queue.queue_max = 4097;
   EXPECT_FALSE(options.Validate().ok());
   options.queue.queue_max = 0;

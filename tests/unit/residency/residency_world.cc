@@ -82,7 +82,7 @@ ResidencyWorld::ResidencyWorld(const WorldOptions& options) {
   residency_options.pins = options.pins;
   residency_options.last_uses = options.last_uses;
   residency_options.default_device = device_id_;
-  residency_options.jobs_max = options.jobs_max;
+  residency_options.queue.jobs_max = options.jobs_max;
   residency_options.queue.queue_max = options.queue_max;
   residency_options.stager.block_bytes = 2 * kMiB;
   residency_options.stager.depth = 2;

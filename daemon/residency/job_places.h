@@ -1,0 +1,59 @@
+#ifndef WEIGHTD_DAEMON_RESIDENCY_JOB_PLACES_H_
+#define WEIGHTD_DAEMON_RESIDENCY_JOB_PLACES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+
+#include "daemon/residency/stage_job.h"
+
+namespace weightd {
+
+// The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
+// timeout is over, and one user's jobs may last as long as his volume likes; so beside the
+// `jobs_max` places that any job may take there is
+//
+//   one for each lane (StageTask::lane) of which no job runs, up to kLanePlaces, and
+//   one for a client's and one for an operator's job, of a uid of which no job runs.
+//
+// Thread-compatible.
+class JobPlaces {
+ public:
+  static constexpr uint32_t kLanePlaces = 8;
+  static constexpr uint32_t kUserPlaces = 2;
+
+  explicit JobPlaces(uint32_t jobs_max) : jobs_max_(jobs_max) {}
+  JobPlaces(const JobPlaces&) = delete;
+  JobPlaces& operator=(const JobPlaces&) = delete;
+
+  // Jobs at once, at most.
+  static uint32_t Max(uint32_t jobs_max) { return jobs_max + kLanePlaces + kUserPlaces; }
+
+  bool HasFor(const StageJob& job) const { return KindFor(job) != Kind::kNone; }
+  // Of a job that it has a place for.
+  void Take(const StageJob& job);
+  void Give(const StageJob& job);
+
+ private:
+  enum class Kind { kNone, kAny, kLane, kClient, kOperator };
+  struct Place {
+    Kind kind = Kind::kNone;
+    bool is_users = false;  // a client or an operator waits for the job, and it counts as his
+  };
+
+  Kind KindFor(const StageJob& job) const;
+
+  const uint32_t jobs_max_;
+  uint32_t any_taken_ = 0;
+  uint32_t lanes_taken_ = 0;
+  bool client_taken_ = false;
+  bool operator_taken_ = false;
+  std::unordered_map<std::string, uint32_t> by_lane_;
+  std::unordered_map<uint32_t, uint32_t> by_uid_;
+  std::unordered_map<const StageJob*, Place> taken_;
+};
+
+}  // namespace weightd
+
+#endif  // WEIGHTD_DAEMON_RESIDENCY_JOB_PLACES_H_

@@ -1,0 +1,91 @@
+#include "daemon/residency/job_places.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace weightd::testing {
+namespace {
+
+class JobPlacesTest : public ::testing::Test {
+ protected:
+  static std::shared_ptr<StageJob> Job(const std::string& lane, uint32_t uid,
+                                       JobPriority priority) {
+    const uint64_t id = next_id_++;
+    auto job =
+        std::make_shared<StageJob>(JobId(id), StageTask{.ref = {.model = absl::StrCat("m", id)},
+                                                        .devices = {"host"},
+                                                        .uid = uid,
+                                                        .lane = lane});
+    job->Join({.priority = priority});
+    return job;
+  }
+  // Takes a place for such a job, where there is one.
+  std::shared_ptr<StageJob> Take(const std::string& lane, uint32_t uid,
+                                 JobPriority priority = JobPriority::kClient) {
+    auto job = Job(lane, uid, priority);
+    if (!places_.HasFor(*job)) return nullptr;
+    places_.Take(*job);
+    return job;
+  }
+
+  static inline uint64_t next_id_ = 1;
+  JobPlaces places_{2};
+};
+
+// Two jobs of a volume that hangs: others go on, beside them.
+TEST_F(JobPlacesTest, LaneWithoutAJobHasAPlace) {
+  ASSERT_NE(Take("hung", 7), nullptr);
+  ASSERT_NE(Take("hung", 7), nullptr);
+  EXPECT_EQ(Take("hung", 7), nullptr);
+  const auto good = Take("good", 7);
+  ASSERT_NE(good, nullptr);
+  EXPECT_EQ(Take("good", 7), nullptr);
+  EXPECT_NE(Take(kMemoryLane, 7), nullptr);
+  // What the daemon wants by itself, too.
+  EXPECT_NE(Take("other", 0, JobPriority::kRefresh), nullptr);
+  places_.Give(*good);
+  EXPECT_NE(Take("good", 7), nullptr);
+}
+
+TEST_F(JobPlacesTest, LanesHaveABound) {
+  Take("hung", 7);
+  Take("hung", 7);
+  for (uint32_t i = 0; i < JobPlaces::kLanePlaces; ++i) {
+    EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
+  }
+  EXPECT_EQ(Take("one more", 7), nullptr);
+}
+
+// One for a client and one for an operator.
+TEST_F(JobPlacesTest, UserWithoutAJobHasAPlace) {
+  const auto first = Take("hung", 7);
+  ASSERT_NE(Take("hung", 7), nullptr);
+  const auto client = Take("hung", 8);
+  ASSERT_NE(client, nullptr);
+  EXPECT_EQ(Take("hung", 9), nullptr);
+  EXPECT_EQ(Take("hung", 7, JobPriority::kOperator), nullptr);
+  EXPECT_NE(Take("hung", 9, JobPriority::kOperator), nullptr);
+  EXPECT_EQ(Take("hung", 10, JobPriority::kOperator), nullptr);
+  EXPECT_EQ(Take("hung", 10, JobPriority::kPreload), nullptr);
+  places_.Give(*client);
+  EXPECT_NE(Take("hung", 10), nullptr);
+  places_.Give(*first);
+  EXPECT_NE(Take("hung", 7), nullptr);
+}
+
+TEST_F(JobPlacesTest, NoMoreThanMaxRun) {
+  uint32_t taken = 0;
+  for (uint32_t i = 0; i < 100; ++i) {
+    const auto priority = i % 2 == 0 ? JobPriority::kClient : JobPriority::kOperator;
+    if (Take(absl::StrCat("lane ", i), i, priority) != nullptr) ++taken;
+  }
+  EXPECT_EQ(taken, JobPlaces::Max(2));
+}
+
+}  // namespace
+}  // namespace weightd::testing
