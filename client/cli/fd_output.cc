@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstddef>
+#include <cstdint>
+
+#include "common/steady_time.h"
 
 namespace weightd::cli {
 namespace {
@@ -13,27 +17,40 @@ namespace {
 constexpr size_t kBufferBytes = size_t{64} << 10;
 constexpr std::streamsize kWriteBytesMax = std::streamsize{16} << 20;
 
-// Somebody who shares the descriptor may have made it non-blocking.
-void AwaitRoom(int fd) {
-  pollfd entry = {.fd = fd, .events = POLLOUT, .revents = 0};
-  (void)::poll(&entry, 1, -1);
-}
-
 }  // namespace
 
-FdOutput::FdOutput(int fd) : fd_(fd), buffer_(kBufferBytes) {
+FdOutput::FdOutput(int fd, absl::Duration patience)
+    : fd_(fd), patience_(patience), buffer_(kBufferBytes) {
   setp(buffer_.data(), buffer_.data() + buffer_.size());
 }
 
+bool FdOutput::AwaitRoom() {
+  const bool has_end = patience_ != absl::InfiniteDuration();
+  const absl::Time deadline = SteadyNow() + (reader_is_away_ ? absl::ZeroDuration() : patience_);
+  int ready = 0;
+  do {
+    const int64_t left =
+        has_end ? std::max<int64_t>(0, absl::ToInt64Milliseconds(deadline - SteadyNow())) : -1;
+    pollfd entry = {.fd = fd_, .events = POLLOUT, .revents = 0};
+    ready = ::poll(&entry, 1, static_cast<int>(left));
+  } while (ready < 0 && errno == EINTR);
+  reader_is_away_ = ready == 0;
+  return !reader_is_away_;
+}
+
 bool FdOutput::Write(const char* data, std::streamsize bytes) {
+  const bool may_drop = patience_ != absl::InfiniteDuration();
   while (bytes > 0 && error_ == 0) {
-    const ssize_t written =
-        ::write(fd_, data, static_cast<size_t>(std::min(bytes, kWriteBytesMax)));
+    if (may_drop && !AwaitRoom()) return true;
+    // Where poll() sees room in a pipe, so many go without blocking.
+    const std::streamsize part = std::min(bytes, may_drop ? PIPE_BUF : kWriteBytesMax);
+    const ssize_t written = ::write(fd_, data, static_cast<size_t>(part));
     if (written >= 0) {
       data += written;
       bytes -= written;
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      AwaitRoom(fd_);
+      // Somebody who shares the descriptor may have made it non-blocking.
+      if (!AwaitRoom()) return true;
     } else if (errno != EINTR) {
       error_ = errno;
     }

@@ -13,6 +13,12 @@
 #include "common/leave_process.h"
 #include "common/standard_streams.h"
 
+namespace {
+
+constexpr absl::Duration kMessagePatience = absl::Seconds(1);
+
+}  // namespace
+
 int main(int argc, char** argv) {
   if (const absl::Status opened = weightd::OpenClosedStandardStreams(); !opened.ok()) {
     std::cerr << "weightctl: " << opened.message() << std::endl;
@@ -28,8 +34,11 @@ int main(int argc, char** argv) {
   const char* no_color = std::getenv("NO_COLOR");
   weightd::cli::FdOutput sink(STDOUT_FILENO);
   std::ostream out(&sink);
+  weightd::cli::FdOutput messages(STDERR_FILENO, kMessagePatience);
+  std::ostream err(&messages);
+  err << std::unitbuf;
   weightd::cli::Io io{.out = out,
-                      .err = std::cerr,
+                      .err = err,
                       .sink = &sink,
                       .err_is_terminal = draws && ::isatty(STDERR_FILENO) == 1,
                       .out_is_terminal = out_is_terminal,

@@ -1,7 +1,10 @@
 // What weightctl does with files on a volume that never answers: a FUSE mount whose server is this
 // test.
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <memory>
 #include <optional>
@@ -10,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/support/common/status_matchers.h"
@@ -77,6 +81,20 @@ TEST_F(FileVerbsTest, TimeoutEndsItWhateverHangs) {
   EXPECT_EQ(looked->WaitForExit(kAtOnce), std::optional(kExitNotReady));
   EXPECT_THAT(looked->err(), HasSubstr(absl::StrCat("read ", file_, ": not done within 500ms")));
   EXPECT_THAT(FileNames(dir_.path()), ElementsAre("root")) << "nothing that is half made";
+  volume_->Answer();
+}
+
+// A full pipe on stderr that nobody reads is one of the things that hang.
+TEST_F(FileVerbsTest, NorDoesAnUnreadStderrKeepIt) {
+  volume_->HangReads(8 << 20);
+  const std::string pipe = dir_.File("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const UniqueFd full(::open(pipe.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  while (::write(full.get(), "x", 1) == 1) {
+  }
+  ChildProcess run({.argv = {"/bin/sh", "-c", "exec \"$@\" 2>" + pipe, "sh", WeightctlProgram(),
+                             "digest", file_, "--to", dir_.File("d"), "--timeout", "4s"}});
+  EXPECT_EQ(run.WaitForExit(kAtOnce), std::optional(kExitNotReady));
   volume_->Answer();
 }
 

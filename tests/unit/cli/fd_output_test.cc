@@ -73,5 +73,21 @@ TEST(FdOutputTest, KeepsTheFirstError) {
   EXPECT_EQ(sink.error(), ENOSPC);
 }
 
+// Who waits for the command must not wait for ever because nobody reads its messages.
+TEST(FdOutputTest, MessagesThatNobodyReadsAreDroppedUntilSomebodyDoes) {
+  Pipe pipe(0);
+  FdOutput sink(pipe.in.get(), absl::Milliseconds(1));
+  std::ostream err(&sink);
+  err << std::unitbuf;
+  for (int i = 0; i < 100; ++i) err << std::string(10'000, 'x');
+  EXPECT_TRUE(err.good());
+  EXPECT_EQ(sink.error(), 0);
+  std::string got(size_t{1} << 20, '\0');
+  EXPECT_GT(::read(pipe.out.get(), got.data(), got.size()), 0);
+  err << "read again";
+  pipe.in.reset();
+  EXPECT_EQ(pipe.ReadAll(), "read again");
+}
+
 }  // namespace
 }  // namespace weightd::cli
