@@ -1,5 +1,7 @@
 #include "daemon/residency/job_places.h"
 
+#include <utility>
+
 #include "common/check.h"
 
 namespace weightd {
@@ -13,38 +15,40 @@ void Decrement(std::unordered_map<Key, uint32_t>& counts, const Key& key) {
 
 }  // namespace
 
-JobPlaces::Kind JobPlaces::KindFor(const StageJob& job) const {
+JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
   if (any_taken_ < jobs_max_) return Kind::kAny;
-  if (lanes_taken_ < kLanePlaces && !by_lane_.contains(job.task().lane)) return Kind::kLane;
-  const JobPriority priority = job.priority();
-  if (!IsUsers(priority) || by_uid_.contains(job.task().uid)) return Kind::kNone;
-  if (priority == JobPriority::kClient) return client_taken_ ? Kind::kNone : Kind::kClient;
-  return operator_taken_ ? Kind::kNone : Kind::kOperator;
+  if (lanes_taken_ < kLanePlaces && !by_lane_.contains(task.lane)) return Kind::kLane;
+  for (const auto& [uid, priority] : users) {
+    if (by_uid_.contains(uid)) continue;
+    if (priority == JobPriority::kClient && !client_taken_) return Kind::kClient;
+    if (priority == JobPriority::kOperator && !operator_taken_) return Kind::kOperator;
+  }
+  return Kind::kNone;
 }
 
-void JobPlaces::Take(const StageJob& job) {
-  const Place place = {.kind = KindFor(job), .is_users = IsUsers(job.priority())};
-  WEIGHTD_CHECK(place.kind != Kind::kNone);
-  if (place.kind == Kind::kAny) ++any_taken_;
-  if (place.kind == Kind::kLane) ++lanes_taken_;
-  if (place.kind == Kind::kClient) client_taken_ = true;
-  if (place.kind == Kind::kOperator) operator_taken_ = true;
+void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
+  const Kind kind = KindFor(job.task(), users);
+  WEIGHTD_CHECK(kind != Kind::kNone);
+  if (kind == Kind::kAny) ++any_taken_;
+  if (kind == Kind::kLane) ++lanes_taken_;
+  if (kind == Kind::kClient) client_taken_ = true;
+  if (kind == Kind::kOperator) operator_taken_ = true;
   ++by_lane_[job.task().lane];
-  if (place.is_users) ++by_uid_[job.task().uid];
-  taken_.emplace(&job, place);
+  for (const auto& [uid, priority] : users) ++by_uid_[uid];
+  taken_.emplace(&job, Place{.kind = kind, .users = users});
 }
 
 void JobPlaces::Give(const StageJob& job) {
   const auto found = taken_.find(&job);
   WEIGHTD_CHECK(found != taken_.end());
-  const Place place = found->second;
+  const Place place = std::move(found->second);
   taken_.erase(found);
   if (place.kind == Kind::kAny) --any_taken_;
   if (place.kind == Kind::kLane) --lanes_taken_;
   if (place.kind == Kind::kClient) client_taken_ = false;
   if (place.kind == Kind::kOperator) operator_taken_ = false;
   Decrement(by_lane_, job.task().lane);
-  if (place.is_users) Decrement(by_uid_, job.task().uid);
+  for (const auto& [uid, priority] : place.users) Decrement(by_uid_, uid);
 }
 
 }  // namespace weightd

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <unordered_map>
 
@@ -10,12 +11,15 @@
 
 namespace weightd {
 
+// The users who wait for a job, by uid, each with what he is to it: kOperator or kClient.
+using JobUsers = std::map<uint32_t, JobPriority>;
+
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
 // timeout is over, and one user's jobs may last as long as his volume likes; so beside the
 // `jobs_max` places that any job may take there is
 //
 //   one for each lane (StageTask::lane) of which no job runs, up to kLanePlaces, and
-//   one for a client's and one for an operator's job, of a uid of which no job runs.
+//   one for a client's and one for an operator's job, of a user of whom no job runs.
 //
 // Thread-compatible.
 class JobPlaces {
@@ -30,19 +34,21 @@ class JobPlaces {
   // Jobs at once, at most.
   static uint32_t Max(uint32_t jobs_max) { return jobs_max + kLanePlaces + kUserPlaces; }
 
-  bool HasFor(const StageJob& job) const { return KindFor(job) != Kind::kNone; }
+  bool HasFor(const StageTask& task, const JobUsers& users) const {
+    return KindFor(task, users) != Kind::kNone;
+  }
   // Of a job that it has a place for.
-  void Take(const StageJob& job);
+  void Take(const StageJob& job, const JobUsers& users);
   void Give(const StageJob& job);
 
  private:
   enum class Kind { kNone, kAny, kLane, kClient, kOperator };
   struct Place {
     Kind kind = Kind::kNone;
-    bool is_users = false;  // a client or an operator waits for the job, and it counts as his
+    JobUsers users;
   };
 
-  Kind KindFor(const StageJob& job) const;
+  Kind KindFor(const StageTask& task, const JobUsers& users) const;
 
   const uint32_t jobs_max_;
   uint32_t any_taken_ = 0;

@@ -1,6 +1,7 @@
 #include "daemon/residency/job_queue.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -34,6 +35,17 @@ bool Serves(const StageTask& job, const StageTask& task) {
                      [&](const std::string& device) { return Contains(job.devices, device); });
 }
 
+// Users of one job who are told apart; others who wait for it stand with these.
+constexpr size_t kUsersOfJobMax = 64;
+
+// True when that was the last.
+bool Decrement(std::unordered_map<uint32_t, uint32_t>& counts, uint32_t uid) {
+  const auto count = counts.find(uid);
+  if (--count->second > 0) return false;
+  counts.erase(count);
+  return true;
+}
+
 absl::Status LimitExceeded(const std::string& model, absl::string_view text) {
   return ErrorWithReason(absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
                          absl::StrCat("stage ", model, ": ", text));
@@ -60,27 +72,36 @@ uint32_t JobQueue::CountOf(uint32_t uid) const {
   const auto queued = users_queued_by_.find(uid);
   uint32_t count = queued == users_queued_by_.end() ? 0 : queued->second;
   for (const auto& job : running_) {
-    if (job->task().uid == uid && IsUsers(job->priority()) && !job->final()) ++count;
+    if (job->task().uid == uid && !job->task().by_daemon && !job->final()) ++count;
   }
   return count;
 }
 
-absl::Status JobQueue::CheckLimits(const StageTask& task, JobPriority priority) const {
-  if (!IsUsers(priority)) {
+absl::Status JobQueue::CheckLimits(const std::string& model, const StageCaller& caller) const {
+  if (!IsUsers(caller.priority)) {
     if (queue_.size() - users_queued_ < kOwnJobsMax) return absl::OkStatus();
-    return LimitExceeded(task.ref.model,
+    return LimitExceeded(model,
                          absl::StrCat(kOwnJobsMax, " jobs of the daemon itself wait already"));
   }
-  const uint32_t reserve = priority == JobPriority::kOperator ? kOperatorJobsReserve : 0;
+  const uint32_t reserve = caller.priority == JobPriority::kOperator ? kOperatorJobsReserve : 0;
   if (users_queued_ >= options_.queue_max + reserve) {
-    return LimitExceeded(task.ref.model,
-                         absl::StrCat(users_queued_, " jobs wait already, queue_max"));
+    return LimitExceeded(model, absl::StrCat(users_queued_, " jobs wait already, queue_max"));
   }
-  if (CountOf(task.uid) >= options_.jobs_per_uid_max) {
-    return LimitExceeded(task.ref.model, absl::StrCat("uid ", task.uid, " has ", CountOf(task.uid),
-                                                      " jobs, jobs_per_uid_max"));
+  if (CountOf(caller.uid) >= options_.jobs_per_uid_max) {
+    return LimitExceeded(model, absl::StrCat("uid ", caller.uid, " has ", CountOf(caller.uid),
+                                             " jobs, jobs_per_uid_max"));
   }
   return absl::OkStatus();
+}
+
+void JobQueue::AddUser(const StageCaller& caller, JobUsers& users) {
+  if (!IsUsers(caller.priority)) return;
+  const auto known = users.find(caller.uid);
+  if (known != users.end()) {
+    known->second = std::max(known->second, caller.priority);
+  } else if (users.size() < kUsersOfJobMax) {
+    users.emplace(caller.uid, caller.priority);
+  }
 }
 
 absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& caller) {
@@ -88,66 +109,83 @@ absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& 
     if (!Serves(job->task(), task)) continue;
     const JobPriority before = job->priority();
     if (!job->Join(caller)) continue;
-    MoveUp(job, before);
+    MoveUp(job, before, caller);
     return StageTicket{.job = job, .joined = true};
   }
-  RETURN_IF_ERROR(CheckLimits(task, caller.priority));
+  RETURN_IF_ERROR(CheckLimits(task.ref.model, caller));
   const Place place = {.priority = caller.priority, .id = next_id_++};
+  task.uid = caller.uid;
+  task.by_daemon = !IsUsers(caller.priority);
   auto job = std::make_shared<StageJob>(JobId(place.id), std::move(task));
   job->Join(caller);
   by_model_[job->model()].push_back(job);
-  Insert(place, job);
+  Waiting waiting = {.job = job};
+  AddUser(caller, waiting.users);
+  Insert(place, std::move(waiting));
   return StageTicket{.job = std::move(job), .joined = false};
 }
 
-void JobQueue::Insert(const Place& place, const std::shared_ptr<StageJob>& job) {
-  const auto at = queue_.emplace(place, Waiting{.job = job}).first;
-  if (IsUsers(place.priority)) {
+void JobQueue::Insert(const Place& place, Waiting waiting) {
+  const auto at = queue_.emplace(place, std::move(waiting)).first;
+  const StageTask& task = at->second.job->task();
+  if (!task.by_daemon) {
     ++users_queued_;
-    ++users_queued_by_[job->task().uid];
+    ++users_queued_by_[task.uid];
+  }
+  for (const auto& [uid, priority] : at->second.users) {
+    ++waited_for_by_[uid];
+    turns_.try_emplace(uid, ArrivalTurn());
   }
   places_changed_ = true;
-  if (MayRun(*job) && (next_ == queue_.end() || IsBefore(*at, *next_))) next_ = at;
+  if (MayRun(at->second) && (next_ == queue_.end() || IsBefore(*at, *next_))) next_ = at;
 }
 
 // `next_` is to be found again then.
-JobQueue::Queue::iterator JobQueue::Remove(Queue::iterator at) {
-  if (IsUsers(at->first.priority)) {
+JobQueue::Waiting JobQueue::Remove(Queue::iterator at) {
+  Waiting waiting = std::move(at->second);
+  queue_.erase(at);
+  if (!waiting.job->task().by_daemon) {
     --users_queued_;
-    const auto count = users_queued_by_.find(at->second.job->task().uid);
-    if (--count->second == 0) users_queued_by_.erase(count);
+    Decrement(users_queued_by_, waiting.job->task().uid);
+  }
+  for (const auto& [uid, priority] : waiting.users) {
+    if (Decrement(waited_for_by_, uid)) turns_.erase(uid);
   }
   places_changed_ = true;
-  return queue_.erase(at);
+  return waiting;
 }
 
-void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before) {
-  const JobPriority now = job->priority();
+void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before,
+                      const StageCaller& caller) {
   const auto at = queue_.find({.priority = before, .id = job->id().value()});
-  if (now == before || at == queue_.end()) return;  // as urgent as before, or it runs
-  Remove(at);
+  if (at == queue_.end()) return;  // it runs
+  const bool is_known = !IsUsers(caller.priority) || at->second.users.contains(caller.uid);
+  if (is_known && job->priority() == before) return;
+  Waiting waiting = Remove(at);
+  AddUser(caller, waiting.users);
   FindNext();
-  Insert({.priority = now, .id = job->id().value()}, job);
+  Insert({.priority = job->priority(), .id = job->id().value()}, std::move(waiting));
 }
 
-bool JobQueue::MayRun(const StageJob& job) const {
-  return places_.HasFor(job) &&
+bool JobQueue::MayRun(const Waiting& waiting) const {
+  const StageTask& task = waiting.job->task();
+  return places_.HasFor(task, waiting.users) &&
          std::none_of(running_.begin(), running_.end(),
-                      [&](const auto& running) { return Collide(running->task(), job.task()); });
+                      [&](const auto& running) { return Collide(running->task(), task); });
 }
 
-uint64_t JobQueue::TurnOf(uint32_t uid) const {
-  const auto turn = turns_.find(uid);
-  return turn == turns_.end() ? 0 : turn->second;
+uint64_t JobQueue::TurnOf(const JobUsers& users) const {
+  uint64_t longest = std::numeric_limits<uint64_t>::max();
+  for (const auto& [uid, priority] : users) {
+    longest = std::min(longest, turns_.at(uid));
+  }
+  return longest;
 }
 
 bool JobQueue::IsBefore(const Queue::value_type& a, const Queue::value_type& b) const {
-  if (IsUsers(a.first.priority) && IsUsers(b.first.priority)) {
-    const uint64_t turn_a = TurnOf(a.second.job->task().uid);
-    const uint64_t turn_b = TurnOf(b.second.job->task().uid);
-    if (turn_a != turn_b) return turn_a < turn_b;
-  }
-  return a.first < b.first;
+  const uint64_t turn_a = TurnOf(a.second.users);
+  const uint64_t turn_b = TurnOf(b.second.users);
+  return turn_a != turn_b ? turn_a < turn_b : a.first < b.first;
 }
 
 void JobQueue::FindNext() {
@@ -155,20 +193,22 @@ void JobQueue::FindNext() {
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
     // Those of users stand before those of the daemon.
     if (next_ != queue_.end() && !IsUsers(at->first.priority)) return;
-    if (!MayRun(*at->second.job)) continue;
+    if (!MayRun(at->second)) continue;
     if (next_ == queue_.end() || IsBefore(*at, *next_)) next_ = at;
   }
 }
 
 std::shared_ptr<StageJob> JobQueue::TakeNext() {
   if (next_ == queue_.end()) return nullptr;
-  std::shared_ptr<StageJob> job = next_->second.job;
-  if (IsUsers(next_->first.priority)) turns_[job->task().uid] = next_turn_++;
-  Remove(next_);
-  running_.push_back(job);
-  places_.Take(*job);
+  const Waiting waiting = Remove(next_);
+  last_turn_ += 2;
+  for (const auto& [uid, priority] : waiting.users) {
+    if (waited_for_by_.contains(uid)) turns_[uid] = last_turn_;
+  }
+  running_.push_back(waiting.job);
+  places_.Take(*waiting.job, waiting.users);
   FindNext();
-  return job;
+  return waiting.job;
 }
 
 void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
@@ -184,7 +224,6 @@ void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {
   if (jobs == by_model_.end()) return;
   std::erase(jobs->second, job);
   if (jobs->second.empty()) by_model_.erase(jobs);
-  if (CountOf(job->task().uid) == 0) turns_.erase(job->task().uid);
 }
 
 std::vector<std::shared_ptr<StageJob>> JobQueue::TakeCancelled() {
@@ -195,7 +234,7 @@ std::vector<std::shared_ptr<StageJob>> JobQueue::TakeCancelled() {
       continue;
     }
     cancelled.push_back(at->second.job);
-    at = Remove(at);
+    Remove(at++);
     Forget(cancelled.back());
   }
   if (!cancelled.empty()) FindNext();
@@ -225,32 +264,35 @@ bool JobQueue::IsEnding(const std::string& model) const {
 }
 
 std::vector<JobQueue::Waiting*> JobQueue::UsersInTurn() {
+  // Where a user would have it.
+  struct Turn {
+    uint32_t round = 0;  // the how manieth of the user's
+    uint64_t turn = 0;   // of the user
+    Place first;         // of the user's jobs: tells those apart who were not served yet
+  };
   struct InTurn {
-    uint32_t round = 0;  // the how manieth of its uid
-    uint64_t turn = 0;   // of its uid
-    Place first;         // of its uid, which tells those apart that were not served yet
+    Turn turn;
     Place place;
     Waiting* waiting = nullptr;
   };
-  struct Uid {
-    uint32_t jobs = 0;
-    Place first;
-  };
+  const auto key = [](const Turn& turn) { return std::tie(turn.round, turn.turn, turn.first); };
   std::vector<InTurn> jobs;
-  std::unordered_map<uint32_t, Uid> uids;
+  std::unordered_map<uint32_t, Turn> next_of;
   for (auto& [place, waiting] : queue_) {
     if (!IsUsers(place.priority)) break;
-    const uint32_t uid = waiting.job->task().uid;
-    Uid& of_uid = uids.try_emplace(uid, Uid{.first = place}).first->second;
-    jobs.push_back({.round = of_uid.jobs++,
-                    .turn = TurnOf(uid),
-                    .first = of_uid.first,
-                    .place = place,
-                    .waiting = &waiting});
+    std::optional<Turn> best;
+    for (const auto& [uid, priority] : waiting.users) {
+      const auto next =
+          next_of.try_emplace(uid, Turn{.turn = TurnOf({{uid, priority}}), .first = place});
+      Turn& turn = next.first->second;
+      if (!best.has_value() || key(turn) < key(*best)) best = turn;
+      ++turn.round;
+    }
+    jobs.push_back({.turn = best.value_or(Turn()), .place = place, .waiting = &waiting});
   }
-  std::sort(jobs.begin(), jobs.end(), [](const InTurn& a, const InTurn& b) {
-    return std::tie(a.round, a.turn, a.first, a.place) <
-           std::tie(b.round, b.turn, b.first, b.place);
+  std::sort(jobs.begin(), jobs.end(), [&key](const InTurn& a, const InTurn& b) {
+    return std::tuple_cat(key(a.turn), std::tie(a.place)) <
+           std::tuple_cat(key(b.turn), std::tie(b.place));
   });
   std::vector<Waiting*> in_turn;
   in_turn.reserve(jobs.size());

@@ -35,11 +35,13 @@ inline constexpr uint32_t kOwnJobsMax = 16384;
 // Jobs that operators may add to a queue that clients have filled.
 inline constexpr uint32_t kOperatorJobsReserve = 16;
 
-// The jobs that wait and those that run. Of those that may run (JobPlaces), the next is one of the
-// user who was served least recently, of his jobs the one with the highest priority, of those the
-// oldest; and one of the daemon's own where no user's may. Two jobs for one model and device never
-// run at once, so that the second finds what the first made. What a call costs grows with the jobs
-// that wait, and for the places that it tells with n log n of those. Thread-compatible.
+// The jobs that wait and those that run. Of those that may run (JobPlaces), the next is one that
+// the user waits for who was served least recently, of those the one with the highest priority, of
+// those the oldest; and one of the daemon's own where no user's may. Who joins a job waits for it
+// like the one who began it: it stands where the best of them would. Two jobs for one model and
+// device never run at once, so that the second finds what the first made. What a call costs grows
+// with the jobs that wait, and for the places that it tells with n log n of those.
+// Thread-compatible.
 class JobQueue {
  public:
   explicit JobQueue(const JobQueueOptions& options)
@@ -48,7 +50,8 @@ class JobQueue {
   JobQueue& operator=(const JobQueue&) = delete;
 
   // Joins a job that does what `task` asks for, or adds one. The daemon's own jobs (below
-  // kOperator) take no client's place: neither limit of the options counts them, nor holds them up.
+  // kOperator) take no client's place, also once users join them: neither limit of the options
+  // counts them, nor holds them up.
   // RESOURCE_EXHAUSTED/LIMIT_EXCEEDED.
   absl::StatusOr<StageTicket> Submit(StageTask task, const StageCaller& caller);
 
@@ -93,24 +96,30 @@ class JobQueue {
   };
   struct Waiting {
     std::shared_ptr<StageJob> job;
+    JobUsers users = {};
     std::optional<uint32_t> told_ahead = {};
   };
   using Queue = std::map<Place, Waiting>;
 
   uint32_t CountOf(uint32_t uid) const;
   // kOperator has a reserve.
-  absl::Status CheckLimits(const StageTask& task, JobPriority priority) const;
-  bool MayRun(const StageJob& job) const;
-  uint64_t TurnOf(uint32_t uid) const;
+  absl::Status CheckLimits(const std::string& model, const StageCaller& caller) const;
+  bool MayRun(const Waiting& waiting) const;
+  // Of the one of them who was served least recently.
+  uint64_t TurnOf(const JobUsers& users) const;
+  // Of who was not served yet: before the one who was served last, and not before those who have
+  // waited since an earlier turn.
+  uint64_t ArrivalTurn() const { return last_turn_ == 0 ? 0 : last_turn_ - 1; }
   // Of two that may run.
   bool IsBefore(const Queue::value_type& a, const Queue::value_type& b) const;
   // Those of users, in the order of their turns.
   std::vector<Waiting*> UsersInTurn();
-  void Insert(const Place& place, const std::shared_ptr<StageJob>& job);
-  Queue::iterator Remove(Queue::iterator at);
+  void Insert(const Place& place, Waiting waiting);
+  Waiting Remove(Queue::iterator at);
   void Forget(const std::shared_ptr<StageJob>& job);
-  // After a caller joined it: moves it up where it is more urgent now.
-  void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before);
+  // After `caller` joined it: moves it to where it belongs now.
+  void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before, const StageCaller& caller);
+  static void AddUser(const StageCaller& caller, JobUsers& users);
   void FindNext();
 
   const JobQueueOptions options_;
@@ -121,11 +130,12 @@ class JobQueue {
   std::vector<std::shared_ptr<StageJob>> running_;
   // Of both, by model.
   std::unordered_map<std::string, std::vector<std::shared_ptr<StageJob>>> by_model_;
-  uint32_t users_queued_ = 0;                               // those of kOperator and above
+  uint32_t users_queued_ = 0;                               // those that users began
   std::unordered_map<uint32_t, uint32_t> users_queued_by_;  // of them, by uid
-  // When each uid was served last; of those alone that have jobs.
+  std::unordered_map<uint32_t, uint32_t> waited_for_by_;    // jobs that wait, by user
+  // When each user was served last; of those alone for whom jobs wait.
   std::unordered_map<uint32_t, uint64_t> turns_;
-  uint64_t next_turn_ = 1;
+  uint64_t last_turn_ = 0;
   bool places_changed_ = false;
   uint64_t places_version_ = 0;
 };

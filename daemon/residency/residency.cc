@@ -131,7 +131,6 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   ASSIGN_OR_RETURN(task.ref, ParseModelRef(request.model));
   ASSIGN_OR_RETURN(task.devices, DevicesFor(request));
   task.source = request.source;
-  task.uid = request.uid;
   task.lane = LaneOf(task);
   const StageDefaults defaults = this->defaults();
   task.host_copy = request.host_copy.value_or(defaults.host_copy);
@@ -143,7 +142,8 @@ absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {
   return runner_.Submit(std::move(task), {.detached = request.detached,
                                           .pin = request.pin,
                                           .restage = request.restage,
-                                          .priority = request.priority});
+                                          .priority = request.priority,
+                                          .uid = request.uid});
 }
 
 absl::StatusOr<StageTicket> Residency::StageForAttach(const std::string& model,

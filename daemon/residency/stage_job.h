@@ -68,6 +68,7 @@ struct StageCaller {
   bool pin = false;       // wants it pinned as soon as it is resident
   bool restage = false;   // wants it read, also when a resident copy is unchanged
   JobPriority priority = JobPriority::kOperator;
+  uint32_t uid = 0;  // with kOperator and above
 };
 
 // What the callers of a job want, together.
@@ -89,7 +90,9 @@ struct StageTask {
   uint64_t bytes_per_second_max = 0;  // of the volume; 0 is no limit
   VerifyMode verify = VerifyMode::kNone;
   bool require_digest = false;  // refuse a model without a digest manifest
-  uint32_t uid = 0;             // who began it
+  // Who began it; the queue fills these in.
+  uint32_t uid = 0;
+  bool by_daemon = false;  // a pin, a preload, a checkpoint that changed
   // What can hold it up: the volumes of its files, kMemoryLane, or "" while those are not known.
   std::string lane = {};
 };

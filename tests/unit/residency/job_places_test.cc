@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -13,27 +14,23 @@ namespace {
 
 class JobPlacesTest : public ::testing::Test {
  protected:
-  static std::shared_ptr<StageJob> Job(const std::string& lane, uint32_t uid,
-                                       JobPriority priority) {
-    const uint64_t id = next_id_++;
-    auto job =
-        std::make_shared<StageJob>(JobId(id), StageTask{.ref = {.model = absl::StrCat("m", id)},
-                                                        .devices = {"host"},
-                                                        .uid = uid,
-                                                        .lane = lane});
-    job->Join({.priority = priority});
+  // Takes a place for such a job, where there is one.
+  std::shared_ptr<StageJob> TakeFor(const std::string& lane, const JobUsers& users) {
+    StageTask task = {.ref = {.model = "m"}, .devices = {"host"}, .lane = lane};
+    if (!places_.HasFor(task, users)) return nullptr;
+    auto job = std::make_shared<StageJob>(JobId(next_id_++), std::move(task));
+    places_.Take(*job, users);
     return job;
   }
-  // Takes a place for such a job, where there is one.
   std::shared_ptr<StageJob> Take(const std::string& lane, uint32_t uid,
                                  JobPriority priority = JobPriority::kClient) {
-    auto job = Job(lane, uid, priority);
-    if (!places_.HasFor(*job)) return nullptr;
-    places_.Take(*job);
+    auto job = TakeFor(lane, IsUsers(priority) ? JobUsers{{uid, priority}} : JobUsers());
+    if (job != nullptr) kept_.push_back(job);
     return job;
   }
 
-  static inline uint64_t next_id_ = 1;
+  uint64_t next_id_ = 1;
+  std::vector<std::shared_ptr<StageJob>> kept_;
   JobPlaces places_{2};
 };
 
@@ -76,6 +73,18 @@ TEST_F(JobPlacesTest, UserWithoutAJobHasAPlace) {
   EXPECT_NE(Take("hung", 10), nullptr);
   places_.Give(*first);
   EXPECT_NE(Take("hung", 7), nullptr);
+}
+
+// It runs for all who wait for it, and any of them may give it his place.
+TEST_F(JobPlacesTest, JobOfSeveralUsersHasThePlaceOfEach) {
+  Take("hung", 7);
+  Take("hung", 7);
+  const JobUsers both = {{7, JobPriority::kClient}, {8, JobPriority::kClient}};
+  const auto job = TakeFor("hung", both);
+  ASSERT_NE(job, nullptr);
+  EXPECT_EQ(Take("hung", 8, JobPriority::kOperator), nullptr);
+  places_.Give(*job);
+  EXPECT_NE(Take("hung", 8, JobPriority::kOperator), nullptr);
 }
 
 TEST_F(JobPlacesTest, NoMoreThanMaxRun) {

@@ -23,10 +23,16 @@ class JobQueueTest : public ::testing::Test {
  protected:
   // From a uid of its own, where the task names none.
   StageTicket Submit(StageTask task, JobPriority priority = JobPriority::kOperator) {
-    if (task.uid == 0) task.uid = next_uid_++;
-    auto ticket = queue_.Submit(std::move(task), {.priority = priority});
+    const uint32_t uid = task.uid == 0 ? next_uid_++ : task.uid;
+    auto ticket = queue_.Submit(std::move(task), {.priority = priority, .uid = uid});
     EXPECT_OK(ticket);
     return *std::move(ticket);
+  }
+  StageTicket SubmitAs(uint32_t uid, const std::string& model,
+                       JobPriority priority = JobPriority::kClient) {
+    StageTask task = Task(model);
+    task.uid = uid;
+    return Submit(std::move(task), priority);
   }
   // The models in the order in which they would run one by one.
   std::vector<std::string> RunAll() {
@@ -142,7 +148,7 @@ TEST_F(JobQueueTest, LimitsHold) {
     return made;
   };
   for (int i = 0; i < 3; ++i) Submit(task(i, 7));
-  EXPECT_THAT(queue_.Submit(task(3, 7), {}),
+  EXPECT_THAT(queue_.Submit(task(3, 7), {.uid = 7}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("uid 7 has 3 jobs, jobs_per_uid_max")));
   EXPECT_TRUE(Submit(task(2, 7)).joined);  // joining begins none
   // The daemon's own jobs count for nobody, and are not refused: nor do they hold up clients.
@@ -155,7 +161,7 @@ TEST_F(JobQueueTest, LimitsHold) {
   const auto job = queue_.TakeNext();
   job->Fail(absl::CancelledError("over"));
   queue_.Ended(job);
-  EXPECT_OK(queue_.Submit(task(21, 7), {}));
+  EXPECT_OK(queue_.Submit(task(21, 7), {.uid = 7}));
 }
 
 TEST_F(JobQueueTest, OperatorsHaveAReserveWhereClientsFilledTheQueue) {
@@ -167,18 +173,27 @@ TEST_F(JobQueueTest, OperatorsHaveAReserveWhereClientsFilledTheQueue) {
               ReasonIs(Reason::kLimitExceeded, HasSubstr("24 jobs wait already")));
 }
 
+// Two who always have one job that waits do not keep out one who has many.
+TEST_F(JobQueueTest, NewcomersDoNotStarveWhoWaits) {
+  for (const char* model : {"a1", "a2", "a3"}) SubmitAs(7, model);
+  std::vector<std::string> order;
+  SubmitAs(8, "b");
+  for (int i = 0; i < 9; ++i) {
+    const auto job = queue_.TakeNext();
+    order.push_back(job->model());
+    SubmitAs(i % 2 == 0 ? 9 : 8, absl::StrCat("n", i));
+    queue_.Ended(job);
+  }
+  EXPECT_THAT(order, ::testing::IsSupersetOf({"a1", "a2", "a3"}));
+}
+
 TEST_F(JobQueueTest, UsersTakeTurns) {
-  const auto submit = [&](const std::string& model, uint32_t uid, JobPriority priority) {
-    StageTask task = Task(model);
-    task.uid = uid;
-    return Submit(std::move(task), priority);
-  };
-  const auto a1 = submit("a1", 7, JobPriority::kClient);
-  const auto a2 = submit("a2", 7, JobPriority::kOperator);
-  const auto a3 = submit("a3", 7, JobPriority::kClient);
-  const auto b1 = submit("b1", 8, JobPriority::kOperator);
-  const auto b2 = submit("b2", 8, JobPriority::kOperator);
-  const auto own = submit("own", 9, JobPriority::kPreload);
+  const auto a1 = SubmitAs(7, "a1", JobPriority::kClient);
+  const auto a2 = SubmitAs(7, "a2", JobPriority::kOperator);
+  const auto a3 = SubmitAs(7, "a3", JobPriority::kClient);
+  const auto b1 = SubmitAs(8, "b1", JobPriority::kOperator);
+  const auto b2 = SubmitAs(8, "b2", JobPriority::kOperator);
+  const auto own = SubmitAs(9, "own", JobPriority::kPreload);
   JobQueue::Tell(queue_.TakePlaces());
   std::vector<uint32_t> ahead;
   for (const StageTicket& ticket : {a1, b1, a3, b2, a2, own}) {
@@ -211,18 +226,24 @@ TEST_F(JobQueueTest, OwnJobsHaveABoundToo) {
   Submit(Task("client"), JobPriority::kClient);
 }
 
-// It is a client's from then on, with the count that goes with it.
-TEST_F(JobQueueTest, OwnJobThatAClientJoinsCountsAsTheClients) {
-  for (int i = 0; i < 3; ++i) {
-    StageTask task = Task(absl::StrCat("m", i));
-    task.uid = 7;
-    Submit(task, JobPriority::kPreload);
-    Submit(task, JobPriority::kOperator);
+// It is as urgent as a client's from then on, and counts for nobody: who waits for 300 preloads
+// keeps nobody else out.
+TEST_F(JobQueueTest, OwnJobThatAClientJoinsTakesNobodysPlace) {
+  for (int i = 0; i < 20; ++i) {
+    SubmitAs(0, absl::StrCat("m", i), JobPriority::kPreload);
+    EXPECT_TRUE(SubmitAs(7, absl::StrCat("m", i)).joined);
   }
-  StageTask more = Task("more");
-  more.uid = 7;
-  EXPECT_THAT(queue_.Submit(more, {}), ReasonIs(Reason::kLimitExceeded, _));
-  EXPECT_THAT(RunAll(), ElementsAre("m0", "m1", "m2"));
+  EXPECT_OK(queue_.Submit(Task("more"), {.priority = JobPriority::kClient, .uid = 7}));
+  EXPECT_OK(queue_.Submit(Task("root's"), {.priority = JobPriority::kClient, .uid = 0}));
+  EXPECT_EQ(queue_.TakeNext()->model(), "m0");
+  EXPECT_EQ(queue_.TakeNext()->model(), "root's");
+}
+
+// Somebody else began it, with many before it.
+TEST_F(JobQueueTest, WhoJoinsAJobWaitsForItAsForHisOwn) {
+  for (const char* model : {"a", "b", "c"}) SubmitAs(7, model);
+  EXPECT_TRUE(SubmitAs(8, "c").joined);
+  EXPECT_THAT(RunAll(), ElementsAre("a", "c", "b"));
 }
 
 TEST_F(JobQueueTest, CancelledJobsAreTakenOut) {

@@ -21,7 +21,7 @@ class JobRunnerTest : public ::testing::Test {
  protected:
   std::shared_ptr<StageJob> Submit(const std::string& model) {
     auto ticket =
-        runner_.Submit({.ref = {.model = model}, .devices = {"host"}, .uid = next_uid_++}, {});
+        runner_.Submit({.ref = {.model = model}, .devices = {"host"}}, {.uid = next_uid_++});
     EXPECT_OK(ticket);
     return ticket->job;
   }
