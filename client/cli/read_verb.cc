@@ -1,17 +1,23 @@
 #include <weightd/client.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <ostream>
+#include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "client/cli/verbs.h"
 #include "client/cpp/cuda_mapping.h"
 #include "client/cpp/public_status.h"
 #include "common/status_macros.h"
+#include "common/thread.h"
 
 namespace weightd::cli {
 namespace {
@@ -40,18 +46,61 @@ absl::Status WriteFromGpu(std::ostream& out, const client::Tensor& tensor) {
   return absl::OkStatus();
 }
 
-absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
-  invocation.what = absl::StrCat("read ", arguments.model, " ", arguments.tensor);
-  const client::Result<client::Mapping> mapping = client::Attach(
+// Asks to stop when `time` is over; never, where that is infinite. Attach() has a deadline for each
+// of its steps, and a command one for all.
+class Timer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Timer>> Start(absl::Duration time) {
+    auto timer = std::make_unique<Timer>();
+    if (time == absl::InfiniteDuration()) return timer;
+    ASSIGN_OR_RETURN(timer->thread_, Thread::Start("timeout", [timer = timer.get(), time] {
+                       if (!timer->over_.WaitForNotificationWithTimeout(time))
+                         timer->stop_.request_stop();
+                     }));
+    return timer;
+  }
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() { over_.Notify(); }
+
+  const std::stop_source& stop() const { return stop_; }
+
+ private:
+  std::stop_source stop_;
+  absl::Notification over_;
+  Thread thread_;  // last: it uses the rest
+};
+
+std::chrono::milliseconds ToTimeout(absl::Duration time) {
+  return absl::ToChronoMilliseconds(
+      std::min(std::max(time, absl::Milliseconds(1)), absl::Hours(24)));
+}
+
+absl::StatusOr<client::Mapping> AttachTo(const Invocation& invocation,
+                                         const ReadArguments& arguments) {
+  const GlobalOptions& options = invocation.options;
+  const absl::Duration whole = arguments.wait ? options.stream_timeout() : options.timeout;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Timer> timer, Timer::Start(whole));
+  client::Result<client::Mapping> mapping = client::Attach(
       arguments.model,
-      {.socket_dir = invocation.options.default_socket_dir ? "" : invocation.options.socket_dir,
+      {.socket_dir = options.default_socket_dir ? "" : options.socket_dir,
        .device = arguments.device,
        .client_name = "weightctl read",
-       .timeout = absl::ToChronoMilliseconds(
-           std::min(std::max(invocation.options.timeout, absl::Milliseconds(1)), absl::Hours(24))),
-       .policy = arguments.wait ? client::AttachPolicy::kWait : client::AttachPolicy::kRequire});
-  if (!mapping.ok()) return client::FromPublicStatus(mapping.status());
-  const client::Tensor* tensor = mapping->Find(arguments.tensor);
+       .timeout = ToTimeout(options.timeout),
+       .policy = arguments.wait ? client::AttachPolicy::kWait : client::AttachPolicy::kRequire,
+       .wait_timeout = ToTimeout(whole),
+       .stop_token = timer->stop().get_token()});
+  if (mapping.ok()) return *std::move(mapping);
+  if (!timer->stop().stop_requested()) return client::FromPublicStatus(mapping.status());
+  return absl::DeadlineExceededError(
+      absl::StrCat("not done within ", absl::FormatDuration(whole), " (--timeout)"));
+}
+
+absl::Status RunRead(Invocation& invocation, const ReadArguments& arguments) {
+  invocation.what = absl::StrCat("read ", arguments.model, " ", arguments.tensor);
+  ASSIGN_OR_RETURN(const client::Mapping mapping, AttachTo(invocation, arguments));
+  const client::Tensor* tensor = mapping.Find(arguments.tensor);
   if (tensor == nullptr) {
     return absl::NotFoundError(absl::StrCat("the model has no such tensor; `weightctl tensors ",
                                             arguments.model, "` lists them"));

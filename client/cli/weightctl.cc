@@ -55,8 +55,9 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
            options.timeout_given = true;
          },
          "for connecting and for the whole answer: 10s (default), 500ms, 2m; with --watch of each "
-         "look; `stage --wait`, `verify`, `events` and what works on files end by it only where it "
-         "is given")
+         "look; `stage --wait`, `read --wait`, `verify`, `events` and what works on files end by "
+         "it "
+         "only where it is given")
       ->type_name("TIME");
 }
 

@@ -101,6 +101,15 @@ TEST_F(HungVolumeTest, StagesThatAreCancelledEndAtOnce) {
   StopCleanly();
 }
 
+TEST_F(HungVolumeTest, ReadEndsAtItsTimeout) {
+  Start({"--storage.stall-timeout-ms", "600000"});
+  const CommandResult read = ctl_.Run({"read", "h1", "w", "--wait", "--timeout", "500ms"});
+  EXPECT_EQ(read.exit_code, kExitNotReady);
+  EXPECT_THAT(read.err, HasSubstr("not done within 500ms (--timeout)"));
+  disk_->Release();
+  StopCleanly();
+}
+
 // Both places of staging.jobs_max hang for as long as the stall timeout: neither another volume's
 // models wait for that, nor what is made from a resident copy.
 TEST_F(HungVolumeTest, OtherVolumesHaveAPlaceWhileItsJobsHang) {
