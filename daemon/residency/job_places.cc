@@ -22,17 +22,23 @@ JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users)
     if (by_uid_.contains(uid)) continue;
     if (priority == JobPriority::kClient && !client_taken_) return Kind::kClient;
     if (priority == JobPriority::kOperator && !operator_taken_) return Kind::kOperator;
+    if (!IsUsers(priority) && !daemon_taken_) return Kind::kDaemon;
   }
   return Kind::kNone;
+}
+
+void JobPlaces::Count(Kind kind, bool taken) {
+  if (kind == Kind::kAny) taken ? ++any_taken_ : --any_taken_;
+  if (kind == Kind::kLane) taken ? ++lanes_taken_ : --lanes_taken_;
+  if (kind == Kind::kClient) client_taken_ = taken;
+  if (kind == Kind::kOperator) operator_taken_ = taken;
+  if (kind == Kind::kDaemon) daemon_taken_ = taken;
 }
 
 void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
   const Kind kind = KindFor(job.task(), users);
   WEIGHTD_CHECK(kind != Kind::kNone);
-  if (kind == Kind::kAny) ++any_taken_;
-  if (kind == Kind::kLane) ++lanes_taken_;
-  if (kind == Kind::kClient) client_taken_ = true;
-  if (kind == Kind::kOperator) operator_taken_ = true;
+  Count(kind, true);
   ++by_lane_[job.task().lane];
   for (const auto& [uid, priority] : users) ++by_uid_[uid];
   taken_.emplace(&job, Place{.kind = kind, .users = users});
@@ -43,10 +49,7 @@ void JobPlaces::Give(const StageJob& job) {
   WEIGHTD_CHECK(found != taken_.end());
   const Place place = std::move(found->second);
   taken_.erase(found);
-  if (place.kind == Kind::kAny) --any_taken_;
-  if (place.kind == Kind::kLane) --lanes_taken_;
-  if (place.kind == Kind::kClient) client_taken_ = false;
-  if (place.kind == Kind::kOperator) operator_taken_ = false;
+  Count(place.kind, false);
   Decrement(by_lane_, job.task().lane);
   for (const auto& [uid, priority] : place.users) Decrement(by_uid_, uid);
 }

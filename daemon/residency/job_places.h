@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <unordered_map>
@@ -11,21 +12,23 @@
 
 namespace weightd {
 
-// The users who wait for a job, by uid, each with what he is to it: kOperator or kClient.
+// Who waits for a job, by uid, each with what he is to it.
 using JobUsers = std::map<uint32_t, JobPriority>;
+// The daemon among them, for what it wants by itself: it takes its turns like any user.
+inline constexpr uint32_t kDaemonUser = std::numeric_limits<uint32_t>::max();
 
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
 // timeout is over, and one user's jobs may last as long as his volume likes; so beside the
 // `jobs_max` places that any job may take there is
 //
 //   one for each lane (StageTask::lane) of which no job runs, up to kLanePlaces, and
-//   one for a client's and one for an operator's job, of a user of whom no job runs.
+//   one for a client's, an operator's and the daemon's job, of a user of whom no job runs.
 //
 // Thread-compatible.
 class JobPlaces {
  public:
   static constexpr uint32_t kLanePlaces = 8;
-  static constexpr uint32_t kUserPlaces = 2;
+  static constexpr uint32_t kUserPlaces = 3;
 
   explicit JobPlaces(uint32_t jobs_max) : jobs_max_(jobs_max) {}
   JobPlaces(const JobPlaces&) = delete;
@@ -42,19 +45,21 @@ class JobPlaces {
   void Give(const StageJob& job);
 
  private:
-  enum class Kind { kNone, kAny, kLane, kClient, kOperator };
+  enum class Kind { kNone, kAny, kLane, kClient, kOperator, kDaemon };
   struct Place {
     Kind kind = Kind::kNone;
     JobUsers users;
   };
 
   Kind KindFor(const StageTask& task, const JobUsers& users) const;
+  void Count(Kind kind, bool taken);
 
   const uint32_t jobs_max_;
   uint32_t any_taken_ = 0;
   uint32_t lanes_taken_ = 0;
   bool client_taken_ = false;
   bool operator_taken_ = false;
+  bool daemon_taken_ = false;
   std::unordered_map<std::string, uint32_t> by_lane_;
   std::unordered_map<uint32_t, uint32_t> by_uid_;
   std::unordered_map<const StageJob*, Place> taken_;

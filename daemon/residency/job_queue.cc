@@ -95,12 +95,12 @@ absl::Status JobQueue::CheckLimits(const std::string& model, const StageCaller& 
 }
 
 void JobQueue::AddUser(const StageCaller& caller, JobUsers& users) {
-  if (!IsUsers(caller.priority)) return;
-  const auto known = users.find(caller.uid);
+  const uint32_t uid = IsUsers(caller.priority) ? caller.uid : kDaemonUser;
+  const auto known = users.find(uid);
   if (known != users.end()) {
     known->second = std::max(known->second, caller.priority);
   } else if (users.size() < kUsersOfJobMax) {
-    users.emplace(caller.uid, caller.priority);
+    users.emplace(uid, caller.priority);
   }
 }
 
@@ -191,10 +191,10 @@ bool JobQueue::IsBefore(const Queue::value_type& a, const Queue::value_type& b) 
 void JobQueue::FindNext() {
   next_ = queue_.end();
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
-    // Those of users stand before those of the daemon.
-    if (next_ != queue_.end() && !IsUsers(at->first.priority)) return;
     if (!MayRun(at->second)) continue;
     if (next_ == queue_.end() || IsBefore(*at, *next_)) next_ = at;
+    // The daemon's own come last, in their order.
+    if (!IsUsers(at->first.priority)) return;
   }
 }
 

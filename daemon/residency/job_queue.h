@@ -37,10 +37,10 @@ inline constexpr uint32_t kOperatorJobsReserve = 16;
 
 // The jobs that wait and those that run. Of those that may run (JobPlaces), the next is one that
 // the user waits for who was served least recently, of those the one with the highest priority, of
-// those the oldest; and one of the daemon's own where no user's may. Who joins a job waits for it
-// like the one who began it: it stands where the best of them would. Two jobs for one model and
-// device never run at once, so that the second finds what the first made. What a call costs grows
-// with the jobs that wait, and for the places that it tells with n log n of those.
+// those the oldest; the daemon, for what it wants by itself, is one of the users. Who joins a job
+// waits for it like the one who began it: it stands where the best of them would. Two jobs for one
+// model and device never run at once, so that the second finds what the first made. What a call
+// costs grows with the jobs that wait, and for the places that it tells with n log n of those.
 // Thread-compatible.
 class JobQueue {
  public:
@@ -64,7 +64,7 @@ class JobQueue {
   void CancelAll();
 
   // How many jobs run before each that waits, as far as that can be told now: those that run, and
-  // those whose turn comes first.
+  // those whose turn comes first; of the daemon's own, that all users' come first.
   struct Places {
     uint64_t version = 0;
     std::vector<std::pair<std::shared_ptr<StageJob>, uint32_t>> jobs_ahead;

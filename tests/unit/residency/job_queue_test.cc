@@ -187,6 +187,27 @@ TEST_F(JobQueueTest, NewcomersDoNotStarveWhoWaits) {
   EXPECT_THAT(order, ::testing::IsSupersetOf({"a1", "a2", "a3"}));
 }
 
+// Who attaches again and again keeps no changed checkpoint, preload or pin from being staged.
+TEST_F(JobQueueTest, UsersDoNotStarveTheDaemon) {
+  JobQueue queue({.jobs_max = 1});
+  const auto submit = [&](const std::string& model, const StageCaller& caller) {
+    EXPECT_OK(queue.Submit(Task(model), caller));
+  };
+  const StageCaller user = {.priority = JobPriority::kClient, .uid = 7};
+  const StageCaller daemon = {.priority = JobPriority::kRefresh};
+  submit("m0", user);
+  submit("m1", user);
+  const auto first = queue.TakeNext();
+  submit("changed", daemon);
+  submit("preload", {.priority = JobPriority::kPreload});
+  const auto own = queue.TakeNext();  // beside the user's
+  ASSERT_NE(own, nullptr);
+  EXPECT_EQ(own->model(), "preload");
+  EXPECT_EQ(queue.TakeNext(), nullptr);
+  queue.Ended(own);
+  EXPECT_EQ(queue.TakeNext()->model(), "changed");
+}
+
 TEST_F(JobQueueTest, UsersTakeTurns) {
   const auto a1 = SubmitAs(7, "a1", JobPriority::kClient);
   const auto a2 = SubmitAs(7, "a2", JobPriority::kOperator);
@@ -200,7 +221,7 @@ TEST_F(JobQueueTest, UsersTakeTurns) {
     ahead.push_back(ticket.job->snapshot().jobs_ahead);
   }
   EXPECT_THAT(ahead, ElementsAre(0, 1, 2, 3, 4, 5));
-  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "a3", "b2", "a2", "own"));
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "own", "a3", "b2", "a2"));
 }
 
 // Nothing that the daemon wants is lost, and its order stays.
