@@ -1,5 +1,6 @@
 #include "daemon/service/connection_acceptor.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -12,14 +13,23 @@
 #include "common/check.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/unix_socket.h"
 
 namespace weightd {
 namespace {
 
 constexpr int kPauseMs = 100;
+// Accepted in a row, before it is looked whether to stop.
+constexpr int kBatch = 64;
 
 bool OutOfDescriptors(int error) {
   return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+// Whether the peer closed it meanwhile.
+bool IsOver(int connection) {
+  pollfd entry = {.fd = connection, .events = 0, .revents = 0};
+  return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLHUP) != 0;
 }
 
 }  // namespace
@@ -65,7 +75,22 @@ int ConnectionAcceptor::TakeListener() {
   (void)!::read(wake_event_.get(), &count, sizeof(count));
   absl::MutexLock lock(&mu_);
   taken_ = wanted_;
-  return stops_ ? -1 : taken_;
+  if (stops_) return -1;
+  // Somebody else may have taken a connection that poll() told of.
+  (void)::fcntl(taken_, F_SETFL, ::fcntl(taken_, F_GETFL) | O_NONBLOCK);
+  return taken_;
+}
+
+bool ConnectionAcceptor::AcceptAll(int listener) const {
+  const bool drops_what_is_over = RefusesDescriptors(listener);
+  for (int i = 0; i < kBatch; ++i) {
+    if (!options_.may_accept()) return false;
+    UniqueFd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!connection.valid()) return !OutOfDescriptors(errno);
+    if (drops_what_is_over && IsOver(connection.get())) continue;
+    options_.on_connection(std::move(connection));
+  }
+  return true;
 }
 
 void ConnectionAcceptor::Run() {
@@ -79,18 +104,8 @@ void ConnectionAcceptor::Run() {
     pauses = false;
     if (entries[0].revents != 0) {
       listener = TakeListener();
-      continue;
-    }
-    if (ready <= 0) continue;
-    if (!options_.may_accept()) {
-      pauses = true;
-      continue;
-    }
-    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
-      options_.on_connection(UniqueFd(fd));
-    } else {
-      pauses = OutOfDescriptors(errno);
+    } else if (ready > 0) {
+      pauses = !AcceptAll(listener);
     }
   }
 }

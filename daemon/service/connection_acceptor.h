@@ -15,7 +15,8 @@ namespace weightd {
 
 // One thread that accepts connections on a listening socket and hands each to `on_connection`,
 // until Stop(). When descriptors run out, or `may_accept` says no, it waits for a while instead of
-// spinning.
+// spinning. One that its peer has closed before it is accepted costs next to nothing: all users
+// share the listener's queue, and who connects and closes as fast as he can must not keep it full.
 //
 // Thread-compatible. A listener must outlive it, or the return of the ListenOn() that replaces it.
 class ConnectionAcceptor {
@@ -44,6 +45,8 @@ class ConnectionAcceptor {
         wake_event_(std::move(wake_event)),
         wanted_(options_.listener) {}
   void Run();
+  // False when it is better to wait for a while.
+  bool AcceptAll(int listener) const;
   void Wake();
   // The listener from here on; -1 when it stops.
   int TakeListener();

@@ -28,7 +28,8 @@ namespace {
 
 constexpr mode_t kDirectoryMode = 0750;
 constexpr mode_t kSocketMode = 0660;
-constexpr int kBacklog = 512;
+// All users share it; the kernel may allow less (net.core.somaxconn).
+constexpr int kBacklog = 4096;
 // For what listens on a socket that should be ours.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(1);
 

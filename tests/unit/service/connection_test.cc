@@ -128,6 +128,25 @@ TEST_F(ConnectionGateTest, TellsOfRefusalsNowAndThen) {
   EXPECT_EQ(told_[1].unsaid, 4);
 }
 
+absl::StatusOr<UniqueFd> Connect(const SocketDir& sockets) {
+  return ConnectUnixSocket(RpcSocketPath(sockets.path()), SOCK_STREAM, absl::InfiniteFuture());
+}
+
+// Who connects and closes again and again has a place in the queue for as long as that takes.
+TEST(ConnectionAcceptorTest, HandsOverNothingThatIsOverAlready) {
+  const TempDir dir;
+  ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.File("s")));
+  if (!RefusesDescriptors(sockets->rpc_listener())) GTEST_SKIP() << "a kernel before 6.16";
+  for (int i = 0; i < 100; ++i) ASSERT_OK(Connect(*sockets));
+  ASSERT_OK_AND_ASSIGN(const UniqueFd client, Connect(*sockets));
+  std::atomic<int> accepted = 0;
+  ASSERT_OK_AND_ASSIGN(const auto acceptor,
+                       ConnectionAcceptor::Start({.name = "accept",
+                                                  .listener = sockets->rpc_listener(),
+                                                  .on_connection = [&](UniqueFd) { ++accepted; }}));
+  EXPECT_TRUE(WaitUntil([&] { return accepted.load() == 1; }));
+}
+
 TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
   const TempDir dir;
   ASSERT_OK_AND_ASSIGN(const auto sockets, SocketDir::Open(dir.File("s")));
@@ -140,9 +159,10 @@ TEST(ConnectionAcceptorTest, HandsOverConnectionsUntilStopped) {
                                                     absl::MutexLock lock(&mu);
                                                     accepted += connection.valid() ? 1 : 0;
                                                   }}));
+  std::vector<UniqueFd> clients;
   for (int i = 0; i < 3; ++i) {
-    EXPECT_OK(
-        ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM, absl::InfiniteFuture()));
+    ASSERT_OK_AND_ASSIGN(UniqueFd client, Connect(*sockets));
+    clients.push_back(std::move(client));
   }
   {
     absl::MutexLock lock(&mu);
@@ -168,9 +188,7 @@ TEST(ConnectionAcceptorTest, AcceptsNothingWhileItMayNot) {
                                                         ++asked;
                                                         return may.load();
                                                       }}));
-  ASSERT_OK_AND_ASSIGN(
-      const UniqueFd client,
-      ConnectUnixSocket(RpcSocketPath(sockets->path()), SOCK_STREAM, absl::InfiniteFuture()));
+  ASSERT_OK_AND_ASSIGN(const UniqueFd client, Connect(*sockets));
   EXPECT_TRUE(WaitUntil([&] { return asked.load() >= 2; }));
   EXPECT_EQ(accepted.load(), 0);
   may.store(true);
