@@ -15,6 +15,8 @@ namespace {
 constexpr size_t kCommitDigits = 40;
 // What limits.tensors_max of the daemon may be set to.
 constexpr uint64_t kTensorsMax = 16'000'000;
+// A copy is one allocation, or some slabs.
+constexpr int kAllocationsMax = 4096;
 
 bool IsNumber(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
@@ -38,6 +40,11 @@ absl::Status CheckGranted(absl::string_view asked, const v1::Granted& granted) {
     return absl::InternalError(absl::StrCat("grant from weightd: it announces ",
                                             granted.tensor_count(), " tensors, more than ",
                                             kTensorsMax));
+  }
+  if (granted.allocations_size() > kAllocationsMax) {
+    return absl::InternalError(absl::StrCat("grant from weightd: it has ",
+                                            granted.allocations_size(), " allocations, more than ",
+                                            kAllocationsMax));
   }
   const size_t at = asked.find('@');
   const absl::string_view name = asked.substr(0, at);

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Callable
 import grpc
 import pytest
 import weightd
-from weightd import _dtypes, _grant, errors
+from weightd import _dtypes, _grant, _sockets, errors
 from weightd.v1 import weight_cache_pb2 as pb
 
 NBYTES = 4096
@@ -32,6 +33,10 @@ class Liar(grpc.GenericRpcHandler):
 
     def __init__(self, directory: Path) -> None:
         self.messages: Iterator[pb.AttachResponse] = iter(())
+        self.refuses = False
+        self.reply = struct.pack("<I", 0) + b"\0"
+        self.gives = 1
+        self.directory = directory
         self.memory = os.memfd_create("liar", os.MFD_ALLOW_SEALING)
         os.write(self.memory, bytes(NBYTES))
         fcntl.fcntl(self.memory, F_ADD_SEALS, SHRINK_GROW_WRITE)
@@ -54,6 +59,8 @@ class Liar(grpc.GenericRpcHandler):
     def _attach(self, _: pb.AttachRequest, context: grpc.ServicerContext) -> Iterator[pb.AttachResponse]:
         ended = threading.Event()
         context.add_callback(ended.set)
+        if self.refuses:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no")
         yield from self.messages
         ended.wait(20)
 
@@ -64,9 +71,8 @@ class Liar(grpc.GenericRpcHandler):
             except OSError:
                 return
             with connection:
-                asked = connection.recv(100)
-                ticket = asked[:4] == b"WTK1"
-                socket.send_fds(connection, [struct.pack("<I", 0) + b"\0"], [self.memory] if ticket else [])
+                connection.recv(100)
+                socket.send_fds(connection, [self.reply], [self.memory] * self.gives)
 
     def close(self) -> None:
         self.server.stop(0).wait()
@@ -152,6 +158,7 @@ def test_a_grant_of_something_else_is_refused(liar: Liar, model: str, wanted: st
         ([granted(), tensors("t", offset=1), READY], "at 1 end past its allocation of 4096"),
         ([granted(), pieces(b"v", ends=False), tensors("t"), READY], "`ready` out of order"),
         ([granted(), pieces(b"\xff")], "metadata is not UTF-8"),
+        ([granted(allocations=[pb.Allocation()] * 4097)], "4097 allocations, more than 4096"),
     ],
 )
 def test_what_breaks_a_rule_is_refused(liar: Liar, messages: list[pb.AttachResponse], wanted: str) -> None:
@@ -187,6 +194,78 @@ def test_tensors_have_an_end(liar: Liar) -> None:
     with pytest.raises(errors.ProtocolError, match="1000 tensors came, announced were 1"):
         weightd.attach("m", "cpu", timeout=20)
     assert len(counts) < 1000
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_descriptors_that_come_with_an_error_are_closed(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    """Also where its reason is no text, and where nobody asked for any."""
+    monkeypatch.setattr(liar, "gives", 60)
+    monkeypatch.setattr(liar, "refuses", refuses)
+    monkeypatch.setattr(liar, "reply", struct.pack("<I", 0 if refuses else 14) + b"\xff\0why")
+    before = descriptors()
+    for _ in range(3):
+        with pytest.raises(errors.WeightdError, match="weightd at .* closed" if refuses else "why"):
+            attach(liar, granted(), tensors("t"), READY)
+    assert descriptors() < before + 60
+
+
+def test_who_says_that_it_stages_and_then_nothing_is_not_waited_for(liar: Liar) -> None:
+    liar.messages = iter([pb.AttachResponse(progress=pb.StageModelResponse(phase=pb.READING))])
+    with pytest.raises(errors.WaitTimeoutError, match="timed out while waiting for the model"):
+        weightd.attach("m", "cpu", timeout=0.5)
+
+
+@pytest.fixture()
+def full_queue(tmp_path: Path) -> Iterator[tuple[Path, list[socket.socket]]]:
+    """A socket directory whose queues have no room, as another user's flood leaves them; and what listens."""
+    listeners = []
+    waiting = []
+    for name, kind in (("weightd.sock", socket.SOCK_STREAM), ("handles.sock", socket.SOCK_SEQPACKET)):
+        listener = socket.socket(socket.AF_UNIX, kind)
+        listener.bind(str(tmp_path / name))
+        listener.listen(0)
+        listeners.append(listener)
+        waiting.append(socket.socket(socket.AF_UNIX, kind))
+        waiting[-1].connect(str(tmp_path / name))
+    yield tmp_path, listeners
+    for each in listeners + waiting:
+        each.close()
+
+
+def test_room_in_a_full_queue_is_waited_for(full_queue: tuple[Path, list[socket.socket]], liar: Liar) -> None:
+    directory, listeners = full_queue
+    with futures.ThreadPoolExecutor(2) as pool:
+        kinds = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
+        paths = [str(directory / name) for name in ("weightd.sock", "handles.sock")]
+        waits = [pool.submit(_sockets.connect, *at, time.monotonic() + 20) for at in zip(paths, kinds)]
+        for listener, wait in zip(listeners, waits):
+            assert not wait.done()
+            listener.accept()[0].close()
+            wait.result().close()
+
+
+def test_an_attach_waits_for_it_too(full_queue: tuple[Path, list[socket.socket]], liar: Liar) -> None:
+    directory, _ = full_queue
+    liar.messages = iter([granted(), tensors("t"), READY])
+    with futures.ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(weightd.attach, "m", "cpu", timeout=20, socket_dir=directory)
+        assert futures.wait([wait], timeout=0.5).not_done
+        for name in ("handles.sock", "weightd.sock"):
+            (directory / name).unlink()
+            (directory / name).symlink_to(liar.directory / name)
+        wait.result().close()
+
+
+def test_a_queue_that_stays_full_is_an_error(full_queue: tuple[Path, list[socket.socket]], liar: Liar) -> None:
+    directory, _ = full_queue
+    with pytest.raises(errors.WaitTimeoutError, match="attach m: connect to .*: timed out; weightd does not accept"):
+        weightd.attach("m", "cpu", timeout=0.2, socket_dir=directory)
 
 
 def test_alignments_are_those_of_the_daemon() -> None:

@@ -15,13 +15,14 @@ from weightd._files import read_files
 from weightd._grant import TensorEntry
 from weightd._lease import Lease
 from weightd._memory import CudaIpcRegion, HostRegion, Region
-from weightd._stream import AttachStream, Notice, Progress
+from weightd._stream import AttachStream, Notice, Progress, QueueFullError
 from weightd._tensor import Tensor, TorchBytes
 from weightd.errors import (
     ClosedError,
     InvalidRequestError,
     ProtocolError,
     UnsupportedDtypeError,
+    WaitTimeoutError,
     WeightdError,
 )
 from weightd.v1 import weight_cache_pb2 as pb
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 POLICIES = {"require": pb.REQUIRE, "wait": pb.WAIT, "disk": pb.REQUIRE}
 # For connecting and for what the daemon has to send.
 _ANSWER_SECONDS = 10.0
+# For the daemon to say that the time is over.
+_LATE_SECONDS = 1.0
+# Until gRPC tries again where the queue of the daemon's socket is full.
+_QUEUE_PAUSE_SECONDS = 0.02
 # For staging, with policy "wait"; the daemon takes a day at most.
 _STAGE_SECONDS = 600.0
 _STAGE_SECONDS_MAX = 86_400.0
@@ -196,7 +201,8 @@ def attach(
         or a directory of them) and say so with a :class:`FallbackWarning`. Nothing falls back unasked.
     ``timeout``
         seconds; with ``"wait"`` how long it may be staged (default 600, at most a day), else how long
-        the daemon may take to answer (default 10).
+        the daemon may take to answer (default 10, and 600 more where it copies the model to another
+        device).
     ``on_notice``, ``on_progress``
         called for what happens to the lease, and while it is staged; on a thread of this package. They
         must not block.
@@ -216,7 +222,9 @@ def attach(
         _sockets.resolve_socket_dir(os.fspath(socket_dir)),
         names_directory=_sockets.is_named(os.fspath(socket_dir)),
         answer_seconds=_ANSWER_SECONDS if waits or timeout is None else timeout,
-        stage_seconds=timeout if waits and timeout is not None else _STAGE_SECONDS,
+        stage_seconds=_STAGE_SECONDS if timeout is None else timeout,
+        # The daemon ends a stage itself, and says why; this is for one that does not answer.
+        late_seconds=_ANSWER_SECONDS if waits or timeout is None else _LATE_SECONDS,
         on_notice=on_notice,
         on_progress=on_progress,
         cancellation=cancellation or Cancellation(),
@@ -270,6 +278,7 @@ class _Attempt:
     names_directory: bool
     answer_seconds: float
     stage_seconds: float
+    late_seconds: float
     on_notice: Optional[Callable[[Notice], None]]
     on_progress: Optional[Callable[[Progress], None]]
     cancellation: Cancellation
@@ -278,26 +287,42 @@ class _Attempt:
         request.timeout.FromMilliseconds(int(self.stage_seconds * 1000))
         if not self.names_directory:
             _sockets.check_default(self.socket_dir, time.monotonic() + self.answer_seconds)
+        deadline = time.monotonic() + self.answer_seconds
+        while True:
+            try:
+                return self._lease(request)
+            except QueueFullError as error:
+                if time.monotonic() + _QUEUE_PAUSE_SECONDS > deadline:
+                    raise _of_attach(request.model, WaitTimeoutError(str(error))) from None
+            except WeightdError as error:
+                raise _of_attach(request.model, error) from None
+            time.sleep(_QUEUE_PAUSE_SECONDS)
+
+    def _lease(self, request: pb.AttachRequest) -> Attachment:
         stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
         self.cancellation._watch(stream)
         regions: list[Region] = []
         try:
             now = time.monotonic()
             granted = stream.wait_for_grant(
-                now + self.answer_seconds, now + self.stage_seconds + self.answer_seconds
+                now + self.answer_seconds, now + self.stage_seconds + self.late_seconds
             )
             deadline = time.monotonic() + self.answer_seconds
             # Maps while the tensors arrive.
             _map_all(granted, self.socket_dir, deadline, regions)
             entries = stream.wait_for_tensors(deadline)
-        except BaseException as error:
+        except BaseException:
             for region in regions:
                 region.close()
             stream.close()
-            if isinstance(error, WeightdError) and error.args:
-                error.args = (f"attach {request.model}: {error.args[0]}", *error.args[1:])
             raise
         return Attachment(Lease(regions, stream), entries, granted, "weightd")
+
+
+def _of_attach(model: str, error: WeightdError) -> WeightdError:
+    if error.args:
+        error.args = (f"attach {model}: {error.args[0]}", *error.args[1:])
+    return error
 
 
 def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: list[Region]) -> None:

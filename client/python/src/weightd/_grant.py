@@ -15,6 +15,8 @@ from weightd.v1 import weight_cache_pb2 as pb
 
 # What limits.tensors_max of the daemon may be set to.
 _TENSORS_MAX = 16_000_000
+# A copy is one allocation, or some slabs.
+_ALLOCATIONS_MAX = 4096
 # Headers of shards have up to 100 MB each; no more than this is taken.
 _METADATA_BYTES_MAX = 1 << 30
 _INT64_MAX = (1 << 63) - 1
@@ -41,6 +43,8 @@ class Grant:
         _check_is_of(asked, granted)
         if granted.tensor_count > _TENSORS_MAX:
             raise _broken(f"it announces {granted.tensor_count} tensors, more than {_TENSORS_MAX}")
+        if len(granted.allocations) > _ALLOCATIONS_MAX:
+            raise _broken(f"it has {len(granted.allocations)} allocations, more than {_ALLOCATIONS_MAX}")
         self.granted = granted
         self.entries: dict[str, TensorEntry] = {}
         self._nbytes = 0

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -27,6 +28,7 @@ from weightd.errors import (
 
 SOCKET_DIR_VARIABLE = "WEIGHTD_SOCKET_DIR"
 _UCRED = struct.Struct("iII")
+_TIMEVAL = struct.Struct("@ll")
 _TICKET_BYTES = 16
 _REPLY_BYTES_MAX = 4096
 _DESCRIPTORS_MAX = 64
@@ -116,8 +118,8 @@ def connect(path: str, kind: int, deadline: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, kind)
     problem: WeightdError
     try:
+        _connect(connection, path, deadline)
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        connection.connect(path)
         return connection
     except FileNotFoundError:
         problem = UnreachableError(
@@ -136,12 +138,33 @@ def connect(path: str, kind: int, deadline: float) -> socket.socket:
             f"connect to {path}: permission denied; directory and socket are open to weightd's "
             "group only"
         )
-    except (socket.timeout, BlockingIOError):
-        problem = WaitTimeoutError(f"connect to {path}: timed out; weightd does not accept connections")
+    except BlockingIOError:
+        problem = queue_is_full(path)
     except OSError as error:
         problem = UnreachableError(f"connect to {path}: {error.strerror or error}")
     connection.close()
     raise problem
+
+
+def queue_is_full(path: str) -> WaitTimeoutError:
+    return WaitTimeoutError(f"connect to {path}: timed out; weightd does not accept connections")
+
+
+def _connect(connection: socket.socket, path: str, deadline: float) -> None:
+    """Waits for room in the listener's queue, which all users share. A socket with a timeout of Python's
+    does not block, and connect(2) refuses it (EAGAIN) while the queue is full; SO_SNDTIMEO bounds one
+    that does."""
+    while True:
+        seconds = max(deadline - time.monotonic(), 0.001)
+        timeout = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        connection.connect(path)
+        try:
+            connection.getpeername()
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # a signal came, after which Python waits for nothing
+                raise
 
 
 def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:
@@ -160,7 +183,7 @@ def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:
         if flags & socket.MSG_CTRUNC:
             raise ProtocolError(f"{path}: descriptors were lost; is RLIMIT_NOFILE of this process used up?")
         _check_reply(path, reply)
-    except WeightdError:
+    except BaseException:
         for descriptor in descriptors:
             os.close(descriptor)
         raise
@@ -173,7 +196,9 @@ def _check_reply(path: str, reply: bytes) -> None:
     if len(reply) < 5 or not separator or code >= len(_CODE_NAMES):
         raise ProtocolError(f"{path}: the reply is none (is that weightd's socket?)")
     if code != 0:
-        raise from_status(_CODE_NAMES[code], reason.decode(), text.decode(errors="replace"))
+        raise from_status(
+            _CODE_NAMES[code], reason.decode(errors="replace"), text.decode(errors="replace")
+        )
 
 
 def fetch_descriptors(socket_dir: str, ticket: bytes, deadline: float) -> list[int]:
@@ -185,4 +210,5 @@ def fetch_descriptors(socket_dir: str, ticket: bytes, deadline: float) -> list[i
 
 def ask_who_am_i(socket_dir: str) -> None:
     """Raises what the daemon has against this process; returns where it serves it."""
-    _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS)
+    for descriptor in _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS):
+        os.close(descriptor)  # there should be none

@@ -8,6 +8,8 @@ A thread reads the call's messages; it ends with the call. Thread-safe.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import sys
 import threading
@@ -28,6 +30,8 @@ from weightd.errors import (
 )
 from weightd.v1 import weight_cache_pb2 as pb
 
+# What gRPC makes of connect(2)'s EAGAIN, by version: it says so, or goes on and cannot send.
+_QUEUE_IS_FULL = (os.strerror(errno.EAGAIN), os.strerror(errno.ENOTCONN))
 _SERVICE = "/weightd.v1.WeightCache/"
 # Messages of the daemon are below 4 MiB, most below 1 MiB; a window of 4 MiB lets 10,000 tensors pass without waiting.
 _CHANNEL_OPTIONS = (
@@ -63,6 +67,11 @@ class Progress:
     bytes_total: int
     bytes_per_second: int
     jobs_ahead: int
+
+
+class QueueFullError(WaitTimeoutError):
+    """gRPC found no room in the queue of the daemon's socket, and does not wait for it as
+    :func:`_sockets.connect` does: whoever wants the lease tries again."""
 
 
 class _State:
@@ -140,6 +149,8 @@ class AttachStream:
         if error.code != "UNAVAILABLE" or error.reason:
             return error
         path = _sockets.rpc_socket(self._socket_dir)
+        if any(text in str(error) for text in _QUEUE_IS_FULL):
+            return QueueFullError(str(_sockets.queue_is_full(path)))
         try:
             _sockets.connect(path, socket.SOCK_STREAM, time.monotonic() + 1).close()
             _sockets.ask_who_am_i(self._socket_dir)
