@@ -1,11 +1,14 @@
 #ifndef WEIGHTD_DAEMON_CATALOG_ROOT_CHECK_H_
 #define WEIGHTD_DAEMON_CATALOG_ROOT_CHECK_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "daemon/catalog/catalog.h"
 #include "daemon/catalog/root_scan.h"
@@ -25,13 +28,40 @@ struct RootFacts {
   std::string reason;  // the word of that error, if it has one
 };
 
-// Looks at the largest file that a checkpoint of this root has and, with `read`, how fast it comes:
-// on the root's threads, for as long as it gets on, but no longer than `patience` without an answer
-// of the volume. `last` is what the last look through the root showed; without one it is looked
-// through.
-RootFacts CheckRoot(const std::shared_ptr<Root>& root, std::shared_ptr<const RootScan> last,
-                    const CatalogOptions& options, bool read, const ReadSpeedLimits& limits,
-                    absl::Duration patience = absl::Seconds(10));
+// Looks at the roots for `doctor`: at the largest file that a checkpoint of each has and, with
+// `read`, how fast it comes.
+//
+// Of each root one look at a time, for all who ask meanwhile; one that the volume does not answer
+// is given up after `patience` without an answer, and not begun again before it has come back: who
+// asks again learns at once that it hangs. Thread-safe.
+class RootChecker {
+ public:
+  explicit RootChecker(std::vector<std::shared_ptr<Root>> roots, const CatalogOptions& options,
+                       const ReadSpeedLimits& limits = {},
+                       absl::Duration patience = absl::Seconds(10));
+
+  // Of every root, in their order, side by side. `last_scans` is what the last look through each
+  // showed; a root without one is looked through.
+  std::vector<RootFacts> Check(const Catalog::LastScans& last_scans, bool read);
+
+ private:
+  struct Look;
+  struct Place {
+    std::shared_ptr<Root> root;
+    // The last, without and with `read`; null before the first.
+    std::array<std::shared_ptr<Look>, 2> looks = {};
+  };
+
+  RootFacts CheckOne(Place& place, std::shared_ptr<const RootScan> last, bool read);
+  RootFacts Run(const std::shared_ptr<Root>& root, std::shared_ptr<const RootScan> last, bool read,
+                const std::shared_ptr<Look>& look) const;
+
+  const CatalogOptions options_;
+  const ReadSpeedLimits limits_;
+  const absl::Duration patience_;
+  absl::Mutex mu_;             // of the looks
+  std::vector<Place> places_;  // the roots are fixed
+};
 
 }  // namespace weightd
 

@@ -26,8 +26,8 @@ constexpr uint32_t kGrantsWaitingMax = 1 << 20;
 constexpr uint32_t kStateThreads = 1;
 // Each waits for a root at most, and for a second.
 constexpr uint32_t kLookupThreads = 2;
-// One at a time reads of the roots; who asks in a crowd learns that there is one.
-constexpr uint32_t kDiagnosisThreads = 1;
+// So that one user's do not hold up another's; the looks at the roots are shared (RootChecker).
+constexpr uint32_t kDiagnosisThreads = 2;
 constexpr uint32_t kDiagnosesWaitingMax = 64;
 constexpr uint32_t kDiagnosesWaitingPerUidMax = 8;
 constexpr uint32_t kListThreads = 2;
@@ -128,13 +128,9 @@ DaemonInfo MakeInfo(const DaemonOptions& options, const RunDependencies& depende
   info.state = daemon.files->state();
   info.state_problem = daemon.state_problem;
   info.looks = [watcher = daemon.watcher.get()] { return watcher->looks(); };
-  info.check_roots = [&roots = daemon.roots, watcher = daemon.watcher.get(),
-                      catalog = options.catalog](bool read) {
-    std::vector<RootFacts> facts;
-    for (size_t i = 0; i < roots.size(); ++i) {
-      facts.push_back(CheckRoot(roots[i], watcher->last_scan(i), catalog, read, {}));
-    }
-    return facts;
+  info.check_roots = [checker = std::make_shared<RootChecker>(daemon.roots, options.catalog),
+                      watcher = daemon.watcher.get()](bool read) {
+    return checker->Check([watcher](size_t root) { return watcher->last_scan(root); }, read);
   };
   info.uses_cuda = options.cuda != CudaUse::kOff;
   info.warnings = daemon.devices.warnings;

@@ -1,6 +1,8 @@
 #include "daemon/catalog/root_check.h"
 
 #include "gtest/gtest.h"
+#include "tests/support/process/wait_until.h"
+#include "tests/support/storage/fuse_volume.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace weightd {
@@ -11,7 +13,7 @@ class RootCheckTest : public testing::CatalogFixture {
   RootFacts Check(bool read) const {
     auto root = Root::Create(first_.path(), {});
     EXPECT_OK(root);
-    return CheckRoot(*root, nullptr, {}, read, {});
+    return RootChecker({*root}, {}).Check(nullptr, read)[0];
   }
 };
 
@@ -37,9 +39,30 @@ TEST_F(RootCheckTest, AnEmptyRootHasNoFileAndNoError) {
 
 TEST_F(RootCheckTest, ARootThatIsGoneIsSaid) {
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Root> root, Root::Create(first_.path(), {}));
-  EXPECT_EQ(CheckRoot(root, nullptr, {}, true, {}).error, "");
+  RootChecker checker({root}, {});
+  EXPECT_EQ(checker.Check(nullptr, true)[0].error, "");
   std::filesystem::remove_all(first_.path());
-  EXPECT_NE(CheckRoot(root, nullptr, {}, true, {}).error, "");
+  EXPECT_NE(checker.Check(nullptr, true)[0].error, "");
+}
+
+// However many ask, one call waits for the volume; and nobody waits for the other root's.
+TEST_F(RootCheckTest, ARootThatHangsIsAskedOnceAndToldAtOnceFromThenOn) {
+  auto volume = weightd::testing::FuseVolume::Mount({{"m.safetensors", "none"}});
+  if (!volume.ok()) GTEST_SKIP() << volume.status();
+  WriteOne("m.safetensors");
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Root> hung, Root::Create((*volume)->root(), {}));
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Root> good, Root::Create(first_.path(), {}));
+  (*volume)->HangLookups();
+  RootChecker checker({hung, good}, {}, {}, /*patience=*/absl::Milliseconds(50));
+  for (int i = 0; i < 5; ++i) {
+    const std::vector<RootFacts> facts = checker.Check(nullptr, /*read=*/false);
+    EXPECT_EQ(facts[0].reason, "VOLUME_STUCK") << facts[0].error;
+    EXPECT_EQ(facts[1].file, "m.safetensors");
+  }
+  EXPECT_EQ(hung->threads()->state().running, 1);
+  (*volume)->Answer();
+  EXPECT_TRUE(weightd::testing::WaitUntil(
+      [&] { return checker.Check(nullptr, /*read=*/false)[0].reason != "VOLUME_STUCK"; }));
 }
 
 }  // namespace
