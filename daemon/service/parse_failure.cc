@@ -1,13 +1,10 @@
 #include "daemon/service/parse_failure.h"
 
 #include <google/protobuf/descriptor.h>
-#include <grpcpp/support/server_interceptor.h>
-
 #include <map>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
@@ -72,10 +69,8 @@ absl::Status ParseFailureError(absl::string_view message) {
       absl::StrCat("the request cannot be parsed as ", message, "; texts are UTF-8"));
 }
 
-void TellParseFailures(grpc::ServerBuilder& builder) {
-  std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(std::make_unique<ParseFailures>());
-  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+std::unique_ptr<ServerInterceptorFactoryInterface> MakeParseFailures() {
+  return std::make_unique<ParseFailures>();
 }
 
 }  // namespace weightd

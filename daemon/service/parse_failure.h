@@ -1,7 +1,9 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_PARSE_FAILURE_H_
 #define WEIGHTD_DAEMON_SERVICE_PARSE_FAILURE_H_
 
-#include <grpcpp/server_builder.h>
+#include <grpcpp/support/server_interceptor.h>
+
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -12,9 +14,9 @@ namespace weightd {
 absl::Status ParseFailureError(absl::string_view message);
 
 // gRPC answers a request that cannot be parsed, such as one with a name that is not UTF-8, with
-// UNIMPLEMENTED and no text. With this our methods answer INVALID_ARGUMENT, the reason
-// INVALID_REQUEST and a text. To be called once, before `builder` builds.
-void TellParseFailures(grpc::ServerBuilder& builder);
+// UNIMPLEMENTED and no text. With this among ServerBuilder's interceptors our methods answer
+// INVALID_ARGUMENT, the reason INVALID_REQUEST and a text.
+std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeParseFailures();
 
 }  // namespace weightd
 

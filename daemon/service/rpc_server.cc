@@ -7,13 +7,16 @@
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
 
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "common/status_macros.h"
 #include "common/thread.h"
 #include "daemon/service/parse_failure.h"
 #include "daemon/service/peer_credentials.h"
+#include "daemon/service/reflection_limit.h"
 
 namespace weightd {
 namespace {
@@ -22,8 +25,8 @@ namespace {
 constexpr int kReceiveBytesMax = 64 * 1024;
 constexpr int kStreamsPerConnectionMax = 1024;
 
-// Reflection, which gRPC brings, takes a thread for each open stream; nothing else does. What is
-// beyond is refused with RESOURCE_EXHAUSTED.
+// Reflection alone takes a thread for each open stream (reflection_limit.h). What is beyond is
+// refused with RESOURCE_EXHAUSTED.
 constexpr int kReflectionThreadsMax = 16;
 
 // For clients to take the end of calls that were cancelled.
@@ -49,7 +52,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
   builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
   AllowPings(builder);
-  TellParseFailures(builder);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> between;
+  between.push_back(MakeParseFailures());
+  between.push_back(MakeReflectionLimit(with.peers));
+  builder.experimental().SetInterceptorCreators(std::move(between));
   grpc::ResourceQuota quota("weightd");
   quota.SetMaxThreads(kReflectionThreadsMax);
   builder.SetResourceQuota(quota);

@@ -64,26 +64,35 @@ std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std
              : absl::StrCat("status ", static_cast<int>(response.status()));
 }
 
-std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
-  grpc::GenericStub stub(channel);
-  grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  const auto call = stub.PrepareCall(
-      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
-  call->StartCall(nullptr);
-  WaitForOperation(queue);
+ReflectionStream::ReflectionStream(const std::shared_ptr<grpc::Channel>& channel) : stub_(channel) {
+  call_ = stub_.PrepareCall(
+      &context_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue_);
+  call_->StartCall(nullptr);
+  WaitForOperation(queue_);
   const grpc::Slice request(kListServices, sizeof(kListServices) - 1);
-  call->Write(grpc::ByteBuffer(&request, 1), nullptr);
-  WaitForOperation(queue);
+  call_->Write(grpc::ByteBuffer(&request, 1), nullptr);
+  WaitForOperation(queue_);
   grpc::ByteBuffer response;
-  call->Read(&response, nullptr);
-  const bool answered = WaitForOperation(queue);
-  call->WritesDone(nullptr);
-  WaitForOperation(queue);
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  WaitForOperation(queue);
-  return answered ? Bytes(response) : ErrorText(status);
+  call_->Read(&response, nullptr);
+  if (WaitForOperation(queue_)) {
+    answer_ = Bytes(response);
+    return;
+  }
+  End();
+  answer_ = ErrorText(status_);
+}
+
+ReflectionStream::~ReflectionStream() {
+  if (is_over_) return;
+  call_->WritesDone(nullptr);
+  WaitForOperation(queue_);
+  End();
+}
+
+void ReflectionStream::End() {
+  call_->Finish(&status_, nullptr);
+  WaitForOperation(queue_);
+  is_over_ = true;
 }
 
 absl::Status Stage(const std::shared_ptr<grpc::Channel>& channel, const std::string& model) {

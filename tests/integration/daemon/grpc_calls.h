@@ -3,6 +3,8 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/generic/generic_stub.h>
 
 #include <memory>
 #include <string>
@@ -20,9 +22,28 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket_dir);
 // grpc.health.v1.Health/Check of `service`: "SERVING", "NOT_SERVING", or the call's error.
 std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service);
 
-// What grpc.reflection.v1alpha answers to list_services: the answer's bytes, in which the names
-// stand in plain, or the call's error.
-std::string ListServices(const std::shared_ptr<grpc::Channel>& channel);
+// A stream of grpc.reflection.v1alpha that has asked for list_services. Ends with the object.
+class ReflectionStream {
+ public:
+  explicit ReflectionStream(const std::shared_ptr<grpc::Channel>& channel);
+  ReflectionStream(const ReflectionStream&) = delete;
+  ReflectionStream& operator=(const ReflectionStream&) = delete;
+  ~ReflectionStream();
+
+  // The answer's bytes, in which the names stand in plain, or the call's error.
+  const std::string& answer() const { return answer_; }
+
+ private:
+  void End();
+
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+  grpc::Status status_;
+  bool is_over_ = false;
+  std::string answer_;
+};
 
 // StageModel until its end; an error with the reason and the metadata that came with it.
 absl::Status Stage(const std::shared_ptr<grpc::Channel>& channel, const std::string& model);

@@ -8,10 +8,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/unique_fd.h"
 #include "gmock/gmock.h"
@@ -19,6 +21,7 @@
 #include "tests/integration/daemon/grpc_calls.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/programs.h"
+#include "tests/support/process/wait_until.h"
 
 namespace weightd::testing {
 namespace {
@@ -269,8 +272,25 @@ TEST_F(StartTest, ServesHealthAndReflection) {
   ASSERT_NE(channel, nullptr);
   EXPECT_EQ(CheckHealth(channel, ""), "SERVING");
   EXPECT_EQ(CheckHealth(channel, "weightd.v1.WeightCache"), "SERVING");
-  EXPECT_THAT(ListServices(channel),
+  EXPECT_THAT(ReflectionStream(channel).answer(),
               AllOf(HasSubstr("weightd.v1.WeightCache"), HasSubstr("grpc.health.v1.Health")));
+}
+
+// Each takes a thread, of which there are few for all users.
+TEST_F(StartTest, AUserHasFourStreamsOfReflection) {
+  Start();
+  const auto channel = Connect(socket_dir_);
+  ASSERT_NE(channel, nullptr);
+  std::vector<std::unique_ptr<ReflectionStream>> streams;
+  for (int i = 0; i < 4; ++i) {
+    streams.push_back(std::make_unique<ReflectionStream>(channel));
+    EXPECT_THAT(streams.back()->answer(), HasSubstr("weightd.v1.WeightCache"));
+  }
+  EXPECT_THAT(ReflectionStream(channel).answer(), HasSubstr("error 1:"));
+  streams.clear();
+  EXPECT_TRUE(WaitUntil([&] {
+    return absl::StrContains(ReflectionStream(channel).answer(), "weightd.v1.WeightCache");
+  }));
 }
 
 }  // namespace
