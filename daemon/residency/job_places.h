@@ -3,19 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
-#include <map>
 #include <string>
 #include <unordered_map>
 
 #include "daemon/residency/stage_job.h"
 
 namespace weightd {
-
-// Who waits for a job, by uid, each with what he is to it.
-using JobUsers = std::map<uint32_t, JobPriority>;
-// The daemon among them, for what it wants by itself: it takes its turns like any user.
-inline constexpr uint32_t kDaemonUser = std::numeric_limits<uint32_t>::max();
 
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
 // timeout is over, and one user's jobs may last as long as his volume likes; so beside the

@@ -69,11 +69,12 @@ absl::Status JobQueueOptions::Validate() const {
 }
 
 uint32_t JobQueue::CountOf(uint32_t uid) const {
-  const auto queued = users_queued_by_.find(uid);
-  uint32_t count = queued == users_queued_by_.end() ? 0 : queued->second;
-  for (const auto& job : running_) {
-    if (job->task().uid == uid && !job->task().by_daemon && !job->final()) ++count;
-  }
+  const auto pays = [uid](const StageJob& job) {
+    return !job.task().by_daemon && !job.final() && job.payer() == uid;
+  };
+  uint32_t count = 0;
+  for (const auto& [place, waiting] : queue_) count += pays(*waiting.job) ? 1 : 0;
+  for (const auto& job : running_) count += pays(*job) ? 1 : 0;
   return count;
 }
 
@@ -87,20 +88,20 @@ absl::Status JobQueue::CheckLimits(const std::string& model, const StageCaller& 
   if (users_queued_ >= options_.queue_max + reserve) {
     return LimitExceeded(model, absl::StrCat(users_queued_, " jobs wait already, queue_max"));
   }
-  if (CountOf(caller.uid) >= options_.jobs_per_uid_max) {
-    return LimitExceeded(model, absl::StrCat("uid ", caller.uid, " has ", CountOf(caller.uid),
-                                             " jobs, jobs_per_uid_max"));
+  const uint32_t count = CountOf(caller.uid);
+  if (count >= options_.jobs_per_uid_max) {
+    return LimitExceeded(
+        model, absl::StrCat("uid ", caller.uid, " has ", count, " jobs, jobs_per_uid_max"));
   }
   return absl::OkStatus();
 }
 
 void JobQueue::AddUser(const StageCaller& caller, JobUsers& users) {
-  const uint32_t uid = IsUsers(caller.priority) ? caller.uid : kDaemonUser;
-  const auto known = users.find(uid);
+  const auto known = users.find(caller.user());
   if (known != users.end()) {
     known->second = std::max(known->second, caller.priority);
   } else if (users.size() < kUsersOfJobMax) {
-    users.emplace(uid, caller.priority);
+    users.emplace(caller.user(), caller.priority);
   }
 }
 
@@ -110,11 +111,10 @@ absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& 
     const JobPriority before = job->priority();
     if (!job->Join(caller)) continue;
     MoveUp(job, before, caller);
-    return StageTicket{.job = job, .joined = true};
+    return StageTicket{.job = job, .user = caller.user(), .joined = true};
   }
   RETURN_IF_ERROR(CheckLimits(task.ref.model, caller));
   const Place place = {.priority = caller.priority, .id = next_id_++};
-  task.uid = caller.uid;
   task.by_daemon = !IsUsers(caller.priority);
   auto job = std::make_shared<StageJob>(JobId(place.id), std::move(task));
   job->Join(caller);
@@ -122,16 +122,12 @@ absl::StatusOr<StageTicket> JobQueue::Submit(StageTask task, const StageCaller& 
   Waiting waiting = {.job = job};
   AddUser(caller, waiting.users);
   Insert(place, std::move(waiting));
-  return StageTicket{.job = std::move(job), .joined = false};
+  return StageTicket{.job = std::move(job), .user = caller.user(), .joined = false};
 }
 
 void JobQueue::Insert(const Place& place, Waiting waiting) {
   const auto at = queue_.emplace(place, std::move(waiting)).first;
-  const StageTask& task = at->second.job->task();
-  if (!task.by_daemon) {
-    ++users_queued_;
-    ++users_queued_by_[task.uid];
-  }
+  if (!at->second.job->task().by_daemon) ++users_queued_;
   for (const auto& [uid, priority] : at->second.users) {
     ++waited_for_by_[uid];
     turns_.try_emplace(uid, ArrivalTurn());
@@ -144,10 +140,7 @@ void JobQueue::Insert(const Place& place, Waiting waiting) {
 JobQueue::Waiting JobQueue::Remove(Queue::iterator at) {
   Waiting waiting = std::move(at->second);
   queue_.erase(at);
-  if (!waiting.job->task().by_daemon) {
-    --users_queued_;
-    Decrement(users_queued_by_, waiting.job->task().uid);
-  }
+  if (!waiting.job->task().by_daemon) --users_queued_;
   for (const auto& [uid, priority] : waiting.users) {
     if (Decrement(waited_for_by_, uid)) turns_.erase(uid);
   }
@@ -159,7 +152,7 @@ void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before,
                       const StageCaller& caller) {
   const auto at = queue_.find({.priority = before, .id = job->id().value()});
   if (at == queue_.end()) return;  // it runs
-  const bool is_known = !IsUsers(caller.priority) || at->second.users.contains(caller.uid);
+  const bool is_known = at->second.users.contains(caller.user());
   if (is_known && job->priority() == before) return;
   Waiting waiting = Remove(at);
   AddUser(caller, waiting.users);
@@ -188,9 +181,23 @@ bool JobQueue::IsBefore(const Queue::value_type& a, const Queue::value_type& b) 
   return turn_a != turn_b ? turn_a < turn_b : a.first < b.first;
 }
 
+void JobQueue::Prune(Waiting& waiting) {
+  const JobUsers left = waiting.job->users();
+  for (auto user = waiting.users.begin(); user != waiting.users.end();) {
+    if (left.contains(user->first)) {
+      ++user;
+      continue;
+    }
+    if (Decrement(waited_for_by_, user->first)) turns_.erase(user->first);
+    user = waiting.users.erase(user);
+  }
+}
+
 void JobQueue::FindNext() {
   next_ = queue_.end();
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
+    // One whom all have left is cancelled, and taken out.
+    if (at->second.users.size() > 1) Prune(at->second);
     if (!MayRun(at->second)) continue;
     if (next_ == queue_.end() || IsBefore(*at, *next_)) next_ = at;
     // The daemon's own come last, in their order.
@@ -202,7 +209,7 @@ std::shared_ptr<StageJob> JobQueue::TakeNext() {
   if (next_ == queue_.end()) return nullptr;
   const Waiting waiting = Remove(next_);
   last_turn_ += 2;
-  for (const auto& [uid, priority] : waiting.users) {
+  for (const auto& [uid, priority] : waiting.job->users()) {
     if (waited_for_by_.contains(uid)) turns_[uid] = last_turn_;
   }
   running_.push_back(waiting.job);

@@ -16,16 +16,17 @@
 
 namespace weightd {
 
-// A caller's share in a job: call Leave() on the job when not interested any more.
+// A caller's share in a job: call job->Leave(user) when not interested any more.
 struct StageTicket {
   std::shared_ptr<StageJob> job;
+  uint32_t user = 0;
   bool joined = false;  // the job was there already
 };
 
 struct JobQueueOptions {
   uint32_t jobs_max = 2;           // at once, 1..16; and some more, see JobPlaces
   uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
-  uint32_t jobs_per_uid_max = 64;  // begun by one uid, waiting or running, 1..4096
+  uint32_t jobs_per_uid_max = 64;  // that one uid pays for, waiting or running, 1..4096
   absl::Status Validate() const;
 };
 
@@ -101,6 +102,7 @@ class JobQueue {
   };
   using Queue = std::map<Place, Waiting>;
 
+  // Jobs that `uid` pays for: those that users began, and that he waits for longest.
   uint32_t CountOf(uint32_t uid) const;
   // kOperator has a reserve.
   absl::Status CheckLimits(const std::string& model, const StageCaller& caller) const;
@@ -120,6 +122,8 @@ class JobQueue {
   // After `caller` joined it: moves it to where it belongs now.
   void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before, const StageCaller& caller);
   static void AddUser(const StageCaller& caller, JobUsers& users);
+  // Those who left it meanwhile are out.
+  void Prune(Waiting& waiting);
   void FindNext();
 
   const JobQueueOptions options_;
@@ -130,9 +134,8 @@ class JobQueue {
   std::vector<std::shared_ptr<StageJob>> running_;
   // Of both, by model.
   std::unordered_map<std::string, std::vector<std::shared_ptr<StageJob>>> by_model_;
-  uint32_t users_queued_ = 0;                               // those that users began
-  std::unordered_map<uint32_t, uint32_t> users_queued_by_;  // of them, by uid
-  std::unordered_map<uint32_t, uint32_t> waited_for_by_;    // jobs that wait, by user
+  uint32_t users_queued_ = 0;                             // those that users began
+  std::unordered_map<uint32_t, uint32_t> waited_for_by_;  // jobs that wait, by user
   // When each user was served last; of those alone for whom jobs wait.
   std::unordered_map<uint32_t, uint64_t> turns_;
   uint64_t last_turn_ = 0;

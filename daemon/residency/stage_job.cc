@@ -25,19 +25,42 @@ bool StageJob::Join(const StageCaller& caller) {
   absl::MutexLock lock(&mu_);
   if (snapshot_.final() || cancelled_.load()) return false;
   if (caller.restage && refuses_restage_) return false;
-  ++interested_;
-  detached_ = detached_ || caller.detached;
+  const uint32_t user = caller.user();
+  auto callers = std::find_if(callers_.begin(), callers_.end(),
+                              [user](const Callers& known) { return known.user == user; });
+  if (callers == callers_.end()) callers = callers_.insert(callers_.end(), {.user = user});
+  ++callers->count;
+  callers->stays = callers->stays || caller.detached || caller.pin;
+  callers->priority = std::max(callers->priority, caller.priority);
   wishes_.pin = wishes_.pin || caller.pin;
   wishes_.restage = wishes_.restage || caller.restage;
   priority_ = std::max(priority_, caller.priority);
   return true;
 }
 
-void StageJob::Leave() {
+void StageJob::Leave(uint32_t user) {
   absl::MutexLock lock(&mu_);
-  WEIGHTD_CHECK(interested_ > 0);
-  --interested_;
-  if (interested_ == 0 && !detached_ && !wishes_.pin && !snapshot_.final()) Cancel();
+  const auto callers = std::find_if(callers_.begin(), callers_.end(), [user](const Callers& known) {
+    return known.user == user && known.count > 0;
+  });
+  WEIGHTD_CHECK(callers != callers_.end());
+  if (--callers->count == 0 && !callers->stays) callers_.erase(callers);
+  if (callers_.empty() && !snapshot_.final()) Cancel();
+}
+
+JobUsers StageJob::users() const {
+  absl::MutexLock lock(&mu_);
+  JobUsers users;
+  for (const Callers& callers : callers_) users.emplace(callers.user, callers.priority);
+  return users;
+}
+
+std::optional<uint32_t> StageJob::payer() const {
+  absl::MutexLock lock(&mu_);
+  for (const Callers& callers : callers_) {
+    if (callers.user != kDaemonUser) return callers.user;
+  }
+  return std::nullopt;
 }
 
 StageWishes StageJob::wishes() const {

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +40,11 @@ enum class JobPriority {
 // Whether a user waits for it, or asked for it.
 inline bool IsUsers(JobPriority priority) { return priority >= JobPriority::kOperator; }
 
+// Who waits for a job, by uid, each with what he is to it.
+using JobUsers = std::map<uint32_t, JobPriority>;
+// The daemon among them, for what it wants by itself.
+inline constexpr uint32_t kDaemonUser = std::numeric_limits<uint32_t>::max();
+
 // What a job may make its copies from.
 enum class StageSource {
   kVolume,    // the volume decides what is current; an identical resident copy spares the reading
@@ -69,6 +76,8 @@ struct StageCaller {
   bool restage = false;   // wants it read, also when a resident copy is unchanged
   JobPriority priority = JobPriority::kOperator;
   uint32_t uid = 0;  // with kOperator and above
+
+  uint32_t user() const { return IsUsers(priority) ? uid : kDaemonUser; }
 };
 
 // What the callers of a job want, together.
@@ -90,9 +99,8 @@ struct StageTask {
   uint64_t bytes_per_second_max = 0;  // of the volume; 0 is no limit
   VerifyMode verify = VerifyMode::kNone;
   bool require_digest = false;  // refuse a model without a digest manifest
-  // Who began it; the queue fills these in.
-  uint32_t uid = 0;
-  bool by_daemon = false;  // a pin, a preload, a checkpoint that changed
+  // A pin, a preload, a checkpoint that changed; the queue fills it in.
+  bool by_daemon = false;
   // What can hold it up: the volumes of its files, kMemoryLane, or "" while those are not known.
   std::string lane = {};
 };
@@ -113,9 +121,13 @@ class StageJob {
   // Adds an interested caller; false when the job is final or cancelled, or will not do what the
   // caller wishes, so that there is nothing to join.
   bool Join(const StageCaller& caller);
-  // A caller is not interested any more: the last one that leaves cancels the job, unless somebody
-  // detached it or wants it pinned.
-  void Leave();
+  // A caller (StageCaller::user()) is not interested any more: the last one that leaves cancels the
+  // job, unless somebody detached it or wants it pinned.
+  void Leave(uint32_t user);
+  // Who is interested, by uid, each with the most urgent of what he is to it.
+  JobUsers users() const;
+  // Whose limits it counts for: of those, the one who came first; nobody, where no user waits.
+  std::optional<uint32_t> payer() const;
   void Cancel() { cancelled_.store(true); }
   const std::atomic<bool>& cancelled() const { return cancelled_; }
   StageWishes wishes() const;
@@ -147,6 +159,13 @@ class StageJob {
   void Fail(absl::Status status);
 
  private:
+  // Those of one user.
+  struct Callers {
+    uint32_t user = 0;
+    uint32_t count = 0;
+    bool stays = false;  // it goes on although they leave
+    JobPriority priority = JobPriority::kRefresh;
+  };
   using Listening = Outbox<std::shared_ptr<const StageSnapshot>>;
 
   void Tell();
@@ -160,8 +179,7 @@ class StageJob {
 
   mutable absl::Mutex mu_;  // never held while an observer runs
   StageSnapshot snapshot_ ABSL_GUARDED_BY(mu_);
-  uint32_t interested_ ABSL_GUARDED_BY(mu_) = 0;
-  bool detached_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Callers> callers_ ABSL_GUARDED_BY(mu_);  // in the order in which they came
   StageWishes wishes_ ABSL_GUARDED_BY(mu_);
   bool refuses_restage_ ABSL_GUARDED_BY(mu_) = false;
   JobPriority priority_ ABSL_GUARDED_BY(mu_) = JobPriority::kRefresh;

@@ -292,7 +292,7 @@ class AttachStream final : public ClientStream<grpc::ByteBuffer> {
   void OnGone() override {
     if (job_ != nullptr) {
       job_->Unobserve(observer_);
-      job_->Leave();
+      job_->Leave(peer_.uid);
     }
     if (phase_.load() == Phase::kGranted) with_.leases.End(grant_.lease, how_ended_.load());
   }

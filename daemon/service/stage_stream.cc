@@ -36,6 +36,7 @@ class StageStream final : public ClientStream<v1::StageModelResponse> {
          .uid = peer->uid});
     if (!ticket.ok()) return refuse(ticket.status());
     job_ = std::move(ticket->job);
+    user_ = ticket->user;
     joined_ = ticket->joined;
     observer_ = job_->Observe([this](const StageSnapshot& snapshot) { OnProgress(snapshot); });
   }
@@ -68,9 +69,10 @@ class StageStream final : public ClientStream<v1::StageModelResponse> {
   void OnGone() override {
     if (job_ == nullptr) return;
     job_->Unobserve(observer_);
-    job_->Leave();
+    job_->Leave(user_);
   }
 
+  uint32_t user_ = 0;
   std::shared_ptr<StageJob> job_;  // fixed after Begin, with what follows
   uint64_t observer_ = 0;
   bool joined_ = false;

@@ -139,7 +139,7 @@ void World::EndClient(Client& client) {
     case Client::Phase::kWaiting:
     case Client::Phase::kAnswered:
       client.job->Unobserve(client.observer);
-      client.job->Leave();
+      client.job->Leave(client.request.peer.uid);
       client.answer = {};
       client.job = nullptr;
       break;

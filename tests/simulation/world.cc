@@ -148,7 +148,7 @@ void World::Stage() {
 void World::LeaveJob() {
   if (tickets_.empty()) return;
   const size_t index = Below(tickets_.size());
-  tickets_[index].job->Leave();
+  tickets_[index].job->Leave(tickets_[index].user);
   tickets_.erase(tickets_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 

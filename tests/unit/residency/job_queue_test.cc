@@ -21,18 +21,18 @@ StageTask Task(const std::string& model, std::vector<std::string> devices = {"ho
 
 class JobQueueTest : public ::testing::Test {
  protected:
-  // From a uid of its own, where the task names none.
-  StageTicket Submit(StageTask task, JobPriority priority = JobPriority::kOperator) {
-    const uint32_t uid = task.uid == 0 ? next_uid_++ : task.uid;
+  StageTicket SubmitFor(uint32_t uid, StageTask task, JobPriority priority) {
     auto ticket = queue_.Submit(std::move(task), {.priority = priority, .uid = uid});
     EXPECT_OK(ticket);
     return *std::move(ticket);
   }
   StageTicket SubmitAs(uint32_t uid, const std::string& model,
                        JobPriority priority = JobPriority::kClient) {
-    StageTask task = Task(model);
-    task.uid = uid;
-    return Submit(std::move(task), priority);
+    return SubmitFor(uid, Task(model), priority);
+  }
+  // From a uid of its own.
+  StageTicket Submit(StageTask task, JobPriority priority = JobPriority::kOperator) {
+    return SubmitFor(next_uid_++, std::move(task), priority);
   }
   // The models in the order in which they would run one by one.
   std::vector<std::string> RunAll() {
@@ -142,26 +142,25 @@ TEST_F(JobQueueTest, OperatorDoesNotJoinAPromotionAndAnAttachJoinsAStage) {
 }
 
 TEST_F(JobQueueTest, LimitsHold) {
-  const auto task = [](int i, uint32_t uid) {
-    StageTask made = Task(absl::StrCat("m", i));
-    made.uid = uid;
-    return made;
+  const auto name = [](int i) { return absl::StrCat("m", i); };
+  const auto submit = [&](int i, const StageCaller& caller) {
+    return queue_.Submit(Task(name(i)), caller);
   };
-  for (int i = 0; i < 3; ++i) Submit(task(i, 7));
-  EXPECT_THAT(queue_.Submit(task(3, 7), {.uid = 7}),
+  for (int i = 0; i < 3; ++i) SubmitAs(7, name(i), JobPriority::kOperator);
+  EXPECT_THAT(submit(3, {.uid = 7}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("uid 7 has 3 jobs, jobs_per_uid_max")));
-  EXPECT_TRUE(Submit(task(2, 7)).joined);  // joining begins none
+  EXPECT_TRUE(SubmitAs(7, name(2)).joined);  // joining begins none
   // The daemon's own jobs count for nobody, and are not refused: nor do they hold up clients.
-  for (int i = 100; i < 150; ++i) Submit(task(i, 7), JobPriority::kPreload);
-  for (int i = 10; i < 15; ++i) Submit(task(i, 100 + static_cast<uint32_t>(i)));
-  Submit(task(200, 7), JobPriority::kRefresh);
-  EXPECT_THAT(queue_.Submit(task(20, 8), {.priority = JobPriority::kClient}),
+  for (int i = 100; i < 150; ++i) SubmitAs(7, name(i), JobPriority::kPreload);
+  for (int i = 10; i < 15; ++i) Submit(Task(name(i)));
+  SubmitAs(7, name(200), JobPriority::kRefresh);
+  EXPECT_THAT(submit(20, {.priority = JobPriority::kClient, .uid = 8}),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("8 jobs wait already, queue_max")));
   // A job that is over makes room for its uid's next.
   const auto job = queue_.TakeNext();
   job->Fail(absl::CancelledError("over"));
   queue_.Ended(job);
-  EXPECT_OK(queue_.Submit(task(21, 7), {.uid = 7}));
+  EXPECT_OK(submit(21, {.uid = 7}));
 }
 
 TEST_F(JobQueueTest, OperatorsHaveAReserveWhereClientsFilledTheQueue) {
@@ -267,11 +266,28 @@ TEST_F(JobQueueTest, WhoJoinsAJobWaitsForItAsForHisOwn) {
   EXPECT_THAT(RunAll(), ElementsAre("a", "c", "b"));
 }
 
+// He who began it and gave up does not pay for those who go on waiting, nor is his turn theirs.
+TEST_F(JobQueueTest, WhoLeavesAJobLeavesItToThoseWhoStay) {
+  std::vector<StageTicket> begun;
+  for (const char* model : {"a", "b", "c"}) {
+    begun.push_back(SubmitAs(7, model));
+    SubmitAs(8, model);
+  }
+  SubmitAs(8, "d");  // so far he pays for nothing else
+  EXPECT_THAT(queue_.Submit(Task("e"), {.uid = 7}), ReasonIs(Reason::kLimitExceeded, _));
+  for (const StageTicket& ticket : begun) ticket.job->Leave(7);
+  SubmitAs(7, "e");
+  EXPECT_THAT(queue_.Submit(Task("f"), {.uid = 8}),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("uid 8 has 4 jobs")));
+  EXPECT_EQ(queue_.TakeNext()->model(), "a");
+  EXPECT_EQ(queue_.TakeNext()->model(), "e");
+}
+
 TEST_F(JobQueueTest, CancelledJobsAreTakenOut) {
   const StageTicket ticket = Submit(Task("a"));
   Submit(Task("b"));
   EXPECT_THAT(queue_.TakeCancelled(), IsEmpty());
-  ticket.job->Leave();
+  ticket.job->Leave(*ticket.job->payer());
   EXPECT_THAT(queue_.TakeCancelled(), ElementsAre(ticket.job));
   EXPECT_THAT(queue_.JobsFor("a", ""), IsEmpty());
   EXPECT_THAT(queue_.JobsFor("b", "host"), SizeIs(1));

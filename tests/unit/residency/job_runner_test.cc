@@ -114,7 +114,7 @@ TEST_F(JobRunnerTest, CancelledOnesLeaveTheQueue) {
   Submit("hanging");
   const auto left = Submit("left");
   Settle();
-  left->Leave();
+  left->Leave(*left->payer());
   EXPECT_THAT(runner_.TakeCancelled(), ElementsAre(left));
   EXPECT_EQ(runner_.counts().queued, 0);
   GoOn();

@@ -68,9 +68,9 @@ TEST_F(ResidencyJobsTest, RestageOfAJoinerCounts) {
 
 TEST_F(ResidencyJobsTest, LastToLeaveCancels) {
   Hold();
-  world_.Start({.model = "busy"}).job->Leave();
+  world_.Start({.model = "busy"}).job->Leave(0);
   EXPECT_FALSE(busy_.job->cancelled());
-  busy_.job->Leave();
+  busy_.job->Leave(0);
   Release();
   EXPECT_THAT(busy_.job->snapshot().status, ReasonIs(Reason::kCancelled, _));
   EXPECT_EQ(world_.used_bytes(), 0);
@@ -78,8 +78,8 @@ TEST_F(ResidencyJobsTest, LastToLeaveCancels) {
 
 TEST_F(ResidencyJobsTest, DetachedJobGoesOnAlone) {
   Hold();
-  world_.Start({.model = "busy", .detached = true}).job->Leave();
-  busy_.job->Leave();
+  world_.Start({.model = "busy", .detached = true}).job->Leave(0);
+  busy_.job->Leave(0);
   Release();
   EXPECT_OK(busy_.job->snapshot().status);
   EXPECT_TRUE(world_.Holds("busy", 1));
@@ -102,9 +102,9 @@ TEST_F(ResidencyJobsTest, AbandonedJobsTakeNoPlace) {
   for (int i = 0; i < 5; ++i) {
     const StageTicket a = world_.Start({.model = "a"});
     const StageTicket b = world_.Start({.model = "b"});
-    a.job->Leave();
-    b.job->Leave();
-    world_.Start({.model = "c"}).job->Leave();
+    a.job->Leave(0);
+    b.job->Leave(0);
+    world_.Start({.model = "c"}).job->Leave(0);
     EXPECT_EQ(a.job->snapshot().phase, StagePhase::kFailed);
     EXPECT_THAT(a.job->snapshot().status, ReasonIs(Reason::kCancelled, _));
   }
@@ -117,7 +117,7 @@ TEST_F(ResidencyJobsTest, EvictWaitsForNobodyWhoIsGone) {
   const StageTicket again = world_.Start({.model = "a"});
   EXPECT_THAT(residency().Evict("a", "", false), ReasonIs(Reason::kModelBusy, _));
   EXPECT_THAT(residency().Evict("busy", "", false), ReasonIs(Reason::kModelBusy, _));
-  again.job->Leave();
+  again.job->Leave(0);
   ASSERT_OK_AND_ASSIGN(const Residency::Evicted evicted, residency().Evict("a", "", false));
   EXPECT_EQ(evicted.bytes, kUnit);
   EXPECT_EQ(evicted.copies, 1);
@@ -155,7 +155,7 @@ TEST(ResidencyTwoWorkersTest, NewJobForAModelWaitsForTheCancelledOne) {
   world.clock().StopCall(kCallBeforeReading);
   const StageTicket first = world.Start({.model = "a"});
   world.clock().AwaitStopped();
-  first.job->Leave();
+  first.job->Leave(0);
   const StageTicket second = world.Start({.model = "a"});
   EXPECT_NE(second.job, first.job);
   // The other worker has passed the second job by when it has come to this one.

@@ -92,9 +92,9 @@ TEST_F(StageJobTest, ProgressIsPassedOnEvery100Milliseconds) {
 
 TEST_F(StageJobTest, LastToLeaveCancels) {
   EXPECT_TRUE(job_.Join({}));
-  job_.Leave();
+  job_.Leave(0);
   EXPECT_FALSE(job_.cancelled());
-  job_.Leave();
+  job_.Leave(0);
   EXPECT_TRUE(job_.cancelled());
 }
 
@@ -105,14 +105,14 @@ TEST_F(StageJobTest, NobodyJoinsWhatIsCancelledOrOver) {
   ASSERT_TRUE(over.Join({}));
   over.Fail(absl::DataLossError("bad"));
   EXPECT_FALSE(over.Join({}));
-  over.Leave();
+  over.Leave(0);
   EXPECT_FALSE(over.cancelled());  // nothing to cancel
 }
 
 TEST_F(StageJobTest, DetachedJobIsNotCancelledByLeaving) {
   EXPECT_TRUE(job_.Join({.detached = true}));
-  job_.Leave();
-  job_.Leave();
+  job_.Leave(0);
+  job_.Leave(0);
   EXPECT_FALSE(job_.cancelled());
   EXPECT_TRUE(job_.Join({}));
 }
@@ -159,7 +159,7 @@ TEST_F(StageJobTest, ObserverMayCallBack) {
   id = job_.Observe([&](const StageSnapshot& snapshot) {
     phases.push_back(job_.snapshot().phase);
     if (snapshot.phase == StagePhase::kPlanning) {
-      job_.Leave();
+      job_.Leave(0);
       job_.Unobserve(id);
     }
   });
@@ -195,7 +195,7 @@ TEST_F(StageJobTest, JoinersAndTheEndMayRace) {
         if (!job_.Join({})) return;
         const uint64_t id = job_.Observe([](const StageSnapshot&) {});
         job_.Unobserve(id);
-        job_.Leave();
+        job_.Leave(0);
       }
     });
   }
