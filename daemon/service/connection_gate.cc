@@ -37,7 +37,7 @@ absl::Status ConnectionGate::CheckRpc(const Peer& peer) const {
 
 absl::StatusOr<ConnectionGate::Admitted> ConnectionGate::Admit(
     Peer peer, Cost cost, const std::function<void()>& make_room) {
-  Admitted admitted{.peer = std::move(peer), .share = {}, .streams = {}};
+  Admitted admitted{.peer = std::move(peer), .share = {}, .streams = {}, .unfinished = {}};
   RETURN_IF_ERROR(access_.Check(admitted.peer, Right::kAttach));
   const UidLimits::Taker taker = TakerOf(admitted.peer);
   if (make_room && !limits_.Fits(cost, taker).ok()) make_room();
@@ -48,6 +48,7 @@ absl::StatusOr<ConnectionGate::Admitted> ConnectionGate::Admit(
   }
   admitted.share = *std::move(share);
   ASSIGN_OR_RETURN(admitted.streams, limits_.Take(Cost::kStreams, taker, 0));
+  ASSIGN_OR_RETURN(admitted.unfinished, limits_.Take(Cost::kUnfinishedRequests, taker, 0));
   return admitted;
 }
 

@@ -33,8 +33,10 @@ class ConnectionGate {
  public:
   struct Admitted {
     Peer peer;
-    Share share;    // for as long as the connection is there
-    Share streams;  // none of it yet: see RelayedConnection
+    Share share;  // for as long as the connection is there
+    // None of either yet: see RelayedConnection.
+    Share streams;
+    Share unfinished;
   };
   struct Refused {
     Cost cost = Cost::kConnections;

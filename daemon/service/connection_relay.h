@@ -76,7 +76,7 @@ class ConnectionRelay {
  private:
   struct Connection {
     Connection(UniqueFd client, ConnectionGate::Admitted who)
-        : relayed(std::move(client), std::move(who.streams)),
+        : relayed(std::move(client), std::move(who.streams), std::move(who.unfinished)),
           peer(who.peer),
           admitted(std::move(who)) {}
 

@@ -158,11 +158,12 @@ void AddAccess(const AccessList& access, MetricSnapshot& snapshot) {
 void AddUidLimits(const UidLimits& limits, size_t table_bytes, MetricSnapshot& snapshot) {
   constexpr Cost kCosts[] = {Cost::kConnections,     Cost::kHandleConnections, Cost::kCalls,
                              Cost::kWaitingAttaches, Cost::kWatchers,          Cost::kQueuedBytes,
-                             Cost::kStreams};
+                             Cost::kStreams,         Cost::kUnfinishedRequests};
   snapshot.AddGauge("weightd_client_costs",
                     "What clients take of the daemon now, by what limits.* limits: connections, "
                     "handle_connections, calls, waiting_attaches, watchers, queued_bytes, streams "
-                    "(of HTTP/2, beyond four of each connection).");
+                    "(of HTTP/2, beyond four of each connection), unfinished_requests (beyond one "
+                    "of each connection).");
   for (const Cost cost : kCosts) {
     snapshot.Value({{"cost", std::string(CostName(cost))}}, AsDouble(limits.taken(cost)));
   }

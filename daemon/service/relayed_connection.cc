@@ -32,6 +32,14 @@ ssize_t WriteSome(int socket, absl::string_view bytes) {
   return WouldBlock() ? 0 : -1;
 }
 
+uint64_t Beyond(uint64_t free, uint64_t count) { return std::max(count, free) - free; }
+
+absl::Status SetTo(uint64_t wanted, Share& share) {
+  if (wanted > share.amount()) return share.Grow(wanted - share.amount());
+  share.Shrink(share.amount() - wanted);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> RelayedConnection::Begin() {
@@ -105,10 +113,8 @@ absl::Status RelayedConnection::Check(absl::string_view part) {
 }
 
 absl::Status RelayedConnection::CountStreams() {
-  const uint64_t wanted = std::max<uint64_t>(frames_.open(), kFreeStreams) - kFreeStreams;
-  if (wanted > streams_.amount()) return streams_.Grow(wanted - streams_.amount());
-  streams_.Shrink(streams_.amount() - wanted);
-  return absl::OkStatus();
+  RETURN_IF_ERROR(SetTo(Beyond(kFreeUnfinished, frames_.unfinished()), unfinished_));
+  return SetTo(Beyond(kFreeStreams, frames_.open()), streams_);
 }
 
 absl::Status RelayedConnection::MoveRequests(std::vector<UniqueFd>& strays) {

@@ -33,9 +33,15 @@ class RelayedConnection {
   // Calls that a connection may have open without a share.
   static constexpr uint64_t kFreeStreams = 4;
 
-  // `streams` is a share of Cost::kStreams, none of it: of the client's open calls.
-  RelayedConnection(UniqueFd client, Share streams)
-      : client_(std::move(client)), streams_(std::move(streams)) {}
+  // And requests that are not whole.
+  static constexpr uint64_t kFreeUnfinished = 1;
+
+  // `streams` is a share of Cost::kStreams, none of it: of the client's open calls; `unfinished`
+  // likewise of Cost::kUnfinishedRequests.
+  RelayedConnection(UniqueFd client, Share streams, Share unfinished)
+      : client_(std::move(client)),
+        streams_(std::move(streams)),
+        unfinished_(std::move(unfinished)) {}
   RelayedConnection(const RelayedConnection&) = delete;
   RelayedConnection& operator=(const RelayedConnection&) = delete;
 
@@ -77,7 +83,7 @@ class RelayedConnection {
  private:
   // Whether what the client has sent by now may go on.
   absl::Status Check(absl::string_view part);
-  // As many as are open.
+  // As many as are open, and not whole.
   absl::Status CountStreams();
 
   UniqueFd client_;
@@ -92,6 +98,7 @@ class RelayedConnection {
   bool ended_ = false;
   RequestFrames frames_;
   Share streams_;
+  Share unfinished_;
   std::string requests_;  // of a part that gRPC's socket did not take at once
   std::string answers_;   // of a part that the client's did not
 };

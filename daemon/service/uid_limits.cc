@@ -20,6 +20,8 @@ constexpr uint32_t kReservePercentMax = 90;
 constexpr uint64_t kDescriptorsPerPair = 4;
 // However few descriptors there are, somebody gets in.
 constexpr uint64_t kConnectionsFloor = 8;
+// However few calls there may be, requests come in parts.
+constexpr uint64_t kUnfinishedFloor = 16;
 
 size_t IndexOf(Cost cost) { return static_cast<size_t>(cost); }
 
@@ -38,6 +40,9 @@ UidLimit LimitOf(const UidLimitOptions& options, Cost cost) {
       return options.queued_bytes;
     case Cost::kStreams:
       return {.per_uid_max = 2 * options.calls.per_uid_max, .max = 2 * options.calls.max};
+    case Cost::kUnfinishedRequests:
+      return {.per_uid_max = std::max(options.calls.per_uid_max / 4, kUnfinishedFloor),
+              .max = std::max(options.calls.max / 4, kUnfinishedFloor)};
   }
   return options.calls;
 }
@@ -45,7 +50,8 @@ UidLimit LimitOf(const UidLimitOptions& options, Cost cost) {
 // The settings are named after it: limits.<this>_per_uid_max and limits.<this>_max.
 absl::string_view SettingOf(Cost cost) {
   if (cost == Cost::kHandleConnections) return "connections";
-  return cost == Cost::kStreams ? "calls" : CostName(cost);
+  const bool is_of_calls = cost == Cost::kStreams || cost == Cost::kUnfinishedRequests;
+  return is_of_calls ? "calls" : CostName(cost);
 }
 
 absl::Status CheckSetting(absl::string_view name, const UidLimit& limit, uint64_t floor,
@@ -97,6 +103,8 @@ absl::string_view CostName(Cost cost) {
       return "queued_bytes";
     case Cost::kStreams:
       return "streams";
+    case Cost::kUnfinishedRequests:
+      return "unfinished_requests";
   }
   return "unknown";
 }

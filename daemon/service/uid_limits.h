@@ -18,16 +18,18 @@ namespace weightd {
 // What clients take of the daemon while they are there. Jobs and leases have limits of their own
 // (JobQueue, LeaseTable).
 enum class Cost {
-  kConnections,        // to weightd.sock
-  kHandleConnections,  // to handles.sock
-  kCalls,              // that have not ended, streams among them
-  kWaitingAttaches,    // that wait for a job
-  kWatchers,           // streams of events and of models
-  kQueuedBytes,        // of messages that wait for slow readers
-  kStreams,            // HTTP/2's, all but a few of each connection: calls, also those that only
-                       // gRPC knows. Twice as many as calls may be.
+  kConnections,         // to weightd.sock
+  kHandleConnections,   // to handles.sock
+  kCalls,               // that have not ended, streams among them
+  kWaitingAttaches,     // that wait for a job
+  kWatchers,            // streams of events and of models
+  kQueuedBytes,         // of messages that wait for slow readers
+  kStreams,             // HTTP/2's, all but a few of each connection: calls, also those that only
+                        // gRPC knows. Twice as many as calls may be.
+  kUnfinishedRequests,  // that have begun and are not whole, all but one of each connection: gRPC
+                        // keeps their headers, and tells nobody. A quarter of what calls may be.
 };
-inline constexpr size_t kCostCount = 7;
+inline constexpr size_t kCostCount = 8;
 
 // "connections", "handle_connections" and so on: the word in metrics.
 absl::string_view CostName(Cost cost);

@@ -54,10 +54,13 @@ class ConnectionRelayTest : public ::testing::Test {
     admitted.peer.uid = uid;
     auto share = limits_.Take(Cost::kConnections, {.uid = uid});
     auto streams = limits_.Take(Cost::kStreams, {.uid = uid}, 0);
+    auto unfinished = limits_.Take(Cost::kUnfinishedRequests, {.uid = uid}, 0);
     EXPECT_OK(share);
     EXPECT_OK(streams);
+    EXPECT_OK(unfinished);
     admitted.share = *std::move(share);
     admitted.streams = *std::move(streams);
+    admitted.unfinished = *std::move(unfinished);
     relay_->Add(UniqueFd(pair[0]), std::move(admitted));
     return UniqueFd(pair[1]);
   }
@@ -337,6 +340,45 @@ TEST_F(ConnectionRelayTest, WhatIsNotHttp2IsEndedAndTold) {
   absl::MutexLock lock(&mu_);
   EXPECT_THAT(refused_[1], testing::StatusIs(absl::StatusCode::kInvalidArgument,
                                              ::testing::HasSubstr("HTTP/2")));
+}
+
+// gRPC keeps the headers of each, and ends all at once when the client goes.
+TEST_F(ConnectionRelayTest, RequestsThatAreNotWholeHaveALimitOfTheirUid) {
+  UidLimitOptions options;
+  options.calls = {.per_uid_max = 64, .max = 100};  // 16 of these
+  limits_.Set(options);
+  Start();
+  std::string headers = Frame("");
+  headers[3] = 1;
+  const auto begin = [&headers](char first, char last) {
+    std::string requests;
+    for (char stream = first; stream <= last; stream = static_cast<char>(stream + 2)) {
+      headers[8] = stream;
+      requests += headers;
+    }
+    return requests;
+  };
+  const UniqueFd one = Connect(1);
+  const std::string first = kPreface + begin(1, 21);
+  Write(one.get(), first);
+  EXPECT_EQ(ReadBytes(AwaitedEnd(1), first.size()), first);
+  const UniqueFd two = Connect(2);
+  const std::string second = kPreface + begin(1, 13);
+  Write(two.get(), second);
+  EXPECT_EQ(ReadBytes(AwaitedEnd(2), second.size()), second);
+  EXPECT_EQ(limits_.taken(Cost::kUnfinishedRequests), 16);
+  std::string whole = Frame("");
+  whole[3] = 0;  // DATA
+  whole[4] = 1;
+  whole[8] = 1;
+  Write(one.get(), whole);
+  EXPECT_EQ(ReadBytes(End(1), whole.size()), whole);
+  EXPECT_EQ(limits_.taken(Cost::kUnfinishedRequests), 15);
+  Write(two.get(), begin(15, 17));
+  EXPECT_TRUE(WaitUntil([&] { return AtEnd(two.get()); }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(refused_[2], testing::ReasonIs(Reason::kLimitExceeded,
+                                             ::testing::HasSubstr("unfinished_requests")));
 }
 
 // All but a few of each connection count, until gRPC has ended them.
