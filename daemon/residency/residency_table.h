@@ -73,9 +73,10 @@ class ResidencyTable {
   std::vector<Doomed> EvictAll();
 
   // Pins or unpins what is resident, and returns it after the change. A pin is of the name alone:
-  // that of a revision stays with its files when the model gets others. Unpinning takes back every
-  // pin that stands on a copy that `ref` names, and the pin of what is not resident.
-  // MODEL_NOT_RESIDENT when there is neither copy nor pin.
+  // that of a revision stays with its files when the model gets others. Unpinning takes back the
+  // pin of that name, also where it is not resident, and by generation all that stand on its
+  // copies. MODEL_NOT_RESIDENT when there is neither copy nor pin; MODEL_BUSY where it changes
+  // nothing, and another name's pin stands on the copy.
   absl::StatusOr<std::vector<CopyInfo>> SetPinned(const ModelRef& ref, const std::string& device,
                                                   bool pinned);
   std::vector<Pin> pins() const;
@@ -155,6 +156,10 @@ class ResidencyTable {
   std::string PinnedRevisionOf(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // From here on it is `model@revision` alone.
   static void StopFollowing(CopyInfo& info, const std::string& revision);
+  void Unpin(const ModelRef& ref, const std::string& device, const std::vector<Record*>& found)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckUnpinned(const ModelRef& ref, const std::vector<Record*>& found) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void TakePinsOff(const CopyInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MayGo(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   CopyInfo Told(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/status_macros.h"
 #include "daemon/residency/residency_table.h"
 
 namespace weightd {
@@ -45,34 +48,50 @@ absl::StatusOr<std::vector<CopyInfo>> ResidencyTable::SetPinned(const ModelRef& 
                                                                 const std::string& device,
                                                                 bool pinned) {
   absl::MutexLock lock(&mu_);
-  const std::vector<Record*> found = Find(ref, device);
-  bool any = false;
-  for (Record* record : found) {
-    CopyInfo& info = record->info;
-    if (info.host_copy) continue;
-    any = true;
-    if (!pinned) {
-      TakePinsOff(info);
-      continue;
+  std::vector<Record*> found = Find(ref, device);
+  std::erase_if(found, [](const Record* record) { return record->info.host_copy; });
+  const size_t pins_before = pins_.size();
+  if (pinned) {
+    for (Record* record : found) {
+      CopyInfo& info = record->info;
+      const std::string& as = ref.generation.has_value() ? info.asked_revision : ref.revision;
+      info.asked_as.insert(as);
+      pins_.insert({info.model, as, info.device});
     }
-    const std::string& as = ref.generation.has_value() ? info.asked_revision : ref.revision;
-    info.asked_as.insert(as);
-    pins_.insert({info.model, as, info.device});
+  } else {
+    Unpin(ref, device, found);
   }
-  if (!pinned && !ref.generation.has_value()) {
-    any = std::erase_if(pins_,
-                        [&](const Pin& pin) {
-                          return pin.model == ref.model && pin.asked_revision == ref.revision &&
-                                 (device.empty() || pin.device == device);
-                        }) > 0 ||
-          any;
-  }
-  if (!any) return NotFound(ref, device);
+  if (found.empty() && pins_.size() == pins_before) return NotFound(ref, device);
   std::vector<CopyInfo> changed;
-  for (const Record* record : found) {
-    if (!record->info.host_copy) changed.push_back(Told(*record));
-  }
+  for (const Record* record : found) changed.push_back(Told(*record));
+  if (!pinned && pins_.size() == pins_before) RETURN_IF_ERROR(CheckUnpinned(ref, found));
   return changed;
+}
+
+// A pin is of its name alone: that of a revision is not taken back by the model's.
+void ResidencyTable::Unpin(const ModelRef& ref, const std::string& device,
+                           const std::vector<Record*>& found) {
+  if (ref.generation.has_value()) {
+    for (const Record* record : found) TakePinsOff(record->info);
+    return;
+  }
+  std::erase_if(pins_, [&](const Pin& pin) {
+    return pin.model == ref.model && pin.asked_revision == ref.revision &&
+           (device.empty() || pin.device == device);
+  });
+}
+
+absl::Status ResidencyTable::CheckUnpinned(const ModelRef& ref,
+                                           const std::vector<Record*>& found) const {
+  for (const Record* record : found) {
+    if (!IsPinned(record->info)) continue;
+    const ModelRef name = {.model = ref.model,
+                           .revision = PinsOn(record->info).front().asked_revision};
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, Reason::kModelBusy,
+                           absl::StrCat(ToString(ref), " is pinned on ", record->info.device,
+                                        " as ", ToString(name), "; unpin that"));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<Pin> ResidencyTable::pins() const {

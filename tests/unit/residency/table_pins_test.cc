@@ -9,6 +9,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::Field;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -90,13 +91,27 @@ TEST_F(TablePinsTest, HoldersOfAPinnedRevisionHearOfTheNewerGeneration) {
   EXPECT_TRUE(InfoOf(id).pinned);
 }
 
-TEST_F(TablePinsTest, UnpinTakesEveryPinThatStandsOnTheCopy) {
-  const CopyId id = Stage("", 1, /*pin=*/true);
+// Whatever others have asked for meanwhile, by which one copy has both names.
+TEST_F(TablePinsTest, UnpinTakesThePinOfItsNameAlone) {
+  const CopyId id = Stage("dev", 1, /*pin=*/true);
+  Use("", 1);
+  EXPECT_THAT(table_.SetPinned({.model = "m"}, "", false),
+              ReasonIs(Reason::kModelBusy, HasSubstr("m is pinned on host as m@dev; unpin that")));
   ASSERT_OK(table_.SetPinned({.model = "m"}, "", true));
-  Use("dev", 1, /*pin=*/true);
   EXPECT_THAT(table_.pins(), SizeIs(2));
   ASSERT_OK(table_.SetPinned({.model = "m"}, "", false));
+  EXPECT_THAT(table_.pins(), ElementsAre(Field(&Pin::asked_revision, "dev")));
+  EXPECT_TRUE(InfoOf(id).pinned);
+  ASSERT_OK(table_.SetPinned({.model = "m", .revision = "dev"}, "", false));
   EXPECT_FALSE(InfoOf(id).pinned);
+  EXPECT_OK(table_.SetPinned({.model = "m"}, "", false)) << "it is not pinned";
+}
+
+TEST_F(TablePinsTest, UnpinOfAGenerationTakesEveryPinThatStandsOnIt) {
+  const CopyId id = Stage("dev", 1, /*pin=*/true);
+  Use("", 1, /*pin=*/true);
+  const uint64_t generation = InfoOf(id).id.value();
+  ASSERT_OK(table_.SetPinned({.model = "m", .generation = generation}, "", false));
   EXPECT_THAT(table_.pins(), IsEmpty());
 }
 
