@@ -16,8 +16,9 @@ void Decrement(std::unordered_map<Key, uint32_t>& counts, const Key& key) {
 }  // namespace
 
 JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
-  if (any_taken_ < jobs_max_) return Kind::kAny;
-  if (lanes_taken_ < kLanePlaces && !by_lane_.contains(task.lane)) return Kind::kLane;
+  const auto lane = by_lane_.find(task.lane);
+  const uint32_t in_lane = lane == by_lane_.end() ? 0 : lane->second;
+  if (in_lane < jobs_max_ && lanes_taken_ < kLanesMax * jobs_max_) return Kind::kLane;
   for (const auto& [uid, priority] : users) {
     if (by_uid_.contains(uid)) continue;
     if (priority == JobPriority::kClient && !client_taken_) return Kind::kClient;
@@ -27,9 +28,11 @@ JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users)
   return Kind::kNone;
 }
 
-void JobPlaces::Count(Kind kind, bool taken) {
-  if (kind == Kind::kAny) taken ? ++any_taken_ : --any_taken_;
-  if (kind == Kind::kLane) taken ? ++lanes_taken_ : --lanes_taken_;
+void JobPlaces::Count(Kind kind, const std::string& lane, bool taken) {
+  if (kind == Kind::kLane) {
+    taken ? ++lanes_taken_ : --lanes_taken_;
+    taken ? (void)++by_lane_[lane] : Decrement(by_lane_, lane);
+  }
   if (kind == Kind::kClient) client_taken_ = taken;
   if (kind == Kind::kOperator) operator_taken_ = taken;
   if (kind == Kind::kDaemon) daemon_taken_ = taken;
@@ -38,8 +41,7 @@ void JobPlaces::Count(Kind kind, bool taken) {
 void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
   const Kind kind = KindFor(job.task(), users);
   WEIGHTD_CHECK(kind != Kind::kNone);
-  Count(kind, true);
-  ++by_lane_[job.task().lane];
+  Count(kind, job.task().lane, true);
   for (const auto& [uid, priority] : users) ++by_uid_[uid];
   taken_.emplace(&job, Place{.kind = kind, .users = users});
 }
@@ -49,8 +51,7 @@ void JobPlaces::Give(const StageJob& job) {
   WEIGHTD_CHECK(found != taken_.end());
   const Place place = std::move(found->second);
   taken_.erase(found);
-  Count(place.kind, false);
-  Decrement(by_lane_, job.task().lane);
+  Count(place.kind, job.task().lane, false);
   for (const auto& [uid, priority] : place.users) Decrement(by_uid_, uid);
 }
 

@@ -11,16 +11,15 @@
 namespace weightd {
 
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
-// timeout is over, and one user's jobs may last as long as his volume likes; so beside the
-// `jobs_max` places that any job may take there is
+// timeout is over, and one user's jobs may last as long as his volume likes; so there are
 //
-//   one for each lane (StageTask::lane) of which no job runs, up to kLanePlaces, and
+//   `jobs_max` for each lane (StageTask::lane), of kLanesMax lanes in all, and
 //   one for a client's, an operator's and the daemon's job, of a user of whom no job runs.
 //
 // Thread-compatible.
 class JobPlaces {
  public:
-  static constexpr uint32_t kLanePlaces = 8;
+  static constexpr uint32_t kLanesMax = 8;
   static constexpr uint32_t kUserPlaces = 3;
 
   explicit JobPlaces(uint32_t jobs_max) : jobs_max_(jobs_max) {}
@@ -28,7 +27,7 @@ class JobPlaces {
   JobPlaces& operator=(const JobPlaces&) = delete;
 
   // Jobs at once, at most.
-  static uint32_t Max(uint32_t jobs_max) { return jobs_max + kLanePlaces + kUserPlaces; }
+  static uint32_t Max(uint32_t jobs_max) { return kLanesMax * jobs_max + kUserPlaces; }
 
   bool HasFor(const StageTask& task, const JobUsers& users) const {
     return KindFor(task, users) != Kind::kNone;
@@ -38,18 +37,17 @@ class JobPlaces {
   void Give(const StageJob& job);
 
  private:
-  enum class Kind { kNone, kAny, kLane, kClient, kOperator, kDaemon };
+  enum class Kind { kNone, kLane, kClient, kOperator, kDaemon };
   struct Place {
     Kind kind = Kind::kNone;
     JobUsers users;
   };
 
   Kind KindFor(const StageTask& task, const JobUsers& users) const;
-  void Count(Kind kind, bool taken);
+  void Count(Kind kind, const std::string& lane, bool taken);
 
   const uint32_t jobs_max_;
-  uint32_t any_taken_ = 0;
-  uint32_t lanes_taken_ = 0;
+  uint32_t lanes_taken_ = 0;  // places of all lanes
   bool client_taken_ = false;
   bool operator_taken_ = false;
   bool daemon_taken_ = false;

@@ -24,7 +24,7 @@ struct StageTicket {
 };
 
 struct JobQueueOptions {
-  uint32_t jobs_max = 2;           // at once, 1..16; and some more, see JobPlaces
+  uint32_t jobs_max = 2;           // of one volume at once, 1..16; see JobPlaces
   uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
   uint32_t jobs_per_uid_max = 64;  // that one uid pays for, waiting or running, 1..4096
   absl::Status Validate() const;

@@ -55,7 +55,7 @@ TEST(ConfigFlagsTest, EverySettingSaysWhatItMeans) {
     if (option->get_name() == "--help") continue;
     EXPECT_NE(option->get_description(), "") << option->get_name();
   }
-  EXPECT_THAT(app.help(), HasSubstr("Jobs at once, 1 to 16"));
+  EXPECT_THAT(app.help(), HasSubstr("Jobs of one volume at once, 1 to 16"));
 }
 
 TEST(ConfigFlagsTest, OverridesTheFileAndReplacesItsLists) {
