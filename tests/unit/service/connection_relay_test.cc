@@ -1,5 +1,3 @@
-#include "daemon/service/connection_relay.h"
-
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,84 +12,14 @@
 #include "common/fd_passing.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/wait_until.h"
+#include "tests/unit/service/connection_relay_fixture.h"
 #include "tests/unit/service/relayed_bytes.h"
 
 namespace weightd {
 namespace {
 
+using testing::ConnectionRelayTest;
 using testing::WaitUntil;
-
-class ConnectionRelayTest : public ::testing::Test {
- protected:
-  // By pid, which tells the connections of a test apart: gRPC's ends.
-  void Start(size_t unread_per_uid_max = 2, absl::Duration unread_time = absl::InfiniteDuration()) {
-    auto relay =
-        ConnectionRelay::Start({.on_begin =
-                                    [this](UniqueFd end, ConnectionGate::Admitted admitted) {
-                                      absl::MutexLock lock(&mu_);
-                                      ends_[admitted.peer.pid] = std::move(end);
-                                      shares_.push_back(std::move(admitted.share));
-                                    },
-                                .on_refused =
-                                    [this](const Peer& peer, const absl::Status& why) {
-                                      absl::MutexLock lock(&mu_);
-                                      refused_[peer.pid] = why;
-                                    },
-                                .closer = closer_,
-                                .unread_per_uid_max = unread_per_uid_max,
-                                .unread_time = unread_time});
-    ASSERT_OK(relay);
-    relay_ = *std::move(relay);
-  }
-
-  // The client's end.
-  UniqueFd Connect(int32_t pid, uint32_t uid = 1) {
-    std::array<int, 2> pair{};
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
-    EXPECT_EQ(::fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
-    ConnectionGate::Admitted admitted;
-    admitted.peer.pid = pid;
-    admitted.peer.uid = uid;
-    auto share = limits_.Take(Cost::kConnections, {.uid = uid});
-    auto streams = limits_.Take(Cost::kStreams, {.uid = uid}, 0);
-    auto unfinished = limits_.Take(Cost::kUnfinishedRequests, {.uid = uid}, 0);
-    EXPECT_OK(share);
-    EXPECT_OK(streams);
-    EXPECT_OK(unfinished);
-    admitted.share = *std::move(share);
-    admitted.streams = *std::move(streams);
-    admitted.unfinished = *std::move(unfinished);
-    relay_->Add(UniqueFd(pair[0]), std::move(admitted));
-    return UniqueFd(pair[1]);
-  }
-
-  // gRPC's end of the connection; -1 when it has none.
-  int End(int32_t pid) {
-    absl::MutexLock lock(&mu_);
-    const auto found = ends_.find(pid);
-    return found == ends_.end() ? -1 : found->second.get();
-  }
-  int AwaitedEnd(int32_t pid) {
-    EXPECT_TRUE(WaitUntil([&] { return End(pid) >= 0; })) << pid;
-    return End(pid);
-  }
-  void CloseEnd(int32_t pid) {
-    absl::MutexLock lock(&mu_);
-    ends_.erase(pid);
-  }
-  size_t begun() {
-    absl::MutexLock lock(&mu_);
-    return ends_.size();
-  }
-
-  UidLimits limits_{UidLimitOptions(), 1 << 20};
-  DetachedCloser closer_;
-  absl::Mutex mu_;
-  std::map<int32_t, UniqueFd> ends_ ABSL_GUARDED_BY(mu_);
-  std::map<int32_t, absl::Status> refused_ ABSL_GUARDED_BY(mu_);
-  std::vector<Share> shares_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<ConnectionRelay> relay_;  // last: its thread uses the rest
-};
 
 TEST_F(ConnectionRelayTest, MovesBytesBothWays) {
   Start();
@@ -313,105 +241,6 @@ TEST_F(ConnectionRelayTest, EndsWithConnectionsOfAllKinds) {
   relay_.reset();
   EXPECT_TRUE(WaitUntil([&] { return AtEnd(silent.get()); }));
   EXPECT_EQ(limits_.taken(Cost::kConnections), 1);  // what gRPC's connection has
-}
-
-// Nobody wants them, and to close one may take for ever.
-TEST_F(ConnectionRelayTest, DescriptorsEndTheConnection) {
-  Start();
-  std::array<int, 2> pipe{};
-  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
-  const UniqueFd reader(pipe[0]);
-  UniqueFd writer(pipe[1]);
-  const UniqueFd client = Connect(1);
-  ASSERT_OK(SendFdMessage(client.get(), "request", {writer.get()}, absl::Seconds(10)));
-  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
-  writer.reset();
-  EXPECT_TRUE(WaitUntil([&] {
-    char byte = 0;
-    return ::read(reader.get(), &byte, 1) == 0;
-  }));
-}
-
-TEST_F(ConnectionRelayTest, WhatIsNotHttp2IsEndedAndTold) {
-  Start();
-  const UniqueFd client = Connect(1);
-  Write(client.get(), "GET / HTTP/1.1\r\n\r\n");
-  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
-  absl::MutexLock lock(&mu_);
-  EXPECT_THAT(refused_[1], testing::StatusIs(absl::StatusCode::kInvalidArgument,
-                                             ::testing::HasSubstr("HTTP/2")));
-}
-
-// gRPC keeps the headers of each, and ends all at once when the client goes.
-TEST_F(ConnectionRelayTest, RequestsThatAreNotWholeHaveALimitOfTheirUid) {
-  UidLimitOptions options;
-  options.calls = {.per_uid_max = 64, .max = 100};  // 16 of these
-  limits_.Set(options);
-  Start();
-  std::string headers = Frame("");
-  headers[3] = 1;
-  const auto begin = [&headers](char first, char last) {
-    std::string requests;
-    for (char stream = first; stream <= last; stream = static_cast<char>(stream + 2)) {
-      headers[8] = stream;
-      requests += headers;
-    }
-    return requests;
-  };
-  const UniqueFd one = Connect(1);
-  const std::string first = kPreface + begin(1, 21);
-  Write(one.get(), first);
-  EXPECT_EQ(ReadBytes(AwaitedEnd(1), first.size()), first);
-  const UniqueFd two = Connect(2);
-  const std::string second = kPreface + begin(1, 13);
-  Write(two.get(), second);
-  EXPECT_EQ(ReadBytes(AwaitedEnd(2), second.size()), second);
-  EXPECT_EQ(limits_.taken(Cost::kUnfinishedRequests), 16);
-  std::string whole = Frame("");
-  whole[3] = 0;  // DATA
-  whole[4] = 1;
-  whole[8] = 1;
-  Write(one.get(), whole);
-  EXPECT_EQ(ReadBytes(End(1), whole.size()), whole);
-  EXPECT_EQ(limits_.taken(Cost::kUnfinishedRequests), 15);
-  Write(two.get(), begin(15, 17));
-  EXPECT_TRUE(WaitUntil([&] { return AtEnd(two.get()); }));
-  absl::MutexLock lock(&mu_);
-  EXPECT_THAT(refused_[2], testing::ReasonIs(Reason::kLimitExceeded,
-                                             ::testing::HasSubstr("unfinished_requests")));
-}
-
-// All but a few of each connection count, until gRPC has ended them.
-TEST_F(ConnectionRelayTest, OpenCallsHaveALimit) {
-  UidLimitOptions options;
-  options.calls = {.per_uid_max = 1, .max = 100};
-  limits_.Set(options);
-  Start();
-  std::string headers = Frame("");
-  headers[3] = 1;
-  headers[4] = 5;
-  std::string requests = kPreface;
-  for (char stream = 1; stream < 12; stream += 2) {
-    headers[8] = stream;
-    requests += headers;
-  }
-  const UniqueFd client = Connect(1);
-  Write(client.get(), requests);
-  EXPECT_EQ(ReadBytes(AwaitedEnd(1), requests.size()), requests);
-  EXPECT_EQ(limits_.taken(Cost::kStreams), 2);
-  Write(End(1), headers);  // the answer to one
-  EXPECT_EQ(ReadBytes(client.get(), headers.size()), headers);
-  EXPECT_EQ(limits_.taken(Cost::kStreams), 1);
-  headers[8] = 13;
-  Write(client.get(), headers);
-  EXPECT_EQ(ReadBytes(End(1), headers.size()), headers);
-  headers[8] = 15;
-  Write(client.get(), headers);
-  EXPECT_TRUE(WaitUntil([&] { return AtEnd(client.get()); }));
-  EXPECT_TRUE(WaitUntil([&] { return limits_.taken(Cost::kStreams) == 0; }));
-  absl::MutexLock lock(&mu_);
-  EXPECT_THAT(refused_[1],
-              testing::ReasonIs(Reason::kLimitExceeded, ::testing::HasSubstr("2 streams")));
 }
 
 TEST_F(ConnectionRelayTest, ManyComeAndGo) {
