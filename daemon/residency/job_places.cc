@@ -18,7 +18,7 @@ void Decrement(std::unordered_map<Key, uint32_t>& counts, const Key& key) {
 JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
   const auto lane = by_lane_.find(task.lane);
   const uint32_t in_lane = lane == by_lane_.end() ? 0 : lane->second;
-  if (in_lane < jobs_max_ && lanes_taken_ < kLanesMax * jobs_max_) return Kind::kLane;
+  if (in_lane < jobs_max_ && lanes_taken_ < in_lanes_max_) return Kind::kLane;
   for (const auto& [uid, priority] : users) {
     if (by_uid_.contains(uid)) continue;
     if (priority == JobPriority::kClient && !client_taken_) return Kind::kClient;

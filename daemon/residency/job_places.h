@@ -13,21 +13,21 @@ namespace weightd {
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
 // timeout is over, and one user's jobs may last as long as his volume likes; so there are
 //
-//   `jobs_max` for each lane (StageTask::lane), of kLanesMax lanes in all, and
+//   `jobs_max` for each lane (StageTask::lane), of `lanes_max` lanes in all, and
 //   one for a client's, an operator's and the daemon's job, of a user of whom no job runs.
 //
 // Thread-compatible.
 class JobPlaces {
  public:
-  static constexpr uint32_t kLanesMax = 8;
   static constexpr uint32_t kUserPlaces = 3;
 
-  explicit JobPlaces(uint32_t jobs_max) : jobs_max_(jobs_max) {}
+  JobPlaces(uint32_t jobs_max, uint32_t lanes_max)
+      : jobs_max_(jobs_max), in_lanes_max_(lanes_max * jobs_max) {}
   JobPlaces(const JobPlaces&) = delete;
   JobPlaces& operator=(const JobPlaces&) = delete;
 
   // Jobs at once, at most.
-  static uint32_t Max(uint32_t jobs_max) { return kLanesMax * jobs_max + kUserPlaces; }
+  uint32_t max() const { return in_lanes_max_ + kUserPlaces; }
 
   bool HasFor(const StageTask& task, const JobUsers& users) const {
     return KindFor(task, users) != Kind::kNone;
@@ -47,6 +47,7 @@ class JobPlaces {
   void Count(Kind kind, const std::string& lane, bool taken);
 
   const uint32_t jobs_max_;
+  const uint32_t in_lanes_max_;
   uint32_t lanes_taken_ = 0;  // places of all lanes
   bool client_taken_ = false;
   bool operator_taken_ = false;

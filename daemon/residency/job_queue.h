@@ -25,6 +25,7 @@ struct StageTicket {
 
 struct JobQueueOptions {
   uint32_t jobs_max = 2;           // of one volume at once, 1..16; see JobPlaces
+  uint32_t lanes_max = 8;          // volumes of which so many run; see JobPlaces
   uint32_t queue_max = 256;        // of clients and operators, waiting, 1..4096
   uint32_t jobs_per_uid_max = 64;  // that one uid pays for, waiting or running, 1..4096
   absl::Status Validate() const;
@@ -46,7 +47,7 @@ inline constexpr uint32_t kOperatorJobsReserve = 16;
 class JobQueue {
  public:
   explicit JobQueue(const JobQueueOptions& options)
-      : options_(options), next_(queue_.end()), places_(options.jobs_max) {}
+      : options_(options), next_(queue_.end()), places_(options.jobs_max, options.lanes_max) {}
   JobQueue(const JobQueue&) = delete;
   JobQueue& operator=(const JobQueue&) = delete;
 
@@ -82,6 +83,8 @@ class JobQueue {
                                                  const std::string& device) const;
   // A line for each that runs: its model and what it does.
   std::vector<std::string> DescribeRunning() const;
+  // Jobs that ever run at once.
+  uint32_t running_max() const { return places_.max(); }
   uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
   uint32_t queued() const { return static_cast<uint32_t>(queue_.size()); }
   bool empty() const { return queue_.empty(); }

@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -19,7 +20,12 @@ absl::Status DrainingError() {
 
 JobRunner::~JobRunner() {
   (void)Stop(absl::InfiniteFuture());
-  for (TaskHandle& worker : workers_) worker.Join();
+  std::vector<TaskHandle> workers;
+  {
+    absl::MutexLock lock(&mu_);
+    workers = std::move(workers_);
+  }
+  for (TaskHandle& worker : workers) worker.Join();
 }
 
 absl::Status JobRunner::Start(uint32_t workers) {
@@ -28,15 +34,30 @@ absl::Status JobRunner::Start(uint32_t workers) {
       absl::MutexLock lock(&mu_);
       ++working_;
     }
-    absl::StatusOr<TaskHandle> worker = executor_.Start("stage", [this] { Work(); });
-    if (!worker.ok()) {
-      absl::MutexLock lock(&mu_);
-      --working_;
-      return worker.status();
-    }
-    workers_.push_back(*std::move(worker));
+    RETURN_IF_ERROR(StartWorker());
   }
   return absl::OkStatus();
+}
+
+// It is counted already.
+absl::Status JobRunner::StartWorker() {
+  absl::StatusOr<TaskHandle> worker = executor_.Start("stage", [this] { Work(); });
+  absl::MutexLock lock(&mu_);
+  if (!worker.ok()) {
+    --working_;
+    return worker.status();
+  }
+  workers_.push_back(*std::move(worker));
+  return absl::OkStatus();
+}
+
+void JobRunner::StartMore() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_ || idle_ > 0 || working_ >= queue_.running_max() || !queue_.HasNext()) return;
+    ++working_;
+  }
+  (void)StartWorker();  // without one the job waits for those that there are
 }
 
 absl::StatusOr<StageTicket> JobRunner::Submit(StageTask task, const StageCaller& caller) {
@@ -49,6 +70,7 @@ absl::StatusOr<StageTicket> JobRunner::Submit(StageTask task, const StageCaller&
     places = queue_.TakePlaces();
   }
   JobQueue::Tell(places);
+  StartMore();
   return ticket;
 }
 
@@ -112,11 +134,14 @@ std::shared_ptr<StageJob> JobRunner::Next() {
   JobQueue::Places places;
   {
     absl::MutexLock lock(&mu_);
+    ++idle_;
     executor_.Await(mu_, absl::Condition(this, &JobRunner::HasWork), absl::InfiniteDuration());
+    --idle_;
     job = queue_.TakeNext();
     places = queue_.TakePlaces();
   }
   JobQueue::Tell(places);
+  StartMore();
   return job;
 }
 

@@ -34,7 +34,8 @@ class JobRunner {
   // Stop(), without a deadline.
   ~JobRunner();
 
-  // Fails when not all workers can be had.
+  // With so many workers, and more where more may run at once: as they are needed, if they can be
+  // had. Fails when not all of `workers` can be.
   absl::Status Start(uint32_t workers) ABSL_LOCKS_EXCLUDED(mu_);
 
   // See JobQueue. UNAVAILABLE/DRAINING after Stop().
@@ -62,6 +63,9 @@ class JobRunner {
   std::vector<std::string> Stop(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  absl::Status StartWorker() ABSL_LOCKS_EXCLUDED(mu_);
+  // Where a job may run and no worker is free.
+  void StartMore() ABSL_LOCKS_EXCLUDED(mu_);
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for one; null at the end.
   std::shared_ptr<StageJob> Next() ABSL_LOCKS_EXCLUDED(mu_);
@@ -74,8 +78,9 @@ class JobRunner {
   mutable absl::Mutex mu_;  // never held while a job runs, or is told something
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   uint32_t working_ ABSL_GUARDED_BY(mu_) = 0;  // workers that have not ended
+  uint32_t idle_ ABSL_GUARDED_BY(mu_) = 0;     // of them, those that wait for a job
   JobQueue queue_ ABSL_GUARDED_BY(mu_);
-  std::vector<TaskHandle> workers_;
+  std::vector<TaskHandle> workers_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace weightd

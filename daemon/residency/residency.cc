@@ -9,6 +9,17 @@
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
+namespace {
+
+// Of each root's volume, of the resident copies, of what is not known, and of mounts below roots.
+constexpr uint32_t kMoreLanes = 8;
+
+JobQueueOptions WithLanes(JobQueueOptions options, const Catalog& catalog) {
+  options.lanes_max = static_cast<uint32_t>(catalog.roots().size()) + kMoreLanes;
+  return options;
+}
+
+}  // namespace
 
 absl::Status ResidencyOptions::Validate() const {
   RETURN_IF_ERROR(queue.Validate());
@@ -54,7 +65,7 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
                                        GenerationId newer) { OnSuperseded(old, newer); }},
       defaults_(options.defaults),
       runner_(
-          options.queue, executor,
+          WithLanes(options.queue, catalog), executor,
           [this](const std::shared_ptr<StageJob>& job) { StageRun(context_, job).Run(*stager_); }),
       verifier_(
           table_, events, executor,
@@ -71,7 +82,7 @@ absl::Status Residency::Start() {
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_, executor_);
   RETURN_IF_ERROR(scrubber_->Start());
   RETURN_IF_ERROR(reaper_.Start());
-  return runner_.Start(JobPlaces::Max(options_.queue.jobs_max));
+  return runner_.Start(options_.queue.jobs_max);
 }
 
 Residency::~Residency() {

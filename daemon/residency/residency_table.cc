@@ -239,7 +239,7 @@ std::vector<Doomed> ResidencyTable::Unhold(CopyId id) {
   absl::MutexLock lock(&mu_);
   Record& record = At(id);
   WEIGHTD_CHECK(record.info.hold_count > 0);
-  --record.info.hold_count;
+  if (--record.info.hold_count == 0) ++change_count_;  // for who waits for holds
   return DoomIfDone(record);
 }
 

@@ -136,7 +136,8 @@ class ResidencyTable {
   struct Fit {
     bool fits_now = false;
     std::vector<Record*> victims;
-    bool fits = false;  // once the victims are gone, and what goes already
+    bool fits = false;       // once the victims are gone, and what goes already
+    bool would_fit = false;  // if the daemon let go of what it holds, too
   };
 
   Record& At(CopyId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -161,6 +162,7 @@ class ResidencyTable {
   absl::Status CheckUnpinned(const ModelRef& ref, const std::vector<Record*>& found) const
       ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void TakePinsOff(const CopyInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MayGoOnceLetGo(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   bool MayGo(const CopyInfo& info) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   CopyInfo Told(const Record& record) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   DeviceUsage UsageOf(const DeviceBudget& budget) const ABSL_SHARED_LOCKS_REQUIRED(mu_);

@@ -16,6 +16,8 @@ namespace {
 
 // Cancelled stages of one file whose reads may still come back, each with its memory.
 constexpr size_t kSlowStagesMax = 2;
+// Of 100 ms at most each (ResidencyTable::AwaitChange).
+constexpr int kHoldWaitsMax = 20;
 
 absl::Status CheckNotCancelled(const StageJob& job) {
   if (!job.cancelled().load()) return absl::OkStatus();
@@ -242,8 +244,9 @@ absl::Status StageRun::Admit() {
          .bytes = AlignUp(layout_->allocation_bytes, target.device->allocation_granularity()),
          .host_copy = target.host_copy});
   }
-  while (true) {
+  for (int waits = 0;; ++waits) {
     RETURN_IF_ERROR(CheckNotCancelled(job_));
+    claim.waits_for_holds = waits < kHoldWaitsMax;
     ASSIGN_OR_RETURN(Admission admission, context_.table.Admit(claim));
     if (admission.admitted) {
       generation_ = admission.generation;

@@ -56,6 +56,11 @@ bool ResidencyTable::MayGo(const CopyInfo& info) const {
   return info.state == ResidencyState::kResident && !info.is_held() && !IsPinned(info);
 }
 
+bool ResidencyTable::MayGoOnceLetGo(const CopyInfo& info) const {
+  return info.state == ResidencyState::kResident && info.hold_count > 0 && info.lease_count == 0 &&
+         !IsPinned(info);
+}
+
 // What nobody would promote is not worth keeping: superseded content, what a newer generation on
 // another device replaces, and what the host tier has already.
 bool ResidencyTable::MayDemote(const Record& record) const {
@@ -114,6 +119,8 @@ ResidencyTable::Fit ResidencyTable::FitOf(const ClaimedPlace& place, absl::Time 
   const auto fits = [&] { return found >= place.bytes && copies < budget.copies_max; };
   fit.fits_now = fits();
   std::vector<Record*> order;
+  uint64_t held = 0;
+  uint64_t held_copies = 0;
   for (auto& [id, record] : records_) {
     if (record.info.device != place.device) continue;
     if (IsGoing(record.info)) {
@@ -121,6 +128,10 @@ ResidencyTable::Fit ResidencyTable::FitOf(const ClaimedPlace& place, absl::Time 
       --copies;
     }
     if (MayGo(record.info) && record.info.last_use < used_before) order.push_back(&record);
+    if (MayGoOnceLetGo(record.info)) {
+      held += record.info.allocated_bytes;
+      ++held_copies;
+    }
   }
   std::stable_sort(order.begin(), order.end(), [](const Record* a, const Record* b) {
     return a->info.last_use < b->info.last_use;
@@ -132,6 +143,9 @@ ResidencyTable::Fit ResidencyTable::FitOf(const ClaimedPlace& place, absl::Time 
     fit.victims.push_back(record);
   }
   fit.fits = fits();
+  found += held;
+  copies -= held_copies;
+  fit.would_fit = fits();
   return fit;
 }
 
@@ -163,6 +177,7 @@ absl::StatusOr<Admission> ResidencyTable::Admit(const StageClaim& claim) {
   for (const ClaimedPlace& place : claim.places) {
     Fit fit = FitOf(place, claim.used_before);
     if (!fit.fits && !place.host_copy) {
+      if (claim.waits_for_holds && fit.would_fit) return admission;
       return DoesNotFit(claim.model, place.bytes, UsageOf(BudgetOf(place.device)),
                         CopiesOn(place.device));
     }

@@ -74,6 +74,9 @@ struct StageClaim {
   JobId job;
   GenerationId generation;  // that the copies are made from; not valid: a new one, read from files
   std::vector<ClaimedPlace> places;
+  // Whether to wait, rather than be refused, for what nobody but the daemon holds: a job that has
+  // told its end, or copies from it, lets go of it soon.
+  bool waits_for_holds = false;
   // Only what was used before then goes to make room.
   absl::Time used_before = absl::InfiniteFuture();
 };

@@ -31,7 +31,7 @@ class JobPlacesTest : public ::testing::Test {
 
   uint64_t next_id_ = 1;
   std::vector<std::shared_ptr<StageJob>> kept_;
-  JobPlaces places_{2};
+  JobPlaces places_{2, /*lanes_max=*/8};
 };
 
 // What a volume that hangs keeps is its own.
@@ -47,7 +47,7 @@ TEST_F(JobPlacesTest, EachLaneHasItsPlaces) {
 }
 
 TEST_F(JobPlacesTest, LanesHaveABound) {
-  for (uint32_t i = 0; i < JobPlaces::kLanesMax; ++i) {
+  for (uint32_t i = 0; i < 8; ++i) {
     EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
     EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
   }
@@ -87,7 +87,7 @@ TEST_F(JobPlacesTest, JobOfSeveralUsersHasThePlaceOfEach) {
 TEST_F(JobPlacesTest, NoMoreThanMaxRun) {
   for (uint32_t i = 0; i < 100; ++i) Take(absl::StrCat("lane ", i), 7);
   for (uint32_t i = 0; i < 100; ++i) Take("lane 0", i, static_cast<JobPriority>(i % 4));
-  EXPECT_EQ(kept_.size(), JobPlaces::Max(2));
+  EXPECT_EQ(kept_.size(), places_.max());
 }
 
 }  // namespace

@@ -19,9 +19,8 @@ using ::testing::StartsWith;
 
 class JobRunnerTest : public ::testing::Test {
  protected:
-  std::shared_ptr<StageJob> Submit(const std::string& model) {
-    auto ticket =
-        runner_.Submit({.ref = {.model = model}, .devices = {"host"}}, {.uid = next_uid_++});
+  std::shared_ptr<StageJob> Submit(const std::string& model, uint32_t uid = 7) {
+    auto ticket = runner_.Submit({.ref = {.model = model}, .devices = {"host"}}, {.uid = uid});
     EXPECT_OK(ticket);
     return ticket->job;
   }
@@ -50,21 +49,35 @@ class JobRunnerTest : public ::testing::Test {
   std::vector<std::string> begun_;
   absl::Mutex mu_;
   bool goes_on_ ABSL_GUARDED_BY(mu_) = false;
-  uint32_t next_uid_ = 1000;
-  JobRunner runner_{{}, executor_, [this](const std::shared_ptr<StageJob>& job) { Run(*job); }};
+  JobRunner runner_{
+      {.jobs_max = 1}, executor_, [this](const std::shared_ptr<StageJob>& job) { Run(*job); }};
 };
 
-TEST_F(JobRunnerTest, RunsAsManyAtOnceAsItHasWorkers) {
-  ASSERT_OK(runner_.Start(2));
-  for (const char* model : {"a", "b", "c"}) Submit(model);
+TEST_F(JobRunnerTest, RunsAsManyAtOnceAsThereArePlaces) {
+  ASSERT_OK(runner_.Start(1));
+  for (const char* model : {"a", "b"}) Submit(model);
+  Submit("c", /*uid=*/8);
   Settle();
-  EXPECT_THAT(begun_, ElementsAre("a", "b"));
+  EXPECT_THAT(begun_, ElementsAre("a", "c"));  // one, and one of a user of whom none runs
   EXPECT_EQ(runner_.counts().running, 2);
   EXPECT_EQ(runner_.counts().queued, 1);
   GoOn();
   Settle();
-  EXPECT_THAT(begun_, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(begun_, ElementsAre("a", "c", "b"));
   EXPECT_EQ(runner_.counts().running, 0);
+}
+
+// They wait for those that there are.
+TEST_F(JobRunnerTest, JobsRunAlthoughNoMoreWorkersCanBeHad) {
+  ASSERT_OK(runner_.Start(1));
+  executor_.set_start_fault([] { return absl::ResourceExhaustedError("no more threads"); });
+  Submit("a");
+  Submit("b", /*uid=*/8);
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("a"));
+  GoOn();
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("a", "b"));
 }
 
 TEST_F(JobRunnerTest, StopSaysWhatHangsAtTheDeadline) {
@@ -87,7 +100,7 @@ TEST_F(JobRunnerTest, StopSaysWhatHangsAtTheDeadline) {
 TEST_F(JobRunnerTest, JobsLeftAreThoseThatHaveNotToldTheirEnd) {
   ASSERT_OK(runner_.Start(2));
   Submit("ending");
-  Submit("a");
+  Submit("a", /*uid=*/8);
   Settle();
   EXPECT_THAT(runner_.JobsLeftFor("a", ""), SizeIs(1));
   // It waits for what is ending, until that hangs.

@@ -113,6 +113,28 @@ TEST_F(ResidencyTableTest, LeasedAndPinnedStay) {
   EXPECT_THAT(books_.Free(std::move(admission.victims)), ElementsAre("free"));
 }
 
+// A job that has told its end lets go of its copies a moment later: what comes next is not refused
+// for that.
+TEST_F(ResidencyTableTest, WhatTheDaemonHoldsForAMomentIsWaitedFor) {
+  books_.Stage("a", "host", 80);
+  ASSERT_OK_AND_ASSIGN(HeldCopy held, table_.HoldAny({.model = "a"}));
+  StageClaim claim = TableBooks::Claim("b", "host", 50);
+  EXPECT_THAT(table_.Admit(claim), ReasonIs(Reason::kBudgetExceeded, _));
+  claim.waits_for_holds = true;
+  ASSERT_OK_AND_ASSIGN(Admission admission, table_.Admit(claim));
+  EXPECT_FALSE(admission.admitted);
+  EXPECT_THAT(admission.victims, IsEmpty());
+  held.allocation.reset();
+  EXPECT_THAT(table_.Unhold(held.content->copy), IsEmpty());
+  table_.AwaitChange(admission);  // at once
+  ASSERT_OK_AND_ASSIGN(admission, table_.Admit(claim));
+  EXPECT_THAT(books_.Free(std::move(admission.victims)), ElementsAre("a"));
+  // What a client has is not waited for.
+  books_.Stage("c", "host", 80);
+  books_.Lease("c");
+  EXPECT_THAT(table_.Admit(claim), ReasonIs(Reason::kBudgetExceeded, _));
+}
+
 TEST_F(ResidencyTableTest, RefusalEvictsNothingAndHasTheNumbers) {
   books_.Stage("leased", "host", 30);
   books_.Stage("pinned", "host", 20);

@@ -3,6 +3,7 @@
 #include "daemon/residency/residency.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/device/memory_device.h"
+#include "tests/support/process/wait_until.h"
 #include "tests/unit/residency/residency_world.h"
 
 namespace weightd::testing {
@@ -263,7 +264,11 @@ TEST_F(ResidencyTiersTest, WhatNobodyAskedForIsAsOldAsItWas) {
   MakeWorld(8, 2, {.last_uses = {{{"old", "GPU-0"}, absl::UnixEpoch()}}});
   for (const char* model : {"new", "old", "c"}) world_->AddModel(model);
   const auto preload = [&](const std::string& model) {
-    return world_->Stage({.model = model, .priority = JobPriority::kPreload}).status;
+    const absl::Status status =
+        world_->Stage({.model = model, .priority = JobPriority::kPreload}).status;
+    // Its job holds it for a moment longer, and what is held is no victim.
+    EXPECT_TRUE(WaitUntil([&] { return world_->residency().job_counts().running == 0; }));
+    return status;
   };
   ASSERT_OK(preload("new"));
   ASSERT_OK(preload("old"));
