@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/errors.h"
@@ -58,6 +59,30 @@ ssize_t ReceiveSome(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& f
   return received;
 }
 
+// One message, by `receive`, which sets the flags that came with it.
+absl::StatusOr<std::string> ReceiveOne(
+    int socket, absl::Duration timeout,
+    absl::FunctionRef<ssize_t(absl::Span<char> bytes, int& flags)> receive) {
+  const absl::Time deadline = absl::Now() + timeout;
+  std::array<char, kFdMessageBytesMax + 1> bytes;
+  ssize_t received = 0;
+  int flags = 0;
+  while (true) {
+    received = receive(absl::MakeSpan(bytes), flags);
+    if (received >= 0) break;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return PosixError(errno, "receive message");
+    RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
+  }
+  if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
+  if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",
+                                                   kFdMessageBytesMax, " bytes or more than ",
+                                                   kFdsPerMessageMax, " descriptors"));
+  }
+  return std::string(bytes.data(), static_cast<size_t>(received));
+}
+
 }  // namespace
 
 ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays) {
@@ -104,24 +129,21 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
 
 absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
                                            std::vector<UniqueFd>& strays) {
-  const absl::Time deadline = absl::Now() + timeout;
-  std::array<char, kFdMessageBytesMax + 1> bytes;
-  ssize_t received = 0;
-  int flags = 0;
-  while (true) {
-    received = ReceiveSome(socket, absl::MakeSpan(bytes), strays, flags);
-    if (received >= 0) break;
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return PosixError(errno, "receive message");
-    RETURN_IF_ERROR(WaitFor(socket, POLLIN, deadline, "receive message"));
-  }
-  if (received == 0) return absl::UnavailableError("receive message: the peer closed the socket");
-  if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",
-                                                   kFdMessageBytesMax, " bytes or more than ",
-                                                   kFdsPerMessageMax, " descriptors"));
-  }
-  return std::string(bytes.data(), static_cast<size_t>(received));
+  return ReceiveOne(socket, timeout, [&](absl::Span<char> bytes, int& flags) {
+    return ReceiveSome(socket, bytes, strays, flags);
+  });
+}
+
+absl::StatusOr<std::string> ReceivePlainMessage(int socket, absl::Duration timeout) {
+  return ReceiveOne(socket, timeout, [socket](absl::Span<char> bytes, int& flags) {
+    iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    const ssize_t received = ::recvmsg(socket, &message, MSG_DONTWAIT);
+    flags = message.msg_flags & MSG_TRUNC;  // descriptors are lost, and not missed
+    return received;
+  });
 }
 
 }  // namespace weightd

@@ -43,6 +43,10 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
 absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
                                            std::vector<UniqueFd>& strays);
 
+// Likewise, with no room for descriptors: what comes of them never becomes this process's, which
+// would have to close it, at its end at the latest.
+absl::StatusOr<std::string> ReceivePlainMessage(int socket, absl::Duration timeout);
+
 // recv(2) without waiting, of a stream whose peer's descriptors nobody wants: likewise. What came
 // with descriptors ends there.
 ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays);

@@ -144,8 +144,8 @@ absl::Status AskWhoAmI(const SocketDirectory& socket_dir) {
   ASSIGN_OR_RETURN(const UniqueFd socket,
                    ConnectToHandleSocket(socket_dir, absl::Now() + kWhoAmITimeout));
   RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
-  ASSIGN_OR_RETURN(const FdMessage reply, ReceiveFdMessage(socket.get(), kWhoAmITimeout));
-  return DecodeHandleReply(reply.bytes);
+  ASSIGN_OR_RETURN(const std::string reply, ReceivePlainMessage(socket.get(), kWhoAmITimeout));
+  return DecodeHandleReply(reply);
 }
 
 absl::Status DiagnoseRpcStatus(const grpc::Status& status, const SocketDirectory& socket_dir) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cpp/daemon_connection.h"
+#include "common/detached_closer.h"
 #include "common/errors.h"
 #include "common/fd_passing.h"
 #include "common/handle_protocol.h"
@@ -85,10 +86,18 @@ absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& so
       !sent.ok()) {
     return Annotate(sent, what);
   }
-  absl::StatusOr<FdMessage> reply = ReceiveFdMessage(socket.get(), deadline - absl::Now());
-  if (!reply.ok()) return Annotate(reply.status(), what);
-  RETURN_IF_ERROR(Annotate(DecodeHandleReply(reply->bytes), what));
-  return std::move(reply->fds);
+  std::vector<UniqueFd> fds;
+  const absl::StatusOr<std::string> reply =
+      ReceiveMessage(socket.get(), deadline - absl::Now(), fds);
+  const absl::Status status = reply.ok() ? DecodeHandleReply(*reply) : reply.status();
+  if (status.ok()) return fds;
+  CloseElsewhere(std::move(fds));
+  return Annotate(status, what);
+}
+
+void CloseElsewhere(std::vector<UniqueFd> fds) {
+  static auto* const closer = new DetachedCloser();  // its threads may outlive everything
+  closer->Close(std::move(fds), /*uid=*/0);
 }
 
 }  // namespace weightd::client

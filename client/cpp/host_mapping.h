@@ -45,6 +45,10 @@ absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& so
                                                        absl::string_view ticket,
                                                        absl::Time deadline);
 
+// Closes descriptors that are not what they should be, on a thread that nobody waits for: that of a
+// file whose volume hangs, or of a socket that lingers, may take for ever.
+void CloseElsewhere(std::vector<UniqueFd> fds);
+
 }  // namespace weightd::client
 
 #endif  // WEIGHTD_CLIENT_CPP_HOST_MAPPING_H_

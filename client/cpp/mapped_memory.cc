@@ -35,8 +35,15 @@ absl::Status MappedMemory::MapHost(const v1::Granted& granted, const SocketDirec
       return WrongHandle(i, kHostDevice, "a descriptor");
     }
   }
-  ASSIGN_OR_RETURN(const std::vector<UniqueFd> fds,
+  ASSIGN_OR_RETURN(std::vector<UniqueFd> fds,
                    FetchDescriptors(socket_dir, granted.fd_ticket(), deadline));
+  absl::Status mapped = MapAll(granted, fds);
+  // What is not what it should be is the server's, and may hang when it is closed.
+  if (!mapped.ok()) CloseElsewhere(std::move(fds));
+  return mapped;
+}
+
+absl::Status MappedMemory::MapAll(const v1::Granted& granted, const std::vector<UniqueFd>& fds) {
   for (const v1::Allocation& allocation : granted.allocations()) {
     if (allocation.fd_index() >= fds.size()) {
       return absl::InternalError(absl::StrCat("grant from weightd: descriptor ",

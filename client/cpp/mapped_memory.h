@@ -34,6 +34,7 @@ class MappedMemory {
   MappedMemory() = default;
   absl::Status MapHost(const v1::Granted& granted, const SocketDirectory& socket_dir,
                        absl::Time deadline);
+  absl::Status MapAll(const v1::Granted& granted, const std::vector<UniqueFd>& fds);
   absl::Status MapCuda(const v1::Granted& granted);
 
   std::vector<const std::byte*> bases_;

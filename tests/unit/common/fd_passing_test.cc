@@ -57,6 +57,22 @@ TEST_F(FdPassingTest, PassesAMessageWithoutDescriptors) {
   EXPECT_TRUE(message.fds.empty());
 }
 
+// A descriptor that came is nobody's: its file is closed.
+TEST_F(FdPassingTest, PlainMessageTakesNoDescriptors) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]);
+  UniqueFd in(ends[1]);
+  ASSERT_OK(SendFdMessage(left_.get(), "x", {in.get()}, kLong));
+  in.reset();
+  ASSERT_OK_AND_ASSIGN(const std::string message, ReceivePlainMessage(right_.get(), kLong));
+  EXPECT_EQ(message, "x");
+  char byte = 0;
+  EXPECT_EQ(::read(out.get(), &byte, 1), 0);
+  EXPECT_THAT(ReceivePlainMessage(right_.get(), absl::Milliseconds(1)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::_));
+}
+
 TEST_F(FdPassingTest, PassesTheLargestMessage) {
   const UniqueFd fd(::memfd_create("one", MFD_CLOEXEC));
   const std::vector<int> fds(kFdsPerMessageMax, fd.get());

@@ -338,9 +338,11 @@ def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: lis
                 regions.append(HostRegion.of_memfd(descriptors[allocation.fd_index], allocation.bytes))
             else:
                 raise ProtocolError("grant from weightd: an allocation without a handle that is known here")
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    except BaseException:
+        _sockets.close_elsewhere(descriptors)
+        raise
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def parse_device(device: Any) -> Union[str, int]:

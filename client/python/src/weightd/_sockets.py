@@ -15,6 +15,7 @@ import os
 import socket
 import stat
 import struct
+import threading
 import time
 
 from weightd.errors import (
@@ -167,13 +168,17 @@ def _connect(connection: socket.socket, path: str, deadline: float) -> None:
                 raise
 
 
-def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:
+def _exchange(socket_dir: str, request: bytes, deadline: float, descriptors_max: int) -> list[int]:
     path = handle_socket(socket_dir)
     with connect(path, socket.SOCK_SEQPACKET, deadline) as connection:
         try:
             connection.sendall(request)
+            if descriptors_max == 0:
+                # What comes all the same never becomes ours, to be closed by us.
+                _check_reply(path, connection.recv(_REPLY_BYTES_MAX))
+                return []
             reply, descriptors, flags, _ = socket.recv_fds(
-                connection, _REPLY_BYTES_MAX, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+                connection, _REPLY_BYTES_MAX, descriptors_max, socket.MSG_CMSG_CLOEXEC
             )
         except socket.timeout:
             raise WaitTimeoutError(f"{path}: no answer in time") from None
@@ -184,10 +189,23 @@ def _exchange(socket_dir: str, request: bytes, deadline: float) -> list[int]:
             raise ProtocolError(f"{path}: descriptors were lost; is RLIMIT_NOFILE of this process used up?")
         _check_reply(path, reply)
     except BaseException:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        close_elsewhere(list(descriptors))
         raise
     return list(descriptors)
+
+
+def close_elsewhere(descriptors: list[int]) -> None:
+    """Closes what a server sent that is not what it should be. close(2) of a file whose volume hangs, or
+    of a socket that lingers, may take for ever: nobody waits for it."""
+
+    def close() -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    try:
+        threading.Thread(target=close, name="weightd-close", daemon=True).start()
+    except RuntimeError:  # no thread is to be had
+        close()
 
 
 def _check_reply(path: str, reply: bytes) -> None:
@@ -205,10 +223,9 @@ def fetch_descriptors(socket_dir: str, ticket: bytes, deadline: float) -> list[i
     """The descriptors of a grant, in the order of its allocations; the caller closes them."""
     if len(ticket) != _TICKET_BYTES:
         raise ProtocolError(f"grant from weightd: a ticket of {len(ticket)} bytes, expected {_TICKET_BYTES}")
-    return _exchange(socket_dir, b"WTK1" + ticket, deadline)
+    return _exchange(socket_dir, b"WTK1" + ticket, deadline, _DESCRIPTORS_MAX)
 
 
 def ask_who_am_i(socket_dir: str) -> None:
     """Raises what the daemon has against this process; returns where it serves it."""
-    for descriptor in _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS):
-        os.close(descriptor)  # there should be none
+    _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS, descriptors_max=0)
