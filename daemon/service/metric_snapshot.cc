@@ -162,8 +162,8 @@ void AddUidLimits(const UidLimits& limits, size_t table_bytes, MetricSnapshot& s
   snapshot.AddGauge("weightd_client_costs",
                     "What clients take of the daemon now, by what limits.* limits: connections, "
                     "handle_connections, calls, waiting_attaches, watchers, queued_bytes, streams "
-                    "(of HTTP/2, beyond four of each connection), unfinished_requests (beyond one "
-                    "of each connection).");
+                    "(of HTTP/2, beyond four of each connection; each KiB of headers is one more), "
+                    "unfinished_requests (beyond one of each connection).");
   for (const Cost cost : kCosts) {
     snapshot.Value({{"cost", std::string(CostName(cost))}}, AsDouble(limits.taken(cost)));
   }

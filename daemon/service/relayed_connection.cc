@@ -114,7 +114,7 @@ absl::Status RelayedConnection::Check(absl::string_view part) {
 
 absl::Status RelayedConnection::CountStreams() {
   RETURN_IF_ERROR(SetTo(Beyond(kFreeUnfinished, frames_.unfinished()), unfinished_));
-  return SetTo(Beyond(kFreeStreams, frames_.open()), streams_);
+  return SetTo(Beyond(kFreeStreams, frames_.open_cost()), streams_);
 }
 
 absl::Status RelayedConnection::MoveRequests(std::vector<UniqueFd>& strays) {

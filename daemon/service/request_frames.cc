@@ -76,7 +76,7 @@ absl::Status RequestFrames::Read(absl::string_view bytes) {
 
 void RequestFrames::ReadAnswers(absl::string_view bytes) {
   while (!bytes.empty()) {
-    if (answers_.TakeHead(bytes) && answers_.ends_stream()) open_.erase(answers_.stream());
+    if (answers_.TakeHead(bytes) && answers_.ends_stream()) Close(answers_.stream());
     (void)answers_.TakePayload(bytes);
   }
 }
@@ -91,18 +91,33 @@ absl::Status RequestFrames::BeginFrame() {
     case kHeaders:
       header_bytes_ = 0;
       unfinished_.try_emplace(stream, 0);
-      open_.insert(stream);
+      Open(stream, requests_.payload_left);
       return BeginHeaders(requests_.payload_left);
     case kContinuation:
+      Open(stream, requests_.payload_left);
       return BeginHeaders(requests_.payload_left);
     case kData:
       return BeginData(requests_.payload_left);
     case kRstStream:
-      open_.erase(stream);
+      Close(stream);
       return absl::OkStatus();
     default:
       return absl::OkStatus();
   }
+}
+
+void RequestFrames::Open(uint32_t stream, size_t header_bytes) {
+  size_t& cost = open_[stream];
+  const size_t more = (cost == 0 ? 1 : 0) + header_bytes / 1024;
+  cost += more;
+  open_cost_ += more;
+}
+
+void RequestFrames::Close(uint32_t stream) {
+  const auto open = open_.find(stream);
+  if (open == open_.end()) return;
+  open_cost_ -= open->second;
+  open_.erase(open);
 }
 
 absl::Status RequestFrames::BeginHeaders(size_t bytes) {

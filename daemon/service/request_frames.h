@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
@@ -35,8 +34,9 @@ class RequestFrames {
 
   // Requests that have begun and are not whole.
   size_t unfinished() const { return unfinished_.size(); }
-  // Calls that neither side has ended.
-  size_t open() const { return open_.size(); }
+  // What the calls that neither side has ended cost: one for each, and one more for each KiB of
+  // its headers, which gRPC keeps until it ends.
+  size_t open_cost() const { return open_cost_; }
 
  private:
   // Where in a sequence of frames one is.
@@ -59,13 +59,16 @@ class RequestFrames {
   absl::Status BeginHeaders(size_t bytes);
   absl::Status BeginData(size_t bytes);
   void EndFrame();
+  void Open(uint32_t stream, size_t header_bytes);
+  void Close(uint32_t stream);
 
   size_t preface_read_ = 0;
   Position requests_;
   Position answers_;
-  uint32_t ends_stream_ = 0;                          // with this frame of a request; 0: none
-  size_t header_bytes_ = 0;                           // of the headers that come
-  absl::flat_hash_set<uint32_t> open_;                // streams
+  uint32_t ends_stream_ = 0;                    // with this frame of a request; 0: none
+  size_t header_bytes_ = 0;                     // of the headers that come
+  absl::flat_hash_map<uint32_t, size_t> open_;  // what each stream costs
+  size_t open_cost_ = 0;
   absl::flat_hash_map<uint32_t, size_t> unfinished_;  // the bytes of their messages, by stream
   size_t unfinished_bytes_ = 0;
 };

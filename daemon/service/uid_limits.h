@@ -25,7 +25,8 @@ enum class Cost {
   kWatchers,            // streams of events and of models
   kQueuedBytes,         // of messages that wait for slow readers
   kStreams,             // HTTP/2's, all but a few of each connection: calls, also those that only
-                        // gRPC knows. Twice as many as calls may be.
+                        // gRPC knows; each KiB of their headers counts as one more. Twice as many
+                        // as calls may be.
   kUnfinishedRequests,  // that have begun and are not whole, all but one of each connection: gRPC
                         // keeps their headers, and tells nobody. A quarter of what calls may be.
 };

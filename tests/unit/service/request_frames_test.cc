@@ -66,15 +66,23 @@ TEST_F(RequestFramesTest, ACallIsOpenUntilOneSideEndsIt) {
     EXPECT_OK(frames_.Read(Frame(kHeaders, kHeadersEnd, stream, 10)));
     EXPECT_OK(frames_.Read(Frame(kData, kEnd, stream, 10)));
   }
-  EXPECT_EQ(frames_.open(), 4);
+  EXPECT_EQ(frames_.open_cost(), 4);
   EXPECT_OK(frames_.Read(Frame(kReset, 0, 1, 4)));
-  EXPECT_EQ(frames_.open(), 3);
+  EXPECT_EQ(frames_.open_cost(), 3);
   std::string answers = Frame(kSettings, kEnd, 0, 0) + Frame(kHeaders, kHeadersEnd, 3, 20) +
                         Frame(kData, 0, 3, 1000) + Frame(kHeaders, kHeadersEnd | kEnd, 3, 20);
   for (const char byte : answers) frames_.ReadAnswers(std::string(1, byte));
-  EXPECT_EQ(frames_.open(), 2);
+  EXPECT_EQ(frames_.open_cost(), 2);
   frames_.ReadAnswers(Frame(kReset, 0, 5, 4) + Frame(kReset, 0, 99, 4));
-  EXPECT_EQ(frames_.open(), 1);
+  EXPECT_EQ(frames_.open_cost(), 1);
+}
+
+TEST_F(RequestFramesTest, ACallCostsMoreWithLargeHeaders) {
+  EXPECT_OK(frames_.Read(Frame(kHeaders, 0, 1, 2500) + Frame(kContinuation, kHeadersEnd, 1, 1100)));
+  EXPECT_OK(frames_.Read(Frame(kHeaders, kHeadersEnd, 3, 100)));
+  EXPECT_EQ(frames_.open_cost(), 5);
+  frames_.ReadAnswers(Frame(kReset, 0, 1, 4));
+  EXPECT_EQ(frames_.open_cost(), 1);
 }
 
 TEST_F(RequestFramesTest, BytesMayBeCutAnywhere) {
