@@ -14,8 +14,6 @@
 namespace weightd {
 namespace {
 
-// Cancelled stages of one file whose reads may still come back, each with its memory.
-constexpr size_t kSlowStagesMax = 2;
 // Of 100 ms at most each (ResidencyTable::AwaitChange).
 constexpr int kHoldWaitsMax = 20;
 
@@ -103,6 +101,7 @@ absl::Status StageRun::Stage(Stager& stager) {
   if (AnswerFromResident()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckNotHanging(stager));
   RETURN_IF_ERROR(ChooseTargets());
+  if (volume_is_late_) RETURN_IF_ERROR(CheckShareOfStuck());
   RETURN_IF_ERROR(Admit());
   absl::Status filled = Allocate();
   if (filled.ok()) filled = Fill(stager);
@@ -212,22 +211,6 @@ absl::Status StageRun::ChooseVerifyMode() {
                      ", and staging.require_digest is set; `weightctl digest` writes one"));
   }
   verify_ = std::max(verify_, VerifyMode::kFast);
-  return absl::OkStatus();
-}
-
-absl::Status StageRun::CheckNotHanging(const Stager& stager) const {
-  if (plan_.opened == nullptr) return absl::OkStatus();
-  size_t slow = 0;
-  for (const StuckStage& stuck : stager.stuck()) {
-    const auto& files = plan_.identities;
-    if (std::find(files.begin(), files.end(), stuck.identity) == files.end()) continue;
-    if (!stuck.hangs && ++slow < kSlowStagesMax) continue;
-    return ErrorWithReason(
-        absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-        absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",
-                     absl::FormatDuration(absl::Trunc(stuck.age, absl::Seconds(1))),
-                     ": it is not read again before that does; look at the mount"));
-  }
   return absl::OkStatus();
 }
 

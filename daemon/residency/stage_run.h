@@ -54,7 +54,9 @@ class StageRun {
   absl::Status ChooseTargets();
   absl::Status ChooseVerifyMode();
   // What would only hang again is not begun: each time would take memory, and evict for it.
-  absl::Status CheckNotHanging(const Stager& stager) const;
+  absl::Status CheckNotHanging(const Stager& stager);
+  // Nor what would give a volume that is late more than half of a device.
+  absl::Status CheckShareOfStuck() const;
   absl::Status Admit();
   absl::Status Allocate();
   absl::Status Fill(Stager& stager);
@@ -78,6 +80,7 @@ class StageRun {
   const std::shared_ptr<StageJob> shared_job_;
   StageJob& job_;
   StagePlan plan_;
+  bool volume_is_late_ = false;  // other stages of it were given up, and have not come back
   std::shared_ptr<const Manifest> manifest_;
   std::shared_ptr<const Layout> layout_;
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys_;  // of the files

@@ -1,0 +1,71 @@
+// What a stage is not begun for: reads that do not come back keep the memory of the stages before
+// it.
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "common/format_units.h"
+#include "daemon/residency/stage_run.h"
+
+namespace weightd {
+namespace {
+
+// Cancelled stages of one file whose reads may still come back, each with its memory.
+constexpr size_t kSlowStagesMax = 2;
+// Of one volume.
+constexpr size_t kLateStagesOfVolumeMax = 4;
+
+absl::Status TooManyLate(const StuckStage& stuck, size_t stages) {
+  return ErrorWithReason(
+      absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+      absl::StrCat(stages, " stages of this volume were given up whose reads have not come back, ",
+                   stuck.file, " at ", stuck.offset, " among them for ",
+                   absl::FormatDuration(absl::Trunc(stuck.age, absl::Seconds(1))),
+                   ", and keep their memory: no more is begun before one does; look at the mount"));
+}
+
+}  // namespace
+
+absl::Status StageRun::CheckNotHanging(const Stager& stager) {
+  if (plan_.opened == nullptr) return absl::OkStatus();
+  size_t slow = 0;
+  size_t of_volume = 0;
+  for (const StuckStage& stuck : stager.stuck()) {
+    const auto& files = plan_.identities;
+    const bool is_of_volume = std::any_of(
+        files.begin(), files.end(),
+        [&stuck](const FileIdentity& file) { return file.device == stuck.identity.device; });
+    volume_is_late_ = volume_is_late_ || is_of_volume;
+    if (is_of_volume && ++of_volume >= kLateStagesOfVolumeMax) return TooManyLate(stuck, of_volume);
+    if (std::find(files.begin(), files.end(), stuck.identity) == files.end()) continue;
+    if (!stuck.hangs && ++slow < kSlowStagesMax) continue;
+    return ErrorWithReason(
+        absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+        absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",
+                     absl::FormatDuration(absl::Trunc(stuck.age, absl::Seconds(1))),
+                     ": it is not read again before that does; look at the mount"));
+  }
+  return absl::OkStatus();
+}
+
+// Others' models are evicted for no volume that gives nothing back.
+absl::Status StageRun::CheckShareOfStuck() const {
+  for (const DeviceUsage& usage : context_.table.Usage()) {
+    if (usage.stuck_bytes == 0) continue;
+    for (const Target& target : targets_) {
+      if (target.device->info().id != usage.budget.device) continue;
+      const uint64_t wanted = usage.stuck_bytes + layout_->allocation_bytes;
+      if (wanted <= usage.budget.bytes / 2) continue;
+      return ErrorWithReason(
+          absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+          absl::StrCat("reads of this volume that do not come back keep memory, of ",
+                       usage.budget.device, " ", FormatBytes(usage.stuck_bytes),
+                       " in all: with this model they could have more than half of ",
+                       FormatBytes(usage.budget.bytes), "; look at the mount"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weightd

@@ -1,0 +1,77 @@
+// A volume that hangs, and a user who tries one model of it after the other: what its reads keep
+// has an end, and others keep what they have.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/common/status_matchers.h"
+#include "tests/support/process/programs.h"
+#include "tests/support/process/wait_until.h"
+#include "tests/support/storage/fuse_volume.h"
+
+namespace weightd::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kModelBytes = 12 << 20;
+constexpr uint64_t kBudgetBytes = 64 << 20;
+
+class StuckShareTest : public DaemonTest {
+ protected:
+  void SetUp() override {
+    const std::vector<TensorSpec> specs = {
+        {.name = "w", .dtype = Dtype::kU8, .shape = {kModelBytes}}};
+    std::map<std::string, std::string> files;
+    for (int i = 0; i < 3; ++i) {
+      files[absl::StrCat("h", i, ".safetensors")] =
+          SafetensorsPrefix(SafetensorsHeaderText(specs, {})) + std::string(kModelBytes, 'w');
+    }
+    auto volume = FuseVolume::Mount(std::move(files));
+    if (!volume.ok()) GTEST_SKIP() << volume.status();
+    volume_ = *std::move(volume);
+    MakeModel("good", 1 << 20);
+    MakeModel("later", 1 << 20);
+  }
+  void TearDown() override {
+    if (volume_ != nullptr) volume_->Answer();
+    daemon_.reset();  // it has files open
+  }
+
+  uint64_t StuckBytes() const { return DeviceStatus().value("stuck_bytes", uint64_t{0}); }
+
+  std::unique_ptr<FuseVolume> volume_;
+};
+
+TEST_F(StuckShareTest, IsHalfOfTheBudget) {
+  Start({"--root", volume_->root(), "--host.budget-bytes", absl::StrCat(kBudgetBytes),
+         "--storage.stall-timeout-ms", "600000"});
+  Stage("good");
+  volume_->HangReads(8 << 20);
+  for (const char* model : {"h0", "h1"}) {
+    const uint64_t used = UsedBytes();
+    const uint64_t stuck = StuckBytes();
+    const auto stage = ctl_.Start({"stage", model, "--wait"});
+    ASSERT_TRUE(WaitUntil([&] { return UsedBytes() > used; }));
+    stage->Signal(SIGINT);
+    stage->WaitForExit();
+    ASSERT_TRUE(WaitUntil([&] { return StuckBytes() > stuck; }));
+  }
+  const CommandResult third = ctl_.Run({"stage", "h2", "--wait"});
+  EXPECT_EQ(third.exit_code, kExitNotReady);
+  EXPECT_THAT(third.err, HasSubstr("more than half of 67.1 MB"));
+  Stage("later");
+  EXPECT_THAT(ctl_.Run({"ps"}).out, HasSubstr("good"));
+  volume_->Answer();
+  EXPECT_TRUE(WaitUntil([&] { return UsedBytes() < kModelBytes; }));
+  StopCleanly();
+}
+
+}  // namespace
+}  // namespace weightd::testing
