@@ -5,44 +5,35 @@
 #include "common/check.h"
 
 namespace weightd {
-namespace {
-
-template <typename Key>
-void Decrement(std::unordered_map<Key, uint32_t>& counts, const Key& key) {
-  const auto count = counts.find(key);
-  if (count != counts.end() && --count->second == 0) counts.erase(count);
-}
-
-}  // namespace
 
 JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
-  const auto lane = by_lane_.find(task.lane);
-  const uint32_t in_lane = lane == by_lane_.end() ? 0 : lane->second;
-  if (in_lane < jobs_max_ && lanes_taken_ < in_lanes_max_) return Kind::kLane;
+  const auto found = lanes_.find(task.lane);
+  if (found == lanes_.end()) return lanes_.size() < lanes_max_ ? Kind::kAny : Kind::kNone;
+  const Lane& lane = found->second;
+  if (lane.any_taken < jobs_max_) return Kind::kAny;
   for (const auto& [uid, priority] : users) {
-    if (by_uid_.contains(uid)) continue;
-    if (priority == JobPriority::kClient && !client_taken_) return Kind::kClient;
-    if (priority == JobPriority::kOperator && !operator_taken_) return Kind::kOperator;
-    if (!IsUsers(priority) && !daemon_taken_) return Kind::kDaemon;
+    if (lane.jobs_of.contains(uid)) continue;
+    if (priority == JobPriority::kClient && !lane.client_taken) return Kind::kClient;
+    if (priority == JobPriority::kOperator && !lane.operator_taken) return Kind::kOperator;
+    if (!IsUsers(priority) && !lane.daemon_taken) return Kind::kDaemon;
   }
   return Kind::kNone;
 }
 
-void JobPlaces::Count(Kind kind, const std::string& lane, bool taken) {
-  if (kind == Kind::kLane) {
-    taken ? ++lanes_taken_ : --lanes_taken_;
-    taken ? (void)++by_lane_[lane] : Decrement(by_lane_, lane);
-  }
-  if (kind == Kind::kClient) client_taken_ = taken;
-  if (kind == Kind::kOperator) operator_taken_ = taken;
-  if (kind == Kind::kDaemon) daemon_taken_ = taken;
+void JobPlaces::Count(Kind kind, Lane& lane, bool taken) {
+  if (kind == Kind::kAny) taken ? ++lane.any_taken : --lane.any_taken;
+  if (kind == Kind::kClient) lane.client_taken = taken;
+  if (kind == Kind::kOperator) lane.operator_taken = taken;
+  if (kind == Kind::kDaemon) lane.daemon_taken = taken;
+  taken ? ++lane.jobs : --lane.jobs;
 }
 
 void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
   const Kind kind = KindFor(job.task(), users);
   WEIGHTD_CHECK(kind != Kind::kNone);
-  Count(kind, job.task().lane, true);
-  for (const auto& [uid, priority] : users) ++by_uid_[uid];
+  Lane& lane = lanes_[job.task().lane];
+  Count(kind, lane, true);
+  for (const auto& [uid, priority] : users) ++lane.jobs_of[uid];
   taken_.emplace(&job, Place{.kind = kind, .users = users});
 }
 
@@ -51,8 +42,13 @@ void JobPlaces::Give(const StageJob& job) {
   WEIGHTD_CHECK(found != taken_.end());
   const Place place = std::move(found->second);
   taken_.erase(found);
-  Count(place.kind, job.task().lane, false);
-  for (const auto& [uid, priority] : place.users) Decrement(by_uid_, uid);
+  const auto lane = lanes_.find(job.task().lane);
+  Count(place.kind, lane->second, false);
+  for (const auto& [uid, priority] : place.users) {
+    const auto jobs = lane->second.jobs_of.find(uid);
+    if (--jobs->second == 0) lane->second.jobs_of.erase(jobs);
+  }
+  if (lane->second.jobs == 0) lanes_.erase(lane);
 }
 
 }  // namespace weightd

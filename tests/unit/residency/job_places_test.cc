@@ -47,11 +47,21 @@ TEST_F(JobPlacesTest, EachLaneHasItsPlaces) {
 }
 
 TEST_F(JobPlacesTest, LanesHaveABound) {
-  for (uint32_t i = 0; i < 8; ++i) {
-    EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
-    EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
-  }
+  for (uint32_t i = 0; i < 8; ++i) EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
   EXPECT_EQ(Take("one more", 7), nullptr);
+  places_.Give(*kept_.back());
+  EXPECT_NE(Take("one more", 7), nullptr);
+}
+
+// He who waits for a volume that hangs has a place in another, and leaves others theirs.
+TEST_F(JobPlacesTest, UsersHaveTheirPlaceInEachLane) {
+  for (const char* lane : {"hung", "good"}) {
+    Take(lane, 7);
+    Take(lane, 7);
+  }
+  EXPECT_NE(Take("hung", 8), nullptr);
+  EXPECT_NE(Take("good", 8), nullptr);
+  EXPECT_EQ(Take("good", 9), nullptr);
 }
 
 // One for a client, one for an operator, and one for the daemon itself.
@@ -85,8 +95,14 @@ TEST_F(JobPlacesTest, JobOfSeveralUsersHasThePlaceOfEach) {
 }
 
 TEST_F(JobPlacesTest, NoMoreThanMaxRun) {
-  for (uint32_t i = 0; i < 100; ++i) Take(absl::StrCat("lane ", i), 7);
-  for (uint32_t i = 0; i < 100; ++i) Take("lane 0", i, static_cast<JobPriority>(i % 4));
+  for (int round = 0; round < 3; ++round) {
+    for (uint32_t i = 0; i < 100; ++i) Take(absl::StrCat("lane ", i), 7);
+  }
+  for (uint32_t lane = 0; lane < 100; ++lane) {
+    for (uint32_t i = 0; i < 100; ++i) {
+      Take(absl::StrCat("lane ", lane), i, static_cast<JobPriority>(i % 4));
+    }
+  }
   EXPECT_EQ(kept_.size(), places_.max());
 }
 
