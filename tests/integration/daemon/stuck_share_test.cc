@@ -55,10 +55,10 @@ TEST_F(StuckShareTest, IsHalfOfTheBudget) {
   Stage("good");
   volume_->HangReads(8 << 20);
   for (const char* model : {"h0", "h1"}) {
-    const uint64_t used = UsedBytes();
+    const uint32_t held = volume_->held();
     const uint64_t stuck = StuckBytes();
     const auto stage = ctl_.Start({"stage", model, "--wait"});
-    ASSERT_TRUE(WaitUntil([&] { return UsedBytes() > used; }));
+    ASSERT_TRUE(WaitUntil([&] { return volume_->held() > held; }));
     stage->Signal(SIGINT);
     stage->WaitForExit();
     ASSERT_TRUE(WaitUntil([&] { return StuckBytes() > stuck; }));

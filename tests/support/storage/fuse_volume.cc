@@ -102,6 +102,7 @@ void FuseVolume::Serve() {
         sizeof(request.header), static_cast<size_t>(bytes) - sizeof(request.header));
     if (Hangs(request)) {
       held_.push_back(request.header.unique);
+      ++held_count_;
     } else {
       Handle(request);
     }

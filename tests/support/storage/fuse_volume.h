@@ -36,6 +36,8 @@ class FuseVolume {
   void HangLookups() { hang_lookups_ = true; }
   // Likewise, of reads from `offset` on.
   void HangReads(uint64_t offset) { hang_reads_from_ = offset; }
+  // Requests that hung so far.
+  uint32_t held() const { return held_count_; }
   void Answer();
   // Directories are listed with this error from now on; 0 for none.
   void FailLists(int error) { list_error_ = error; }
@@ -62,6 +64,7 @@ class FuseVolume {
   std::atomic<uint64_t> hang_reads_from_ = UINT64_MAX;
   std::atomic<int> list_error_ = 0;
   std::vector<uint64_t> held_;  // of thread_ only
+  std::atomic<uint32_t> held_count_ = 0;
   std::thread thread_;
 };
 
