@@ -11,7 +11,11 @@
 namespace weightd {
 
 bool ResidencyTable::IsPinned(const CopyInfo& info) const {
-  return !info.superseded && !info.host_copy && !PinsOn(info).empty();
+  if (info.superseded || info.host_copy) return false;
+  return std::any_of(info.asked_as.begin(), info.asked_as.end(),
+                     [&](const std::string& revision) ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+                       return pins_.contains({info.model, revision, info.device});
+                     });
 }
 
 std::vector<Pin> ResidencyTable::PinsOn(const CopyInfo& info) const {
