@@ -56,8 +56,7 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
          },
          "for connecting and for the whole answer: 10s (default), 500ms, 2m; with --watch of each "
          "look; `stage --wait`, `read --wait`, `verify`, `events` and what works on files end by "
-         "it "
-         "only where it is given")
+         "it only where it is given")
       ->type_name("TIME");
 }
 
