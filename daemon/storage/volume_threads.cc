@@ -33,8 +33,12 @@ absl::Status VolumeThreadsOptions::Validate() const {
   return CheckRange("volume_queue_max", queue_max, 65'536);
 }
 
-// What a Call() waits for. Guarded by Shared::mu.
+// What a Call() waits for.
 struct VolumeThreads::Ticket {
+  std::string what;
+  absl::Duration silence;
+  absl::Time end;
+  // Guarded by Shared::mu.
   bool begun = false;
   bool done = false;
   absl::Time last_sign;  // when it was asked for, began or got on
@@ -69,8 +73,13 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
   VolumeThreadsState State(absl::Time now) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   // Why nothing can be asked of the volume now, if so.
   absl::Status CheckUsable() const ABSL_SHARED_LOCKS_REQUIRED(mu);
-  absl::Status Late(const Ticket& ticket, absl::string_view what, absl::Duration timeout) const
-      ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // How much longer it is waited for.
+  static absl::Duration Left(const Ticket& ticket) {
+    return std::min(ticket.last_sign + ticket.silence, ticket.end) - SteadyNow();
+  }
+  // Until the call has ended, for `time` at most, or as long as it is waited for.
+  bool Await(const Ticket& ticket, absl::Duration time) ABSL_SHARED_LOCKS_REQUIRED(mu);
+  absl::Status Late(const Ticket& ticket) const ABSL_SHARED_LOCKS_REQUIRED(mu);
 
   const std::string root;
   const VolumeThreadsOptions options;
@@ -270,55 +279,80 @@ void VolumeThreads::Beat(absl::string_view what) {
   if (running.ticket != nullptr) running.ticket->last_sign = running.since;
 }
 
-absl::Status VolumeThreads::Shared::Late(const Ticket& ticket, absl::string_view what,
-                                         absl::Duration timeout) const {
-  const std::string time = absl::FormatDuration(timeout);
+absl::Status VolumeThreads::Shared::Late(const Ticket& ticket) const {
+  const std::string time = absl::FormatDuration(ticket.silence);
   if (!ticket.begun && State(SteadyNow()).stuck == 0) {
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
-        absl::StrCat("root ", root, ": ", what, " could not begin within ", time,
+        absl::StrCat("root ", root, ": ", ticket.what, " could not begin within ", time,
                      ": the volume is slow, and ", tasks.size(), " calls wait for it"));
   }
   return ErrorWithReason(
       absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
-      absl::StrCat("root ", root, ": ", what, " was not answered within ", time,
-                   timeout == options.stall_timeout ? " (storage.stall_timeout_ms)" : "",
+      absl::StrCat("root ", root, ": ", ticket.what, " was not answered within ", time,
+                   ticket.silence == options.stall_timeout ? " (storage.stall_timeout_ms)" : "",
                    "; the volume hangs, and the call is abandoned"));
 }
 
-absl::Status VolumeThreads::RunAndWait(std::string what, std::function<void()> work,
-                                       const Patience& patience) {
-  Shared& shared = *shared_;
+bool VolumeThreads::Shared::Await(const Ticket& ticket, absl::Duration time) {
+  const absl::Time until = SteadyNow() + time;
+  const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu) { return ticket.done || shut_down; };
+  while (!ended()) {
+    const absl::Duration left = std::min(Left(ticket), until - SteadyNow());
+    if (left <= absl::ZeroDuration()) return false;
+    mu.AwaitWithTimeout(absl::Condition(&ended), left);
+  }
+  return true;
+}
+
+absl::StatusOr<std::shared_ptr<VolumeThreads::Ticket>> VolumeThreads::Ask(
+    std::string what, std::function<void()> work, const Patience& patience) {
+  auto ticket = std::make_shared<Ticket>();
   if (IsOwnThread()) {
     Beat(what);
     work();
-    return absl::OkStatus();
+    ticket->done = true;
+    return ticket;
   }
-  const auto ticket = std::make_shared<Ticket>();
-  ticket->last_sign = SteadyNow();
-  const absl::Duration silence =
-      std::min(patience.silence.value_or(shared.options.stall_timeout), patience.total);
-  const absl::Time end = ticket->last_sign + patience.total;
-  RETURN_IF_ERROR(shared.Add({.what = what, .run = std::move(work), .ticket = ticket}));
+  const absl::Time now = SteadyNow();
+  ticket->what = what;
+  ticket->silence = std::min(patience.silence.value_or(stall_timeout()), patience.total);
+  ticket->end = now + patience.total;
+  ticket->last_sign = now;
+  RETURN_IF_ERROR(
+      shared_->Add({.what = std::move(what), .run = std::move(work), .ticket = ticket}));
+  return ticket;
+}
+
+VolumeThreads::Wait::~Wait() {
+  if (shared_ != nullptr && asked_.ok()) Drop();
+}
+
+bool VolumeThreads::Wait::IsOverWithin(absl::Duration time) const {
+  if (!asked_.ok()) return true;
+  absl::MutexLock lock(&shared_->mu);
+  const Ticket& ticket = **asked_;
+  return shared_->Await(ticket, time) || Shared::Left(ticket) <= absl::ZeroDuration();
+}
+
+absl::Status VolumeThreads::Wait::Await() {
+  RETURN_IF_ERROR(asked_.status());
+  absl::MutexLock lock(&shared_->mu);
+  const Ticket& ticket = **asked_;
+  const bool ended = shared_->Await(ticket, absl::InfiniteDuration());
+  if (ticket.done) return absl::OkStatus();
+  return ended ? DrainingError(shared_->root) : shared_->Late(ticket);
+}
+
+void VolumeThreads::Wait::Drop() {
   std::function<void()> dropped;  // after the lock
-  absl::MutexLock lock(&shared.mu);
-  const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(shared.mu) {
-    return ticket->done || shared.shut_down;
-  };
-  for (absl::Duration left = silence; left > absl::ZeroDuration();) {
-    if (shared.mu.AwaitWithTimeout(absl::Condition(&ended), left)) break;
-    left = std::min(ticket->last_sign + silence, end) - SteadyNow();
-  }
-  if (ticket->done) return absl::OkStatus();
-  if (shared.shut_down) return DrainingError(shared.root);
-  absl::Status late = shared.Late(*ticket, what, silence);
-  const auto waiting = std::find_if(shared.tasks.begin(), shared.tasks.end(),
-                                    [&](const auto& task) { return task.ticket == ticket; });
-  if (waiting != shared.tasks.end()) {
-    dropped = std::move(waiting->run);
-    shared.tasks.erase(waiting);
-  }
-  return late;
+  absl::MutexLock lock(&shared_->mu);
+  if ((*asked_)->begun) return;
+  const auto waiting = std::find_if(shared_->tasks.begin(), shared_->tasks.end(),
+                                    [&](const auto& task) { return task.ticket == *asked_; });
+  if (waiting == shared_->tasks.end()) return;
+  dropped = std::move(waiting->run);
+  shared_->tasks.erase(waiting);
 }
 
 void VolumeThreads::Shutdown() {

@@ -74,6 +74,15 @@ class VolumeThreads {
     return Call<T>(std::move(what), std::move(work), Patience());
   }
 
+  // A call that goes on while its owner does other things.
+  template <typename T>
+  class Pending;
+  // What Call() does, in two steps: Pending::Await() gives what that would return. `patience`
+  // counts from here.
+  template <typename T>
+  Pending<T> Begin(std::string what, std::function<absl::StatusOr<T>()> work,
+                   const Patience& patience);
+
   // Runs `task`, which gives something back (closes a file), at any time later; without a bound but
   // that of what there is to give back, and after Shutdown() too. Never fails.
   void Dispose(std::function<void()> task);
@@ -99,10 +108,11 @@ class VolumeThreads {
  private:
   struct Shared;
   struct Ticket;
+  class Wait;
 
   explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
-  // Runs `work` and waits until it has ended: OK then. After an error `work` may still run.
-  absl::Status RunAndWait(std::string what, std::function<void()> work, const Patience& patience);
+  absl::StatusOr<std::shared_ptr<Ticket>> Ask(std::string what, std::function<void()> work,
+                                              const Patience& patience);
 
   const std::shared_ptr<Shared> shared_;
 };
@@ -120,14 +130,66 @@ class VolumeThreads::Place {
   void* running_ = nullptr;
 };
 
+// Whoever waits for a call. Thread-compatible.
+class VolumeThreads::Wait {
+ public:
+  Wait(Wait&& other) = default;
+  Wait& operator=(Wait&& other) = delete;
+  // What did not begin never does.
+  ~Wait();
+
+  // Whether Await() would return at once, after `time` at the latest.
+  bool IsOverWithin(absl::Duration time) const;
+  // Until the work has ended: OK then. After an error it may still run.
+  absl::Status Await();
+
+ private:
+  friend class VolumeThreads;
+  Wait(std::shared_ptr<Shared> shared, absl::StatusOr<std::shared_ptr<Ticket>> asked)
+      : shared_(std::move(shared)), asked_(std::move(asked)) {}
+  void Drop();
+
+  std::shared_ptr<Shared> shared_;  // null where another has it
+  absl::StatusOr<std::shared_ptr<Ticket>> asked_;
+};
+
+template <typename T>
+class VolumeThreads::Pending {
+ public:
+  // Whether Await() would return at once, after `time` at the latest.
+  bool IsOverWithin(absl::Duration time) const { return wait_.IsOverWithin(time); }
+  // Once.
+  absl::StatusOr<T> Await() {
+    const absl::Status ran = wait_.Await();
+    if (!ran.ok()) return ran;
+    return std::move(**result_);
+  }
+
+ private:
+  friend class VolumeThreads;
+  using Result = std::shared_ptr<std::optional<absl::StatusOr<T>>>;
+  Pending(Wait wait, Result result) : wait_(std::move(wait)), result_(std::move(result)) {}
+
+  Wait wait_;
+  Result result_;
+};
+
+template <typename T>
+VolumeThreads::Pending<T> VolumeThreads::Begin(std::string what,
+                                               std::function<absl::StatusOr<T>()> work,
+                                               const Patience& patience) {
+  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
+  return Pending<T>(
+      Wait(shared_, Ask(
+                        std::move(what),
+                        [result, work = std::move(work)] { result->emplace(work()); }, patience)),
+      result);
+}
+
 template <typename T>
 absl::StatusOr<T> VolumeThreads::Call(std::string what, std::function<absl::StatusOr<T>()> work,
                                       const Patience& patience) {
-  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
-  const absl::Status ran = RunAndWait(
-      std::move(what), [result, work = std::move(work)] { result->emplace(work()); }, patience);
-  if (!ran.ok()) return ran;
-  return std::move(**result);
+  return Begin<T>(std::move(what), std::move(work), patience).Await();
 }
 
 }  // namespace weightd
