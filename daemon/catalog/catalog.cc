@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -119,12 +120,11 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
   return all;
 }
 
-absl::StatusOr<std::optional<Checkpoint>> Catalog::FindIn(const std::shared_ptr<Root>& root,
-                                                          const Wanted& wanted,
-                                                          absl::Duration patience) const {
-  using Found = std::optional<Checkpoint>;
-  const auto find = [root, options = options_, name = std::string(wanted.model),
-                     revision = std::string(wanted.revision)]() -> absl::StatusOr<Found> {
+void Catalog::Ask(const Wanted& wanted, Question& question) const {
+  const std::shared_ptr<Root>& root = roots_[question.root];
+  std::function<absl::StatusOr<Found>()> find =
+      [root, options = options_, name = std::string(wanted.model),
+       revision = std::string(wanted.revision)]() -> absl::StatusOr<Found> {
     (void)root->Refresh();  // what is wrong with it, volume() tells
     ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
     Scan scan(volume, options);
@@ -138,9 +138,13 @@ absl::StatusOr<std::optional<Checkpoint>> Catalog::FindIn(const std::shared_ptr<
     if (!looked.ok()) found.front().problem = std::string(looked.message());
     return std::move(found.front());
   };
-  if (root->threads() == nullptr) return find();
-  return root->threads()->Call<Found>(absl::StrCat("look for ", wanted.model), find,
-                                      {.total = patience});
+  if (root->threads() == nullptr) {
+    question.answer = find();
+    return;
+  }
+  const absl::Duration patience = question.briefly ? kRootPatience : absl::InfiniteDuration();
+  question.pending.emplace(root->threads()->Begin<Found>(absl::StrCat("look for ", wanted.model),
+                                                         std::move(find), {.total = patience}));
 }
 
 bool Catalog::LastShowed(size_t root, absl::string_view model) const {
@@ -154,11 +158,30 @@ bool Catalog::AsksBriefly(size_t root, const Wanted& wanted) const {
   return root + 1 < roots_.size() || threads->state().stuck > 0;
 }
 
-absl::StatusOr<std::optional<Checkpoint>> Catalog::Ask(size_t root, const Wanted& wanted,
-                                                       bool briefly, Search& search) const {
+absl::StatusOr<Catalog::Found> Catalog::FindFirst(const Wanted& wanted,
+                                                  std::vector<Question> questions,
+                                                  Search& search) const {
+  for (size_t i = 0; i < questions.size(); ++i) {
+    Question& question = questions[i];
+    if (!question.is_asked()) Ask(wanted, question);
+    if (question.pending.has_value() && !question.pending->IsOverWithin(kPromptAnswer)) {
+      for (size_t j = i + 1; j < questions.size(); ++j) {
+        if (!questions[j].is_asked()) Ask(wanted, questions[j]);
+        if (LastShowed(questions[j].root, wanted.model)) break;  // it ends there
+      }
+    }
+    ASSIGN_OR_RETURN(Found found, Weigh(wanted, question, search));
+    if (found.has_value()) return found;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<Catalog::Found> Catalog::Weigh(const Wanted& wanted, Question& question,
+                                              Search& search) const {
+  const size_t root = question.root;
   const std::shared_ptr<Root>& asked = roots_[root];
-  absl::StatusOr<std::optional<Checkpoint>> found =
-      FindIn(asked, wanted, briefly ? kRootPatience : absl::InfiniteDuration());
+  absl::StatusOr<Found> found =
+      question.pending.has_value() ? question.pending->Await() : *std::move(question.answer);
   if (found.ok()) return found;
   const std::optional<Reason> reason = GetReason(found.status());
   if (reason == Reason::kPathOutsideRoot) {
@@ -167,7 +190,7 @@ absl::StatusOr<std::optional<Checkpoint>> Catalog::Ask(size_t root, const Wanted
   }
   if (reason == Reason::kDraining || LastShowed(root, wanted.model)) return found;
   const bool unanswered = reason == Reason::kVolumeStuck || reason == Reason::kVolumeBusy;
-  if (briefly && unanswered && asked->threads()->state().stuck == 0) {
+  if (question.briefly && unanswered && asked->threads()->state().stuck == 0) {
     search.slow.push_back(root);
   } else if (LastScan(root) == nullptr && (unanswered || asked->volume().ok())) {
     search.untold.Update(found.status());
@@ -182,17 +205,19 @@ absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
   RETURN_IF_ERROR(ValidateModelName(model));
   const Wanted wanted = {.model = model, .revision = revision};
   Search search;
+  std::vector<Question> all;
   for (size_t i = 0; i < roots_.size(); ++i) {
-    ASSIGN_OR_RETURN(std::optional<Checkpoint> found,
-                     Ask(i, wanted, AsksBriefly(i, wanted), search));
-    if (!found.has_value()) continue;
+    all.push_back({.root = i, .briefly = AsksBriefly(i, wanted)});
+  }
+  ASSIGN_OR_RETURN(Found found, FindFirst(wanted, std::move(all), search));
+  if (found.has_value()) {
     found->fallbacks = std::move(search.passed_over);
     return *std::move(found);
   }
-  for (const size_t i : std::exchange(search.slow, {})) {
-    ASSIGN_OR_RETURN(std::optional<Checkpoint> found, Ask(i, wanted, false, search));
-    if (found.has_value()) return *std::move(found);
-  }
+  std::vector<Question> slow;
+  for (const size_t i : std::exchange(search.slow, {})) slow.push_back({.root = i});
+  ASSIGN_OR_RETURN(found, FindFirst(wanted, std::move(slow), search));
+  if (found.has_value()) return *std::move(found);
   RETURN_IF_ERROR(search.outside);
   if (search.untold.ok()) return NotFound(wanted, search.passed_over);
   // Lost bytes of a directory are none of a model's.
@@ -209,10 +234,12 @@ absl::Status Catalog::CheckExists(absl::string_view model) const {
     if (LastShowed(i, model)) return absl::OkStatus();
   }
   const Wanted wanted = {.model = model, .revision = ""};
-  for (const std::shared_ptr<Root>& root : roots_) {
-    const absl::StatusOr<std::optional<Checkpoint>> found = FindIn(root, wanted, kRootPatience);
-    if (!found.ok() || found->has_value()) return absl::OkStatus();
-  }
+  std::vector<Question> all;
+  for (size_t i = 0; i < roots_.size(); ++i) all.push_back({.root = i, .briefly = true});
+  Search search;
+  const absl::StatusOr<Found> found = FindFirst(wanted, std::move(all), search);
+  const bool all_told = search.outside.ok() && search.passed_over.empty() && search.slow.empty();
+  if (!found.ok() || found->has_value() || !all_told) return absl::OkStatus();
   return NotFound(wanted, {});
 }
 

@@ -19,6 +19,7 @@
 #include "daemon/format/safetensors_index.h"
 #include "daemon/storage/root.h"
 #include "daemon/storage/volume.h"
+#include "daemon/storage/volume_threads.h"
 
 // Which checkpoints exist below the roots, under which names.
 //
@@ -98,9 +99,11 @@ absl::Status ValidateModelName(absl::string_view model);
 
 struct RootScan;
 
-// How long a root that may have a model, but did not have it when it was last looked through, keeps
-// the roots behind it waiting.
+// How long the roots that may have a model, but did not have it when they were last looked through,
+// keep the roots behind them waiting, all together.
 inline constexpr absl::Duration kRootPatience = absl::Seconds(1);
+// A root that has not answered after this is no reason not to ask the next.
+inline constexpr absl::Duration kPromptAnswer = absl::Milliseconds(100);
 
 // What Catalog::Open() gives, made on this thread and helpers of it.
 absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
@@ -166,13 +169,25 @@ class Catalog {
     std::vector<std::string> passed_over;  // a sentence each
     std::vector<size_t> slow;              // roots that are worth a longer wait
   };
-  // In one root, which is looked up again: no checkpoint where it has none.
-  absl::StatusOr<std::optional<Checkpoint>> FindIn(const std::shared_ptr<Root>& root,
-                                                   const Wanted& wanted,
-                                                   absl::Duration patience) const;
-  // Likewise. An error ends the search; one that lets the other roots be asked is in `search`.
-  absl::StatusOr<std::optional<Checkpoint>> Ask(size_t root, const Wanted& wanted, bool briefly,
-                                                Search& search) const;
+  using Found = std::optional<Checkpoint>;
+  // What a root was asked, and how long it may take.
+  struct Question {
+    size_t root = 0;
+    bool briefly = false;
+    std::optional<VolumeThreads::Pending<Found>> pending = {};
+    std::optional<absl::StatusOr<Found>> answer = {};  // of a root without threads
+    bool is_asked() const { return pending.has_value() || answer.has_value(); }
+  };
+
+  // Looks in one root, which is looked up again: no checkpoint where it has none.
+  void Ask(const Wanted& wanted, Question& question) const;
+  // The first root that has the model, in the order of `questions`; while one is slow to answer,
+  // those behind it are asked as well. An error ends the search; one that lets the other roots be
+  // asked is in `search`.
+  absl::StatusOr<Found> FindFirst(const Wanted& wanted, std::vector<Question> questions,
+                                  Search& search) const;
+  // What an answer means for the search: see FindFirst().
+  absl::StatusOr<Found> Weigh(const Wanted& wanted, Question& question, Search& search) const;
   // Whether the roots behind this one need not wait until it is known to hang.
   bool AsksBriefly(size_t root, const Wanted& wanted) const;
   std::shared_ptr<const RootScan> LastScan(size_t root) const {

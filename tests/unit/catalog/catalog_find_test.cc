@@ -1,4 +1,8 @@
+#include <thread>
+
 #include "absl/strings/str_cat.h"
+#include "tests/support/process/wait_until.h"
+#include "tests/support/storage/fuse_volume.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace weightd::testing {
@@ -170,6 +174,32 @@ TEST_F(CatalogFindTest, SaysThatALinkLeavesTheRoot) {
   for (const char* model : {"dir", "file", "top"}) {
     EXPECT_THAT(catalog.Find(model), ReasonIs(Reason::kPathOutsideRoot, AllOf(HasSubstr(model))));
   }
+}
+
+// However many hang, a model behind them is found as soon as behind one.
+TEST_F(CatalogFindTest, RootsThatDoNotAnswerAreWaitedForSideBySide) {
+  std::vector<std::unique_ptr<FuseVolume>> volumes;
+  std::vector<std::shared_ptr<Root>> roots;
+  for (int i = 0; i < 2; ++i) {
+    auto volume = FuseVolume::Mount({{"other.safetensors", "none"}});
+    if (!volume.ok()) GTEST_SKIP() << volume.status();
+    ASSERT_OK_AND_ASSIGN(roots.emplace_back(), Root::Create((*volume)->root(), {}));
+    (*volume)->HangLookups();
+    volumes.push_back(*std::move(volume));
+  }
+  WriteOne("m.safetensors");
+  ASSERT_OK_AND_ASSIGN(roots.emplace_back(), Root::Create(first_.path(), {}));
+  Catalog catalog(roots, {});
+  std::thread answers([&] {
+    EXPECT_TRUE(WaitUntil([&] { return roots[1]->threads()->state().running == 1; }));
+    for (const auto& volume : volumes) volume->Answer();
+  });
+  ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("m"));
+  answers.join();
+  EXPECT_EQ(found.volume->root(), first_.path());
+  ASSERT_EQ(found.fallbacks.size(), 2u);
+  // By its error: it was not given up before the second was asked.
+  EXPECT_THAT(found.fallbacks[0], Not(HasSubstr("was not answered")));
 }
 
 }  // namespace
