@@ -227,6 +227,7 @@ void OpenGate(const DaemonOptions& options, const RunDependencies& dependencies,
                     {"refused_before", refused.unsaid}});
       });
   daemon.peers = std::make_unique<PeerRegistry>();
+  daemon.calls = std::make_unique<CallGate>(*daemon.peers, *daemon.access, *daemon.uid_limits);
 }
 
 // Puts a socket back that somebody removed: without it a daemon that works looks like one that is
@@ -331,6 +332,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                                .residency = *daemon->residency,
                                                                .leases = *daemon->leases,
                                                                .events = *daemon->events,
+                                                               .calls = *daemon->calls,
                                                                .access = *daemon->access,
                                                                .peers = *daemon->peers,
                                                                .pools = daemon->pools,
@@ -340,11 +342,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> WireDaemon(const DaemonOptions& options,
                                                                .uid_limits = *daemon->uid_limits,
                                                                .info = daemon->info});
   RETURN_IF_ERROR(CheckThreads());
-  ASSIGN_OR_RETURN(daemon->rpc, RpcServer::Start(daemon->sockets->rpc_listener(),
-                                                 {.gate = *daemon->gate,
-                                                  .peers = *daemon->peers,
-                                                  .closer = daemon->closer,
-                                                  .service = *daemon->service}));
+  ASSIGN_OR_RETURN(daemon->rpc,
+                   RpcServer::Start(daemon->sockets->rpc_listener(), {.gate = *daemon->gate,
+                                                                      .peers = *daemon->peers,
+                                                                      .closer = daemon->closer,
+                                                                      .service = *daemon->service,
+                                                                      .calls = *daemon->calls}));
   ASSIGN_OR_RETURN(daemon->handles,
                    HandleServer::Start(daemon->sockets->handle_listener(),
                                        {.gate = *daemon->gate,

@@ -23,6 +23,7 @@
 #include "daemon/residency/wish_list.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
+#include "daemon/service/call_gate.h"
 #include "daemon/service/connection_gate.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/handle_server.h"
@@ -78,6 +79,7 @@ struct Daemon {
   std::unique_ptr<UidLimits> uid_limits;
   std::unique_ptr<ConnectionGate> gate;
   std::unique_ptr<PeerRegistry> peers;
+  std::unique_ptr<CallGate> calls;
   DetachedCloser closer;
   std::unique_ptr<RefusalCounts> refusals;
   std::unique_ptr<TensorBatchCache> tables;

@@ -14,7 +14,7 @@ namespace weightd {
 // Reads along in what a client and gRPC send each other, frame by frame (HTTP/2, RFC 9113 section
 // 4), and knows which calls are open, and which requests of them are not whole yet: gRPC has memory
 // for all of them without a limit that is ours, and tells nobody before the last byte of a request
-// has come; of some (health, reflection) it never does.
+// has come; of some (health) it never does.
 //
 // Thread-compatible.
 class RequestFrames {

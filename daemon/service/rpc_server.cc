@@ -1,9 +1,7 @@
 #include "daemon/service/rpc_server.h"
 
 #include <grpc/grpc.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
 
@@ -16,7 +14,6 @@
 #include "common/thread.h"
 #include "daemon/service/parse_failure.h"
 #include "daemon/service/peer_credentials.h"
-#include "daemon/service/reflection_limit.h"
 
 namespace weightd {
 namespace {
@@ -25,9 +22,7 @@ namespace {
 constexpr int kReceiveBytesMax = 64 * 1024;
 constexpr int kStreamsPerConnectionMax = 1024;
 
-// Reflection alone takes a thread for each open stream (reflection_limit.h). What is beyond is
-// refused with RESOURCE_EXHAUSTED.
-constexpr int kReflectionThreadsMax = 16;
+constexpr char kServed[] = "weightd.v1.WeightCache";
 
 // For clients to take the end of calls that were cancelled.
 constexpr absl::Duration kCancelledTime = absl::Milliseconds(300);
@@ -42,23 +37,24 @@ void AllowPings(grpc::ServerBuilder& builder) {
 
 }  // namespace
 
+RpcServer::RpcServer(const Dependencies& with)
+    : with_(with),
+      reflection_(with.calls,
+                  {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", kServed}) {}
+
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(int listener,
                                                             const Dependencies& with) {
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<RpcServer> server(new RpcServer(with));
   grpc::ServerBuilder builder;
   builder.RegisterService(&with.service);
+  builder.RegisterService(&server->reflection_);
   builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
   AllowPings(builder);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> between;
   between.push_back(MakeParseFailures());
-  between.push_back(MakeReflectionLimit(with.peers));
   builder.experimental().SetInterceptorCreators(std::move(between));
-  grpc::ResourceQuota quota("weightd");
-  quota.SetMaxThreads(kReflectionThreadsMax);
-  builder.SetResourceQuota(quota);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) return absl::InternalError("start the gRPC server: it refused");
   server->SetServing(false);
@@ -98,7 +94,7 @@ void RpcServer::StopAccepting() {
 void RpcServer::SetServing(bool serving) {
   if (grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService()) {
     health->SetServingStatus(serving);
-    health->SetServingStatus("weightd.v1.WeightCache", serving);
+    health->SetServingStatus(kServed, serving);
   }
 }
 

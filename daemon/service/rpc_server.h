@@ -13,6 +13,7 @@
 #include "daemon/service/connection_gate.h"
 #include "daemon/service/connection_relay.h"
 #include "daemon/service/peer_registry.h"
+#include "daemon/service/reflection_service.h"
 #include "daemon/service/self_probe.h"
 #include "daemon/service/weight_cache_service.h"
 
@@ -35,6 +36,7 @@ class RpcServer {
     PeerRegistry& peers;
     DetachedCloser& closer;
     WeightCacheService& service;
+    const CallGate& calls;
   };
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(int listener, const Dependencies& with);
   RpcServer(const RpcServer&) = delete;
@@ -56,11 +58,12 @@ class RpcServer {
   void Shutdown(absl::Time deadline);
 
  private:
-  explicit RpcServer(const Dependencies& with) : with_(with) {}
+  explicit RpcServer(const Dependencies& with);
   void OnConnection(UniqueFd connection);
   void OnBegin(UniqueFd connection, ConnectionGate::Admitted admitted);
 
   const Dependencies with_;
+  ReflectionService reflection_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ConnectionRelay> relay_;        // its thread uses server_
   std::unique_ptr<ConnectionAcceptor> acceptor_;  // its thread uses relay_

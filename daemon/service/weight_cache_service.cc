@@ -128,27 +128,11 @@ absl::Status SetPinned(Residency& residency, const std::string& model, const std
 absl::StatusOr<Caller> WeightCacheService::Authorize(const grpc::CallbackServerContext& context,
                                                      Right right, bool new_work,
                                                      std::optional<Cost> stream) const {
-  const auto peer = d_.peers.Find(context.peer());
-  if (!peer.has_value()) {
-    return absl::InternalError(
-        absl::StrCat("the caller ", context.peer(), " is not a connection that was accepted"));
-  }
-  RETURN_IF_ERROR(d_.access.Check(*peer, right));
+  ASSIGN_OR_RETURN(Caller caller, d_.calls.Admit(context, right, stream));
   if (new_work && draining_.load()) {
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kDraining,
                            "the daemon is shutting down");
   }
-  Caller caller;
-  static_cast<Peer&>(caller) = *peer;
-  caller.connection = context.peer();
-  caller.taker = {.uid = peer->uid, .operates = Allows(d_.access.Get(), *peer, Right::kOperate)};
-  ASSIGN_OR_RETURN(Share call, d_.uid_limits.Take(Cost::kCalls, caller.taker));
-  caller.shares.push_back(std::move(call));
-  if (stream.has_value()) {
-    ASSIGN_OR_RETURN(Share more, d_.uid_limits.Take(*stream, caller.taker));
-    caller.shares.push_back(std::move(more));
-  }
-  ASSIGN_OR_RETURN(caller.queued_bytes, d_.uid_limits.Take(Cost::kQueuedBytes, caller.taker, 0));
   return caller;
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/residency/residency.h"
 #include "daemon/service/access_list.h"
 #include "daemon/service/blocking_pool.h"
+#include "daemon/service/call_gate.h"
 #include "daemon/service/caller.h"
 #include "daemon/service/daemon_info.h"
 #include "daemon/service/model_reads.h"
@@ -42,6 +43,7 @@ struct ServiceDependencies {
   Residency& residency;
   LeaseTable& leases;
   EventLog& events;
+  const CallGate& calls;
   const AccessList& access;
   const PeerRegistry& peers;
   const ServicePools& pools;
@@ -101,8 +103,7 @@ class WeightCacheService final
       grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) override;
 
  private:
-  // The caller, if it has `right`; `new_work` is refused while draining.
-  // It has a share of calls, and of what else `stream` is.
+  // CallGate::Admit(); `new_work` is refused while draining.
   absl::StatusOr<Caller> Authorize(const grpc::CallbackServerContext& context, Right right,
                                    bool new_work, std::optional<Cost> stream = std::nullopt) const;
   // Runs `work` on `pool`, after Authorize, and finishes the call with its status. A call that is

@@ -276,17 +276,25 @@ TEST_F(StartTest, ServesHealthAndReflection) {
               AllOf(HasSubstr("weightd.v1.WeightCache"), HasSubstr("grpc.health.v1.Health")));
 }
 
-// Each takes a thread, of which there are few for all users.
-TEST_F(StartTest, AUserHasFourStreamsOfReflection) {
+// gRPC's own takes a thread for each, of which there are few for all users.
+TEST_F(StartTest, AStreamOfReflectionTakesNothingFromOthers) {
   Start();
   const auto channel = Connect(socket_dir_);
   ASSERT_NE(channel, nullptr);
   std::vector<std::unique_ptr<ReflectionStream>> streams;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 100; ++i) {
     streams.push_back(std::make_unique<ReflectionStream>(channel));
-    EXPECT_THAT(streams.back()->answer(), HasSubstr("weightd.v1.WeightCache"));
+    ASSERT_THAT(streams.back()->answer(), HasSubstr("weightd.v1.WeightCache")) << i;
   }
-  EXPECT_THAT(ReflectionStream(channel).answer(), HasSubstr("error 1:"));
+}
+
+TEST_F(StartTest, AStreamOfReflectionCountsAsACall) {
+  Start({"--limits.calls-per-uid-max", "2"});
+  const auto channel = Connect(socket_dir_);
+  ASSERT_NE(channel, nullptr);
+  std::vector<std::unique_ptr<ReflectionStream>> streams;
+  for (int i = 0; i < 2; ++i) streams.push_back(std::make_unique<ReflectionStream>(channel));
+  EXPECT_THAT(ReflectionStream(channel).answer(), HasSubstr("error 8: "));
   streams.clear();
   EXPECT_TRUE(WaitUntil([&] {
     return absl::StrContains(ReflectionStream(channel).answer(), "weightd.v1.WeightCache");
