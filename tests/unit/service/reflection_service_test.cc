@@ -6,6 +6,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -79,6 +80,29 @@ TEST(ReflectionServiceTest, WhatIsNotThereIsAnAnswer) {
   extension.set_containing_type("weightd.v1.ListModelsRequest");
   extension.set_extension_number(1000);
   expect_error(request, grpc::StatusCode::NOT_FOUND, "extension 1000 of weightd.v1.ListModels");
+}
+
+// A pool takes time for each part of a name, in the square of its length.
+TEST(ReflectionServiceTest, NamesHaveALimit) {
+  const std::string most(512, '.');
+  const std::string more = most + '.';
+  using Set = void (*)(const std::string& name, ServerReflectionRequest& request);
+  const std::vector<Set> setters = {
+      [](const std::string& name, auto& request) { request.set_file_by_filename(name); },
+      [](const std::string& name, auto& request) { request.set_file_containing_symbol(name); },
+      [](const std::string& name, auto& request) {
+        request.mutable_file_containing_extension()->set_containing_type(name);
+      },
+      [](const std::string& name, auto& request) {
+        request.set_all_extension_numbers_of_type(name);
+      }};
+  for (const Set& set : setters) {
+    ServerReflectionRequest request;
+    set(most, request);
+    EXPECT_EQ(Ask(request).error_response().error_code(), grpc::StatusCode::NOT_FOUND);
+    set(more, request);
+    EXPECT_EQ(Ask(request).error_response().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  }
 }
 
 }  // namespace
