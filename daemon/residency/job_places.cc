@@ -1,14 +1,33 @@
 #include "daemon/residency/job_places.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/check.h"
 
 namespace weightd {
 
+namespace {
+
+void CountUsers(const JobUsers& users, bool taken, std::unordered_map<uint32_t, uint32_t>& jobs) {
+  for (const auto& [uid, priority] : users) {
+    uint32_t& count = jobs[uid];
+    taken ? ++count : --count;
+    if (count == 0) jobs.erase(uid);
+  }
+}
+
+}  // namespace
+
 JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
   const auto found = lanes_.find(task.lane);
-  if (found == lanes_.end()) return lanes_.size() < lanes_max_ ? Kind::kAny : Kind::kNone;
+  if (found == lanes_.end() || !found->second.is_whole) {
+    if (whole_lanes_ < lanes_max_) return Kind::kAny;
+    const bool any_without = std::any_of(users.begin(), users.end(), [&](const auto& user) {
+      return !own_of_.contains(user.first);
+    });
+    return any_without && own_taken_ < kOwnPlaces ? Kind::kOwn : Kind::kNone;
+  }
   const Lane& lane = found->second;
   if (lane.any_taken < jobs_max_) return Kind::kAny;
   for (const auto& [uid, priority] : users) {
@@ -20,35 +39,49 @@ JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users)
   return Kind::kNone;
 }
 
-void JobPlaces::Count(Kind kind, Lane& lane, bool taken) {
-  if (kind == Kind::kAny) taken ? ++lane.any_taken : --lane.any_taken;
-  if (kind == Kind::kClient) lane.client_taken = taken;
-  if (kind == Kind::kOperator) lane.operator_taken = taken;
-  if (kind == Kind::kDaemon) lane.daemon_taken = taken;
+void JobPlaces::Count(const Place& place, Lane& lane, bool taken) {
+  switch (place.kind) {
+    case Kind::kAny:
+      taken ? ++lane.any_taken : --lane.any_taken;
+      break;
+    case Kind::kClient:
+      lane.client_taken = taken;
+      break;
+    case Kind::kOperator:
+      lane.operator_taken = taken;
+      break;
+    case Kind::kDaemon:
+      lane.daemon_taken = taken;
+      break;
+    case Kind::kOwn:
+      taken ? ++own_taken_ : --own_taken_;
+      CountUsers(place.users, taken, own_of_);
+      break;
+    case Kind::kNone:
+      break;
+  }
+  CountUsers(place.users, taken, lane.jobs_of);
   taken ? ++lane.jobs : --lane.jobs;
 }
 
 void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
-  const Kind kind = KindFor(job.task(), users);
-  WEIGHTD_CHECK(kind != Kind::kNone);
+  const Place place = {.kind = KindFor(job.task(), users), .users = users};
+  WEIGHTD_CHECK(place.kind != Kind::kNone);
   Lane& lane = lanes_[job.task().lane];
-  Count(kind, lane, true);
-  for (const auto& [uid, priority] : users) ++lane.jobs_of[uid];
-  taken_.emplace(&job, Place{.kind = kind, .users = users});
+  if (place.kind == Kind::kAny && !std::exchange(lane.is_whole, true)) ++whole_lanes_;
+  Count(place, lane, true);
+  taken_.emplace(&job, place);
 }
 
 void JobPlaces::Give(const StageJob& job) {
   const auto found = taken_.find(&job);
   WEIGHTD_CHECK(found != taken_.end());
-  const Place place = std::move(found->second);
-  taken_.erase(found);
   const auto lane = lanes_.find(job.task().lane);
-  Count(place.kind, lane->second, false);
-  for (const auto& [uid, priority] : place.users) {
-    const auto jobs = lane->second.jobs_of.find(uid);
-    if (--jobs->second == 0) lane->second.jobs_of.erase(jobs);
-  }
-  if (lane->second.jobs == 0) lanes_.erase(lane);
+  Count(found->second, lane->second, false);
+  taken_.erase(found);
+  if (lane->second.jobs > 0) return;
+  if (lane->second.is_whole) --whole_lanes_;
+  lanes_.erase(lane);
 }
 
 }  // namespace weightd

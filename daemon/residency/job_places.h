@@ -17,17 +17,21 @@ namespace weightd {
 //   `jobs_max` for anybody, and
 //   one for a client's, an operator's and the daemon's job, of a user who has none in the lane.
 //
+// Beyond these lanes each user may have one job more, `kOwnPlaces` of all of them: whoever keeps
+// the lanes with volumes that hang keeps nobody from a volume that does not.
+//
 // Thread-compatible.
 class JobPlaces {
  public:
   static constexpr uint32_t kUserPlaces = 3;
+  static constexpr uint32_t kOwnPlaces = 32;
 
   JobPlaces(uint32_t jobs_max, uint32_t lanes_max) : jobs_max_(jobs_max), lanes_max_(lanes_max) {}
   JobPlaces(const JobPlaces&) = delete;
   JobPlaces& operator=(const JobPlaces&) = delete;
 
   // Jobs at once, at most.
-  uint32_t max() const { return lanes_max_ * (jobs_max_ + kUserPlaces); }
+  uint32_t max() const { return lanes_max_ * (jobs_max_ + kUserPlaces) + kOwnPlaces; }
 
   bool HasFor(const StageTask& task, const JobUsers& users) const {
     return KindFor(task, users) != Kind::kNone;
@@ -37,8 +41,9 @@ class JobPlaces {
   void Give(const StageJob& job);
 
  private:
-  enum class Kind { kNone, kAny, kClient, kOperator, kDaemon };
+  enum class Kind { kNone, kAny, kClient, kOperator, kDaemon, kOwn };
   struct Lane {
+    bool is_whole = false;  // one of the `lanes_max`
     uint32_t any_taken = 0;
     bool client_taken = false;
     bool operator_taken = false;
@@ -52,11 +57,14 @@ class JobPlaces {
   };
 
   Kind KindFor(const StageTask& task, const JobUsers& users) const;
-  static void Count(Kind kind, Lane& lane, bool taken);
+  void Count(const Place& place, Lane& lane, bool taken);
 
   const uint32_t jobs_max_;
   const uint32_t lanes_max_;
   std::unordered_map<std::string, Lane> lanes_;  // those with jobs
+  uint32_t whole_lanes_ = 0;
+  uint32_t own_taken_ = 0;
+  std::unordered_map<uint32_t, uint32_t> own_of_;  // jobs at places of kOwn, by user
   std::unordered_map<const StageJob*, Place> taken_;
 };
 

@@ -46,11 +46,26 @@ TEST_F(JobPlacesTest, EachLaneHasItsPlaces) {
   }
 }
 
-TEST_F(JobPlacesTest, LanesHaveABound) {
+TEST_F(JobPlacesTest, LanesHaveABoundAndEachUserOnePlaceBeyondIt) {
   for (uint32_t i = 0; i < 8; ++i) EXPECT_NE(Take(absl::StrCat("lane ", i), 7), nullptr);
-  EXPECT_EQ(Take("one more", 7), nullptr);
-  places_.Give(*kept_.back());
   EXPECT_NE(Take("one more", 7), nullptr);
+  EXPECT_EQ(Take("one more", 7), nullptr);
+  EXPECT_EQ(Take("another", 7), nullptr) << "he has one";
+  EXPECT_NE(Take("another", 8), nullptr);
+  EXPECT_NE(Take("another", 0, JobPriority::kOperator), nullptr);
+  EXPECT_NE(Take("another", 0, JobPriority::kPreload), nullptr) << "the daemon is no user";
+  places_.Give(*kept_.front());
+  EXPECT_NE(Take("another", 8), nullptr) << "it is one of the eight now";
+}
+
+TEST_F(JobPlacesTest, PlacesBeyondTheBoundHaveOne) {
+  for (uint32_t i = 0; i < 8; ++i) Take(absl::StrCat("lane ", i), 7);
+  for (uint32_t i = 0; i < JobPlaces::kOwnPlaces; ++i) {
+    EXPECT_NE(Take("more", 100 + i), nullptr) << i;
+  }
+  EXPECT_EQ(Take("more", 7), nullptr);
+  places_.Give(*kept_.back());
+  EXPECT_NE(Take("more", 7), nullptr);
 }
 
 // He who waits for a volume that hangs has a place in another, and leaves others theirs.
