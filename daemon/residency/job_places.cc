@@ -19,8 +19,8 @@ void CountUsers(const JobUsers& users, bool taken, std::unordered_map<uint32_t, 
 
 }  // namespace
 
-JobPlaces::Kind JobPlaces::KindFor(const StageTask& task, const JobUsers& users) const {
-  const auto found = lanes_.find(task.lane);
+JobPlaces::Kind JobPlaces::KindFor(const std::string& lane_name, const JobUsers& users) const {
+  const auto found = lanes_.find(lane_name);
   if (found == lanes_.end() || !found->second.is_whole) {
     if (whole_lanes_ < lanes_max_) return Kind::kAny;
     const bool any_without = std::any_of(users.begin(), users.end(), [&](const auto& user) {
@@ -65,18 +65,19 @@ void JobPlaces::Count(const Place& place, Lane& lane, bool taken) {
 }
 
 void JobPlaces::Take(const StageJob& job, const JobUsers& users) {
-  const Place place = {.kind = KindFor(job.task(), users), .users = users};
+  Place place = {.lane = job.lane(), .users = users};
+  place.kind = KindFor(place.lane, users);
   WEIGHTD_CHECK(place.kind != Kind::kNone);
-  Lane& lane = lanes_[job.task().lane];
+  Lane& lane = lanes_[place.lane];
   if (place.kind == Kind::kAny && !std::exchange(lane.is_whole, true)) ++whole_lanes_;
   Count(place, lane, true);
-  taken_.emplace(&job, place);
+  taken_.emplace(&job, std::move(place));
 }
 
 void JobPlaces::Give(const StageJob& job) {
   const auto found = taken_.find(&job);
   WEIGHTD_CHECK(found != taken_.end());
-  const auto lane = lanes_.find(job.task().lane);
+  const auto lane = lanes_.find(found->second.lane);
   Count(found->second, lane->second, false);
   taken_.erase(found);
   if (lane->second.jobs > 0) return;

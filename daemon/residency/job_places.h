@@ -12,7 +12,7 @@ namespace weightd {
 
 // The places of the jobs that run. A volume that hangs keeps the places of its jobs until the stall
 // timeout is over, and one user's jobs may last as long as his volume likes; so each lane
-// (StageTask::lane) has, where no more than `lanes_max` have any,
+// (StageJob::lane) has, where no more than `lanes_max` have any,
 //
 //   `jobs_max` for anybody, and
 //   one for a client's, an operator's and the daemon's job, of a user who has none in the lane.
@@ -33,10 +33,10 @@ class JobPlaces {
   // Jobs at once, at most.
   uint32_t max() const { return lanes_max_ * (jobs_max_ + kUserPlaces) + kOwnPlaces; }
 
-  bool HasFor(const StageTask& task, const JobUsers& users) const {
-    return KindFor(task, users) != Kind::kNone;
+  bool HasFor(const std::string& lane, const JobUsers& users) const {
+    return KindFor(lane, users) != Kind::kNone;
   }
-  // Of a job that it has a place for.
+  // Of a job whose lane it has a place in.
   void Take(const StageJob& job, const JobUsers& users);
   void Give(const StageJob& job);
 
@@ -53,10 +53,11 @@ class JobPlaces {
   };
   struct Place {
     Kind kind = Kind::kNone;
+    std::string lane;
     JobUsers users;
   };
 
-  Kind KindFor(const StageTask& task, const JobUsers& users) const;
+  Kind KindFor(const std::string& lane_name, const JobUsers& users) const;
   void Count(const Place& place, Lane& lane, bool taken);
 
   const uint32_t jobs_max_;

@@ -162,7 +162,7 @@ void JobQueue::MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before,
 
 bool JobQueue::MayRun(const Waiting& waiting) const {
   const StageTask& task = waiting.job->task();
-  return places_.HasFor(task, waiting.users) &&
+  return places_.HasFor(waiting.job->lane(), waiting.users) &&
          std::none_of(running_.begin(), running_.end(),
                       [&](const auto& running) { return Collide(running->task(), task); });
 }
@@ -218,12 +218,39 @@ std::shared_ptr<StageJob> JobQueue::TakeNext() {
   return waiting.job;
 }
 
-void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
+void JobQueue::LeavePlace(const std::shared_ptr<StageJob>& job) {
   std::erase(running_, job);
   places_.Give(*job);
+  places_changed_ = true;
+}
+
+void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
+  LeavePlace(job);
   Forget(job);
   FindNext();
-  places_changed_ = true;
+}
+
+bool JobQueue::Move(const std::shared_ptr<StageJob>& job, const std::string& lane) {
+  JobUsers users;
+  for (const auto& [uid, priority] : job->users()) {
+    if (users.size() < kUsersOfJobMax) users.emplace(uid, priority);
+  }
+  job->set_lane(lane);
+  if (!places_.HasFor(lane, users)) return false;
+  places_.Give(*job);
+  places_.Take(*job, users);
+  FindNext();
+  return true;
+}
+
+void JobQueue::PutBack(const std::shared_ptr<StageJob>& job) {
+  LeavePlace(job);
+  Waiting waiting = {.job = job};
+  for (const auto& [uid, priority] : job->users()) {
+    if (waiting.users.size() < kUsersOfJobMax) waiting.users.emplace(uid, priority);
+  }
+  FindNext();
+  Insert({.priority = job->priority(), .id = job->id().value()}, std::move(waiting));
 }
 
 void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {

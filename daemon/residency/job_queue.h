@@ -61,6 +61,10 @@ class JobQueue {
   // Moves the next job to those that run; null if none may run now.
   std::shared_ptr<StageJob> TakeNext();
   void Ended(const std::shared_ptr<StageJob>& job);
+  // Of one that runs and belongs into another lane, as planning has found: whether it goes on
+  // there. Where that lane has no place for it, it is to be put back.
+  bool Move(const std::shared_ptr<StageJob>& job, const std::string& lane);
+  void PutBack(const std::shared_ptr<StageJob>& job);
   // Takes those out that nobody waits for any more.
   std::vector<std::shared_ptr<StageJob>> TakeCancelled();
   void CancelAll();
@@ -125,6 +129,8 @@ class JobQueue {
   // After `caller` joined it: moves it to where it belongs now.
   void MoveUp(const std::shared_ptr<StageJob>& job, JobPriority before, const StageCaller& caller);
   static void AddUser(const StageCaller& caller, JobUsers& users);
+  // It runs no more.
+  void LeavePlace(const std::shared_ptr<StageJob>& job);
   // Those who left it meanwhile are out.
   void Prune(Waiting& waiting);
   void FindNext();

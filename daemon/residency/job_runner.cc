@@ -74,6 +74,16 @@ absl::StatusOr<StageTicket> JobRunner::Submit(StageTask task, const StageCaller&
   return ticket;
 }
 
+bool JobRunner::MoveTo(const std::shared_ptr<StageJob>& job, const std::string& lane) {
+  bool moved = false;
+  {
+    absl::MutexLock lock(&mu_);
+    moved = queue_.Move(job, lane);
+  }
+  if (moved) StartMore();  // in the place that it had
+  return moved;
+}
+
 std::vector<std::shared_ptr<StageJob>> JobRunner::TakeCancelled() {
   std::vector<std::shared_ptr<StageJob>> cancelled;
   JobQueue::Places places;
@@ -116,11 +126,11 @@ std::vector<std::string> JobRunner::Stop(absl::Time deadline) {
 
 void JobRunner::Work() {
   while (const std::shared_ptr<StageJob> job = Next()) {
-    run_(job);
+    const RunEnd end = run_(job);
     JobQueue::Places places;
     {
       absl::MutexLock lock(&mu_);
-      queue_.Ended(job);
+      end == RunEnd::kEnded ? queue_.Ended(job) : queue_.PutBack(job);
       places = queue_.TakePlaces();
     }
     JobQueue::Tell(places);

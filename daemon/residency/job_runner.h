@@ -23,8 +23,9 @@ namespace weightd {
 // Thread-safe: no call but JobsLeftFor() and those at the end block.
 class JobRunner {
  public:
-  // Runs a job to its end. Cancelled ones too, to their quick end: whoever waits for them is told.
-  using Run = std::function<void(const std::shared_ptr<StageJob>& job)>;
+  // Runs a job to its end, or until MoveTo() finds no place for it. Cancelled ones too, to their
+  // quick end: whoever waits for them is told.
+  using Run = std::function<RunEnd(const std::shared_ptr<StageJob>& job)>;
 
   // `executor` outlives it. `run` is called on the workers, without locks.
   JobRunner(const JobQueueOptions& options, Executor& executor, Run run)
@@ -40,6 +41,10 @@ class JobRunner {
 
   // See JobQueue. UNAVAILABLE/DRAINING after Stop().
   absl::StatusOr<StageTicket> Submit(StageTask task, const StageCaller& caller)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // For `run`: whether `job`, which runs, goes on in another lane. Where that has no place for it,
+  // `run` gives up what it has and returns kWaits, and the job waits for one there.
+  bool MoveTo(const std::shared_ptr<StageJob>& job, const std::string& lane)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Takes those out that nobody waits for any more: the caller ends them.
   std::vector<std::shared_ptr<StageJob>> TakeCancelled() ABSL_LOCKS_EXCLUDED(mu_);

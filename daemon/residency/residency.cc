@@ -51,22 +51,26 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
       table_(options.table, executor),
       evictor_(table_, devices_, events, clock),
       reaper_(evictor_, executor),
-      context_{.catalog = catalog,
-               .table = table_,
-               .evictor = evictor_,
-               .devices = devices_,
-               .events = events,
-               .reports = reports_,
-               .clock = clock,
-               .keys = *keys_,
-               .last_uses = options_.last_uses,
-               .unhold = [this](CopyId id) { reaper_.FreeLater(table_.Unhold(id)); },
-               .on_superseded = [this](const CopyInfo& old,
-                                       GenerationId newer) { OnSuperseded(old, newer); }},
+      context_{
+          .catalog = catalog,
+          .table = table_,
+          .evictor = evictor_,
+          .devices = devices_,
+          .events = events,
+          .reports = reports_,
+          .clock = clock,
+          .keys = *keys_,
+          .last_uses = options_.last_uses,
+          .unhold = [this](CopyId id) { reaper_.FreeLater(table_.Unhold(id)); },
+          .on_superseded = [this](const CopyInfo& old,
+                                  GenerationId newer) { OnSuperseded(old, newer); },
+          .move_to_lane = [this](const std::shared_ptr<StageJob>& job,
+                                 const std::string& lane) { return runner_.MoveTo(job, lane); }},
       defaults_(options.defaults),
-      runner_(
-          WithLanes(options.queue, catalog), executor,
-          [this](const std::shared_ptr<StageJob>& job) { StageRun(context_, job).Run(*stager_); }),
+      runner_(WithLanes(options.queue, catalog), executor,
+              [this](const std::shared_ptr<StageJob>& job) {
+                return StageRun(context_, job).Run(*stager_);
+              }),
       verifier_(
           table_, events, executor,
           [this](CopyId id) { reaper_.FreeLater(table_.UnholdBrief(id)); },
@@ -133,8 +137,7 @@ StageDefaults Residency::defaults() const {
 std::string Residency::LaneOf(const StageTask& task) const {
   const bool may_be_copied = task.source != StageSource::kVolume || task.ref.generation.has_value();
   if (may_be_copied && !table_.DevicesOf(task.ref).empty()) return kMemoryLane;
-  const std::set<uint64_t> volumes = context_.catalog.VolumesShown(task.ref.model);
-  return volumes.empty() ? "" : absl::StrCat("volume ", absl::StrJoin(volumes, " "));
+  return weightd::LaneOf(context_.catalog.VolumesShown(task.ref.model));
 }
 
 absl::StatusOr<StageTicket> Residency::Stage(const StageRequest& request) {

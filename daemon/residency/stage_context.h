@@ -16,6 +16,7 @@
 #include "daemon/residency/evictor.h"
 #include "daemon/residency/report_log.h"
 #include "daemon/residency/residency_table.h"
+#include "daemon/residency/stage_job.h"
 #include "daemon/staging/key_source.h"
 
 namespace weightd {
@@ -39,6 +40,9 @@ struct StageContext {
   std::function<void(CopyId)> unhold;
   // A held copy was superseded. Must not block.
   std::function<void(const CopyInfo& old, GenerationId newer)> on_superseded;
+  // JobRunner::MoveTo(). Without it jobs stay where they are.
+  std::function<bool(const std::shared_ptr<StageJob>& job, const std::string& lane)> move_to_lane =
+      nullptr;
 };
 
 }  // namespace weightd

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/check.h"
 
@@ -13,10 +14,25 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 
 }  // namespace
 
+std::string LaneOf(const std::set<uint64_t>& volumes) {
+  return volumes.empty() ? "" : absl::StrCat("volume ", absl::StrJoin(volumes, " "));
+}
+
 StageJob::StageJob(JobId id, StageTask task) : id_(id), task_(std::move(task)) {
   snapshot_.job = id_;
   snapshot_.model = task_.ref.model;
   snapshot_.devices = task_.devices;
+  lane_ = task_.lane;
+}
+
+std::string StageJob::lane() const {
+  absl::MutexLock lock(&mu_);
+  return lane_;
+}
+
+void StageJob::set_lane(std::string lane) {
+  absl::MutexLock lock(&mu_);
+  lane_ = std::move(lane);
 }
 
 std::string StageJob::devices_text() const { return absl::StrJoin(task_.devices, ", "); }
@@ -157,6 +173,22 @@ void StageJob::EnterPhase(StagePhase phase, absl::Time now) {
     Notify();
   }
   Tell();
+}
+
+void StageJob::EnterQueueAgain() {
+  {
+    absl::MutexLock lock(&mu_);
+    WEIGHTD_CHECK(snapshot_.phase == StagePhase::kPlanning);
+    was_planned_ = true;
+    snapshot_.phase = StagePhase::kQueued;
+    Notify();
+  }
+  Tell();
+}
+
+bool StageJob::was_planned() const {
+  absl::MutexLock lock(&mu_);
+  return was_planned_;
 }
 
 void StageJob::SetTotal(uint64_t bytes_total) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,14 @@ struct StageWishes {
 
 // The lane of jobs that copy what is resident, and wait for no volume.
 inline constexpr char kMemoryLane[] = "memory";
+// Of those that read these volumes; "" of none.
+std::string LaneOf(const std::set<uint64_t>& volumes);
+
+// What became of a job that was run.
+enum class RunEnd {
+  kEnded,
+  kWaits,  // it waits in the queue again, for a place in its lane
+};
 
 // What a job is to do; fixed.
 struct StageTask {
@@ -101,7 +110,7 @@ struct StageTask {
   bool require_digest = false;  // refuse a model without a digest manifest
   // A pin, a preload, a checkpoint that changed; the queue fills it in.
   bool by_daemon = false;
-  // What can hold it up: the volumes of its files, kMemoryLane, or "" while those are not known.
+  // What can hold it up, as far as it is known: see StageJob::lane().
   std::string lane = {};
 };
 
@@ -115,6 +124,10 @@ class StageJob {
   JobId id() const { return id_; }
   const StageTask& task() const { return task_; }
   const std::string& model() const { return task_.ref.model; }
+  // What can hold it up: the volumes of its files, kMemoryLane, or "" while those are not known.
+  std::string lane() const;
+  // Planning has found it to be another one.
+  void set_lane(std::string lane);
   // "host" or "GPU-1, GPU-2".
   std::string devices_text() const;
 
@@ -149,6 +162,9 @@ class StageJob {
   // ms. `version` grows with each change of the queue: what comes late is passed over.
   void SetJobsAhead(uint32_t jobs, uint64_t version);
   void EnterPhase(StagePhase phase, absl::Time now);
+  // It was planned, and waits again.
+  void EnterQueueAgain();
+  bool was_planned() const;
   void SetTotal(uint64_t bytes_total);
   void SetBytesDone(uint64_t bytes_done, absl::Time now);
   // Done, unless somebody who joined meanwhile wishes more than `met`: then it returns false and
@@ -179,6 +195,8 @@ class StageJob {
 
   mutable absl::Mutex mu_;  // never held while an observer runs
   StageSnapshot snapshot_ ABSL_GUARDED_BY(mu_);
+  std::string lane_ ABSL_GUARDED_BY(mu_);
+  bool was_planned_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Callers> callers_ ABSL_GUARDED_BY(mu_);  // in the order in which they came
   StageWishes wishes_ ABSL_GUARDED_BY(mu_);
   bool refuses_restage_ ABSL_GUARDED_BY(mu_) = false;

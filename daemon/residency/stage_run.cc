@@ -1,6 +1,7 @@
 #include "daemon/residency/stage_run.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,11 +72,14 @@ StageRun::StageRun(const StageContext& context, std::shared_ptr<StageJob> job)
   report_.job = job_.id();
 }
 
-void StageRun::Run(Stager& stager) {
-  const absl::Status status = Stage(stager);
+RunEnd StageRun::Run(Stager& stager) {
+  const absl::StatusOr<RunEnd> end = Stage(stager);
   plan_ = StagePlan();
   present_.clear();
-  if (!status.ok()) Fail(context_, job_, status);
+  if (!end.ok()) Fail(context_, job_, end.status());
+  if (!end.ok() || *end == RunEnd::kEnded) return RunEnd::kEnded;
+  job_.EnterQueueAgain();
+  return RunEnd::kWaits;
 }
 
 void StageRun::Fail(const StageContext& context, StageJob& job, const absl::Status& status) {
@@ -93,12 +97,21 @@ void StageRun::FailCancelled(const StageContext& context, StageJob& job) {
   Fail(context, job, CheckNotCancelled(job));
 }
 
-absl::Status StageRun::Stage(Stager& stager) {
+bool StageRun::IsInItsLane() {
+  if (plan_.opened == nullptr || !context_.move_to_lane) return true;
+  std::set<uint64_t> volumes;
+  for (const FileIdentity& file : plan_.identities) volumes.insert(file.device);
+  const std::string lane = LaneOf(volumes);
+  return lane == job_.lane() || context_.move_to_lane(shared_job_, lane);
+}
+
+absl::StatusOr<RunEnd> StageRun::Stage(Stager& stager) {
   RETURN_IF_ERROR(CheckNotCancelled(job_));
   job_.EnterPhase(StagePhase::kPlanning, context_.clock.Now());
-  context_.events.Publish(Event::StageStarted(ToEventJob(job_)));
+  if (!job_.was_planned()) context_.events.Publish(Event::StageStarted(ToEventJob(job_)));
   ASSIGN_OR_RETURN(plan_, MakeStagePlan(context_, job_));
-  if (AnswerFromResident()) return absl::OkStatus();
+  if (AnswerFromResident()) return RunEnd::kEnded;
+  if (!IsInItsLane()) return RunEnd::kWaits;
   RETURN_IF_ERROR(CheckNotHanging(stager));
   RETURN_IF_ERROR(ChooseTargets());
   if (volume_is_late_) RETURN_IF_ERROR(CheckShareOfStuck());
@@ -112,7 +125,7 @@ absl::Status StageRun::Stage(Stager& stager) {
     return filled;
   }
   Publish();
-  return absl::OkStatus();
+  return RunEnd::kEnded;
 }
 
 void StageRun::TakePresent(const StageWishes& wishes) {

@@ -28,8 +28,9 @@ class StageRun {
  public:
   StageRun(const StageContext& context, std::shared_ptr<StageJob> job);
 
-  // Runs the job to its end; the outcome is in the job, in the books and in an event.
-  void Run(Stager& stager);
+  // Runs the job to its end; the outcome is in the job, in the books and in an event. Or until
+  // planning has found that it belongs into a lane that has no place for it.
+  RunEnd Run(Stager& stager);
 
   // The end of a job that cannot be run: tells the job, publishes the event, keeps a record.
   static void Fail(const StageContext& context, StageJob& job, const absl::Status& status);
@@ -48,7 +49,9 @@ class StageRun {
   // What reads that do not come back use. The last who lets go of it gives the memory back.
   struct Kept;
 
-  absl::Status Stage(Stager& stager);
+  absl::StatusOr<RunEnd> Stage(Stager& stager);
+  // Whether it is among the jobs of its volumes, and may go on.
+  bool IsInItsLane();
   bool AnswerFromResident();
   void TakePresent(const StageWishes& wishes);
   absl::Status ChooseTargets();

@@ -19,8 +19,10 @@ using ::testing::StartsWith;
 
 class JobRunnerTest : public ::testing::Test {
  protected:
-  std::shared_ptr<StageJob> Submit(const std::string& model, uint32_t uid = 7) {
-    auto ticket = runner_.Submit({.ref = {.model = model}, .devices = {"host"}}, {.uid = uid});
+  std::shared_ptr<StageJob> Submit(const std::string& model, uint32_t uid = 7,
+                                   const std::string& lane = "") {
+    auto ticket =
+        runner_.Submit({.ref = {.model = model}, .devices = {"host"}, .lane = lane}, {.uid = uid});
     EXPECT_OK(ticket);
     return ticket->job;
   }
@@ -30,11 +32,20 @@ class JobRunnerTest : public ::testing::Test {
     }
   }
   // A job that is told to hang does, before its end or, once it has told that, after it.
-  void Run(StageJob& job) {
+  RunEnd Run(const std::shared_ptr<StageJob>& shared) {
+    StageJob& job = *shared;
     begun_.push_back(job.model());
+    if (job.model() == "hung/new" && job.lane().empty()) {
+      job.EnterPhase(StagePhase::kPlanning, absl::Now());
+      if (!runner_.MoveTo(shared, "hung")) {
+        job.EnterQueueAgain();
+        return RunEnd::kWaits;
+      }
+    }
     if (job.model() != "ending") Hang();
     job.Fail(absl::InternalError("done"));
     if (job.model() == "ending") Hang();
+    return RunEnd::kEnded;
   }
   void Hang() {
     absl::MutexLock lock(&mu_);
@@ -49,8 +60,9 @@ class JobRunnerTest : public ::testing::Test {
   std::vector<std::string> begun_;
   absl::Mutex mu_;
   bool goes_on_ ABSL_GUARDED_BY(mu_) = false;
-  JobRunner runner_{
-      {.jobs_max = 1}, executor_, [this](const std::shared_ptr<StageJob>& job) { Run(*job); }};
+  JobRunner runner_{{.jobs_max = 1}, executor_, [this](const std::shared_ptr<StageJob>& job) {
+                      return Run(job);
+                    }};
 };
 
 TEST_F(JobRunnerTest, RunsAsManyAtOnceAsThereArePlaces) {
@@ -65,6 +77,50 @@ TEST_F(JobRunnerTest, RunsAsManyAtOnceAsThereArePlaces) {
   Settle();
   EXPECT_THAT(begun_, ElementsAre("a", "c", "b"));
   EXPECT_EQ(runner_.counts().running, 0);
+}
+
+TEST_F(JobRunnerTest, JobThatIsPlannedWaitsAmongThoseOfItsVolume) {
+  ASSERT_OK(runner_.Start(1));
+  Submit("hung/a", 7, "hung");
+  const auto found = Submit("hung/new");
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("hung/a", "hung/new"));
+  EXPECT_EQ(runner_.counts().running, 1);
+  EXPECT_EQ(found->snapshot().phase, StagePhase::kQueued);
+  Submit("good/new");
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("hung/a", "hung/new", "good/new"));
+  GoOn();
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("hung/a", "hung/new", "good/new", "hung/new"));
+  EXPECT_TRUE(found->final());
+  EXPECT_EQ(runner_.counts().running, 0);
+  EXPECT_EQ(runner_.counts().queued, 0);
+}
+
+TEST_F(JobRunnerTest, JobThatIsPlannedGoesOnWhereItsVolumeHasAPlace) {
+  ASSERT_OK(runner_.Start(1));
+  Submit("hung/new");
+  Settle();
+  Submit("good/new");
+  Settle();
+  EXPECT_THAT(begun_, ElementsAre("hung/new", "good/new"));
+  EXPECT_EQ(runner_.counts().running, 2);
+  GoOn();
+  Settle();
+  EXPECT_EQ(runner_.counts().running, 0);
+}
+
+TEST_F(JobRunnerTest, JobThatAllLeaveWhileItIsPlannedEndsSoon) {
+  ASSERT_OK(runner_.Start(1));
+  Submit("hung/a", 7, "hung");
+  const auto found = Submit("hung/new");
+  Settle();
+  found->Leave(7);
+  EXPECT_THAT(runner_.TakeCancelled(), ElementsAre(found));
+  EXPECT_EQ(runner_.counts().queued, 0);
+  GoOn();
+  Settle();
 }
 
 // They wait for those that there are.

@@ -18,6 +18,7 @@ class ResidencyJobsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     for (const char* model : {"busy", "a", "b", "c"}) world_.AddModel(model);
+    world_.LookThroughTheRoot();
   }
   void Hold() {
     world_.clock().StopCall(kCallBeforeReading);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/check.h"
+#include "daemon/catalog/root_scan.h"
 #include "tests/support/checkpoints/checkpoint_writer.h"
 
 namespace weightd::testing {
@@ -57,6 +58,14 @@ void EventRecorder::Await(const std::string& line, int nth) {
     return std::count(lines_.begin(), lines_.end(), line) >= nth;
   };
   mu_.Await(absl::Condition(&seen));
+}
+
+void ResidencyWorld::LookThroughTheRoot() {
+  auto found = ScanVolume(*catalog_->roots().front()->volume(), catalog_->options());
+  WEIGHTD_CHECK(found.ok());
+  auto scan = std::make_shared<RootScan>();
+  scan->checkpoints = std::move(found->checkpoints);
+  catalog_->set_last_scans([scan](size_t) { return scan; });
 }
 
 ResidencyWorld::ResidencyWorld(const WorldOptions& options) {

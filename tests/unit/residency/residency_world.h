@@ -76,6 +76,9 @@ class ResidencyWorld {
 
   // Writes or replaces <model>.safetensors, one tensor "weight" of `bytes` bytes.
   void AddModel(const std::string& model, uint64_t seed = 1, uint64_t bytes = 100'000);
+  // From here on the models that are there now are known, as to a daemon that has looked through
+  // its roots: their jobs wait among those of their volume. Before the first job.
+  void LookThroughTheRoot();
   std::string PathOf(const std::string& model) const { return dir_.File(model + ".safetensors"); }
 
   // Starts or joins; the request must be accepted.
