@@ -21,6 +21,9 @@ constexpr absl::string_view kHubPrefix = "models--";
 constexpr size_t kSpeakableBytesMax = 128;
 constexpr size_t kNearMissesMax = 3;
 constexpr size_t kComparedNamesMax = 10'000;
+// Of pairs of characters, in all: some 15 ms. A directory may list 10,000 names of 500 bytes, and
+// who asks for one like them has others wait meanwhile.
+constexpr size_t kComparisonsMax = 8'000'000;
 
 bool HasControlCharacter(absl::string_view text) {
   return std::any_of(text.begin(), text.end(),
@@ -124,6 +127,7 @@ absl::Status ValidateModelName(absl::string_view model) {
 std::vector<std::string> NearMisses(absl::string_view model, absl::Span<const std::string> names) {
   const std::string wanted = absl::AsciiStrToLower(model);
   const size_t distance_max = std::max<size_t>(2, wanted.size() / 4);
+  size_t comparisons_left = kComparisonsMax;
   std::vector<std::pair<size_t, std::string>> near;
   for (const std::string& name : names.first(std::min(names.size(), kComparedNamesMax))) {
     const std::string known = absl::AsciiStrToLower(name);
@@ -133,7 +137,9 @@ std::vector<std::string> NearMisses(absl::string_view model, absl::Span<const st
     }
     const size_t difference =
         std::max(known.size(), wanted.size()) - std::min(known.size(), wanted.size());
-    if (difference > distance_max) continue;
+    const size_t comparisons = known.size() * wanted.size();
+    if (difference > distance_max || comparisons > comparisons_left) continue;
+    comparisons_left -= comparisons;
     const size_t distance = EditDistance(wanted, known);
     if (distance <= distance_max) near.emplace_back(distance + 1, name);
   }

@@ -35,6 +35,7 @@ bool IsOtherHubDirectory(absl::string_view name);
 std::string ModelOfHubDirectory(absl::string_view name);
 
 // Those of `names` that somebody who wrote `model` may have meant, the nearest first, at most 3.
+// Where they are many and long, not all of them are compared.
 std::vector<std::string> NearMisses(absl::string_view model, absl::Span<const std::string> names);
 
 }  // namespace weightd

@@ -48,6 +48,17 @@ TEST(ModelNameTest, FindsNearMisses) {
   EXPECT_THAT(NearMisses("gpt", names), ElementsAre("gpt2"));
 }
 
+// 10,000 names of 500 bytes are 2.5e9 comparisons, and others wait for who asked.
+TEST(ModelNameTest, NearMissesOfLongNamesAreLookedForInSomeOfThem) {
+  const std::string wanted(500, 'a');
+  std::vector<std::string> names(100, std::string(500, 'b'));
+  names.push_back(wanted + "a");
+  names.push_back("other/" + wanted);
+  EXPECT_THAT(NearMisses(wanted, names), ElementsAre("other/" + wanted));
+  names.erase(names.begin(), names.begin() + 90);
+  EXPECT_THAT(NearMisses(wanted, names), ElementsAre("other/" + wanted, wanted + "a"));
+}
+
 TEST(DirectoryFilesTest, CompletesNumberedShards) {
   EXPECT_THAT(CompleteShards({"a-00002-of-00003.safetensors", "b.safetensors"}, 10),
               ElementsAre("a-00001-of-00003.safetensors", "a-00002-of-00003.safetensors",
