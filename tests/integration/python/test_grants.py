@@ -5,6 +5,7 @@ The other side is a server of the test's own, which says what it is told to.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -34,6 +35,7 @@ class Liar(grpc.GenericRpcHandler):
     def __init__(self, directory: Path) -> None:
         self.messages: Iterator[pb.AttachResponse] = iter(())
         self.refuses = False
+        self.says_at_last = ""
         self.reply = struct.pack("<I", 0) + b"\0"
         self.gives = 1
         self.directory = directory
@@ -62,6 +64,8 @@ class Liar(grpc.GenericRpcHandler):
         if self.refuses:
             context.abort(grpc.StatusCode.UNAVAILABLE, "no")
         yield from self.messages
+        if self.says_at_last:
+            context.abort(grpc.StatusCode.UNAVAILABLE, self.says_at_last)
         ended.wait(20)
 
     def _give_handles(self) -> None:
@@ -269,6 +273,14 @@ def test_a_queue_that_stays_full_is_an_error(full_queue: tuple[Path, list[socket
     directory, _ = full_queue
     with pytest.raises(errors.WaitTimeoutError, match="attach m: connect to .*: timed out; weightd does not accept"):
         weightd.attach("m", "cpu", timeout=0.2, socket_dir=directory)
+
+
+def test_a_server_that_has_answered_is_not_asked_again(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    liar.messages = iter([pb.AttachResponse(progress=pb.StageModelResponse(phase=pb.READING))])
+    monkeypatch.setattr(liar, "says_at_last", os.strerror(errno.EAGAIN))
+    with pytest.raises(errors.WeightdError) as caught:
+        weightd.attach("m", "cpu", timeout=20)
+    assert not isinstance(caught.value, errors.WaitTimeoutError)
 
 
 def test_alignments_are_those_of_the_daemon() -> None:

@@ -287,25 +287,25 @@ class _Attempt:
         request.timeout.FromMilliseconds(int(self.stage_seconds * 1000))
         if not self.names_directory:
             _sockets.check_default(self.socket_dir, time.monotonic() + self.answer_seconds)
-        deadline = time.monotonic() + self.answer_seconds
+        start = time.monotonic()
         while True:
             try:
-                return self._lease(request)
+                return self._lease(request, start)
             except QueueFullError as error:
-                if time.monotonic() + _QUEUE_PAUSE_SECONDS > deadline:
+                if time.monotonic() + _QUEUE_PAUSE_SECONDS > start + self.answer_seconds:
                     raise _of_attach(request.model, WaitTimeoutError(str(error))) from None
             except WeightdError as error:
                 raise _of_attach(request.model, error) from None
             time.sleep(_QUEUE_PAUSE_SECONDS)
 
-    def _lease(self, request: pb.AttachRequest) -> Attachment:
+    def _lease(self, request: pb.AttachRequest, start: float) -> Attachment:
+        """The time of all tries counts from ``start``."""
         stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
         self.cancellation._watch(stream)
         regions: list[Region] = []
         try:
-            now = time.monotonic()
             granted = stream.wait_for_grant(
-                now + self.answer_seconds, now + self.stage_seconds + self.late_seconds
+                start + self.answer_seconds, start + self.stage_seconds + self.late_seconds
             )
             deadline = time.monotonic() + self.answer_seconds
             # Maps while the tensors arrive.

@@ -84,6 +84,7 @@ class _State:
         self.grant: Optional[Grant] = None
         self.error: Optional[WeightdError] = None
         self.closing = False
+        self.answered = False  # once ended: something had come before
 
 
 class AttachStream:
@@ -149,7 +150,8 @@ class AttachStream:
         if error.code != "UNAVAILABLE" or error.reason:
             return error
         path = _sockets.rpc_socket(self._socket_dir)
-        if any(text in str(error) for text in _QUEUE_IS_FULL):
+        # A server that has answered has no full queue, whatever it says.
+        if not self._state.answered and any(text in str(error) for text in _QUEUE_IS_FULL):
             return QueueFullError(str(_sockets.queue_is_full(path)))
         try:
             _sockets.connect(path, socket.SOCK_STREAM, time.monotonic() + 1).close()
@@ -191,6 +193,7 @@ def _read(
         call.cancel()
     with state.changed:
         lost = state.phase == "ready" and not state.closing
+        state.answered = state.phase != "started"
         state.phase = "ended"
         state.error = error
         state.changed.notify_all()
