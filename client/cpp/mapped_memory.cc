@@ -38,8 +38,14 @@ absl::Status MappedMemory::MapHost(const v1::Granted& granted, const SocketDirec
   ASSIGN_OR_RETURN(std::vector<UniqueFd> fds,
                    FetchDescriptors(socket_dir, granted.fd_ticket(), deadline));
   absl::Status mapped = MapAll(granted, fds);
-  // What is not what it should be is the server's, and may hang when it is closed.
-  if (!mapped.ok()) CloseElsewhere(std::move(fds));
+  if (mapped.ok()) {
+    for (const v1::Allocation& allocation : granted.allocations()) {
+      fds[allocation.fd_index()].reset();
+    }
+    std::erase_if(fds, [](const UniqueFd& fd) { return !fd.valid(); });
+  }
+  // What was not mapped may be anything of the server's, and hang when it is closed.
+  if (!fds.empty()) CloseElsewhere(std::move(fds));
   return mapped;
 }
 

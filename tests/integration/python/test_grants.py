@@ -283,6 +283,17 @@ def test_a_server_that_has_answered_is_not_asked_again(liar: Liar, monkeypatch: 
     assert not isinstance(caught.value, errors.WaitTimeoutError)
 
 
+def test_a_descriptor_too_many_is_closed_elsewhere(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of a file whose volume hangs."""
+    elsewhere: list[int] = []
+    close = _sockets.close_elsewhere
+    monkeypatch.setattr(_sockets, "close_elsewhere", lambda more: (elsewhere.extend(more), close(more)))
+    monkeypatch.setattr(liar, "gives", 3)
+    liar.messages = iter([granted(), tensors("t"), READY])
+    weightd.attach("m", "cpu").close()
+    assert len(elsewhere) == 2
+
+
 def test_alignments_are_those_of_the_daemon() -> None:
     """common/dtype.cc has the same table."""
     wide: dict[str, int] = {"C32": 2, "C64": 4, "C128": 8, "F4": 1, "F6_E2M3": 1, "BF16": 2, "F64": 8, "OPAQUE32": 4}

@@ -341,8 +341,13 @@ def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: lis
     except BaseException:
         _sockets.close_elsewhere(descriptors)
         raise
-    for descriptor in descriptors:
-        os.close(descriptor)
+    # Those that were mapped are memory; what else a server sends may be anything.
+    mapped = {allocation.fd_index for allocation in granted.allocations} if descriptors else set()
+    for index in mapped:
+        os.close(descriptors[index])
+    others = [descriptor for index, descriptor in enumerate(descriptors) if index not in mapped]
+    if others:
+        _sockets.close_elsewhere(others)
 
 
 def parse_device(device: Any) -> Union[str, int]:
