@@ -44,6 +44,17 @@ absl::StatusOr<std::unique_ptr<CudaAllocation>> CudaAllocation::Create(CudaConte
 }
 
 CudaAllocation::~CudaAllocation() {
+  if (base_ != 0) Free();
+}
+
+uint64_t CudaAllocation::GiveBackAllBut(absl::Span<const absl::Span<std::byte>> kept) {
+  if (sealed_ || !kept.empty()) return bytes_;
+  if (base_ != 0) Free();
+  base_ = 0;
+  return 0;
+}
+
+void CudaAllocation::Free() {
   const CudaDriver& driver = context_.driver();
   absl::Status status;
   if (const auto current = context_.Enter(); current.ok()) {

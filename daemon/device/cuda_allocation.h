@@ -30,6 +30,7 @@ class CudaAllocation final : public Allocation {
   absl::Span<std::byte> host_memory() override { return {}; }
   absl::Status Seal() override;
   absl::StatusOr<Export> CreateExport() const override;
+  uint64_t GiveBackAllBut(absl::Span<const absl::Span<std::byte>> kept) override;
   // Sees the copies that are done: call CopyQueue::Finish() before.
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override;
 
@@ -40,9 +41,10 @@ class CudaAllocation final : public Allocation {
  private:
   CudaAllocation(CudaContext& context, CUdeviceptr base, uint64_t bytes)
       : context_(context), base_(base), bytes_(bytes) {}
+  void Free();
 
   CudaContext& context_;
-  const CUdeviceptr base_;
+  CUdeviceptr base_;  // 0 once it was given back
   const uint64_t bytes_;
   bool sealed_ = false;
 };

@@ -81,6 +81,13 @@ class Allocation {
   // pinned_allocation.h. Else empty.
   virtual absl::Span<const std::byte> pinned_memory() const { return {}; }
 
+  // Gives the memory back but for `kept`, parts of host_memory() that others may still write to;
+  // the bytes that are left, with whole pages of 2 MiB. For one that was not sealed and is of no
+  // more use: what was given back has no content. All is left where nothing can be given back.
+  virtual uint64_t GiveBackAllBut(absl::Span<const absl::Span<std::byte>> /*kept*/) {
+    return bytes();
+  }
+
   // Reads back from a sealed or unsealed allocation, waiting. OUT_OF_RANGE past its end.
   virtual absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const = 0;
 };

@@ -4,13 +4,16 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/align.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/device/copy_range.h"
@@ -21,6 +24,14 @@ namespace {
 // A direct write that is just ending keeps a page busy for a moment.
 constexpr int kSealAttemptsMax = 50;
 constexpr absl::Duration kSealRetryDelay = absl::Milliseconds(2);
+
+// Of the largest pages that a memfd may have here.
+constexpr uint64_t kPageBytes = 2 * kMiB;
+
+bool PunchHole(int fd, uint64_t begin, uint64_t end) {
+  return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),
+                     static_cast<off_t>(end - begin)) == 0;
+}
 
 // The same file, opened for reading alone. None without /proc.
 UniqueFd ReopenReadOnly(int fd) {
@@ -100,6 +111,27 @@ absl::StatusOr<Export> HostAllocation::CreateExport() const {
 absl::Span<const std::byte> HostAllocation::sealed_memory() const {
   if (!sealed_ || !mapped_ || !mapping_.shared()) return {};
   return mapping_.memory();
+}
+
+uint64_t HostAllocation::GiveBackAllBut(absl::Span<const absl::Span<std::byte>> kept) {
+  if (sealed_ || !mapped_) return bytes();
+  pages_->Stop();
+  const absl::Span<std::byte> memory = mapping_.memory();
+  std::map<uint64_t, uint64_t> parts;  // begin -> end
+  for (const absl::Span<std::byte> part : kept) {
+    const auto begin = static_cast<uint64_t>(part.data() - memory.data());
+    uint64_t& end = parts[AlignDown(begin, kPageBytes)];
+    end = std::max(end, std::min<uint64_t>(AlignUp(begin + part.size(), kPageBytes), bytes()));
+  }
+  parts.emplace(bytes(), bytes());
+  uint64_t given = 0;
+  uint64_t end_of_kept = 0;
+  for (const auto& [begin, end] : parts) {
+    if (begin > end_of_kept && !PunchHole(fd_.get(), end_of_kept, begin)) return bytes() - given;
+    if (begin > end_of_kept) given += begin - end_of_kept;
+    end_of_kept = std::max(end_of_kept, end);
+  }
+  return bytes() - given;
 }
 
 absl::Status HostAllocation::CopyOut(uint64_t offset, absl::Span<std::byte> to) const {

@@ -28,6 +28,7 @@ class HostAllocation final : public Allocation {
   absl::Span<std::byte> host_memory() override;
   absl::Status Seal() override;
   absl::StatusOr<Export> CreateExport() const override;
+  uint64_t GiveBackAllBut(absl::Span<const absl::Span<std::byte>> kept) override;
   absl::Status CopyOut(uint64_t offset, absl::Span<std::byte> to) const override;
 
   absl::Span<const std::byte> sealed_memory() const override;

@@ -34,7 +34,7 @@ int RetryWhenInterrupted(Call call) {
 }  // namespace
 
 PageMaker::PageMaker(int fd, absl::Span<std::byte> memory, UnmadeBytes unmade)
-    : fd_(fd), memory_(memory), unmade_(std::move(unmade)) {
+    : fd_(fd), memory_(memory), unmade_(std::move(unmade)), promised_bytes_(memory.size()) {
   unmade_->fetch_add(memory_.size());
   absl::StatusOr<Thread> thread = Thread::Start("pages", [this] { Run(); });
   if (thread.ok()) {
@@ -44,11 +44,7 @@ PageMaker::PageMaker(int fd, absl::Span<std::byte> memory, UnmadeBytes unmade)
   }
 }
 
-PageMaker::~PageMaker() {
-  stop_.store(true);
-  thread_.Join();
-  unmade_->fetch_sub(memory_.size() - ready_bytes_.load());
-}
+PageMaker::~PageMaker() { Stop(); }
 
 absl::StatusOr<uint64_t> PageMaker::ready_bytes() const {
   if (failed_.load()) {
@@ -63,6 +59,12 @@ absl::Status PageMaker::Finish() {
   return ready_bytes().status();
 }
 
+void PageMaker::Stop() {
+  stop_.store(true);
+  thread_.Join();
+  unmade_->fetch_sub(promised_bytes_.exchange(0));
+}
+
 void PageMaker::Run() {
   uint64_t offset = 0;
   while (offset < memory_.size() && !stop_.load()) {
@@ -74,6 +76,7 @@ void PageMaker::Run() {
       return;
     }
     offset += bytes;
+    promised_bytes_.fetch_sub(bytes);
     unmade_->fetch_sub(bytes);
     ready_bytes_.store(offset);
   }

@@ -34,6 +34,8 @@ class PageMaker {
   absl::StatusOr<uint64_t> ready_bytes() const;
   // Waits for the end, good or bad.
   absl::Status Finish();
+  // Makes no more, and promises none: ends the step that it is at.
+  void Stop();
 
  private:
   void Run();
@@ -43,6 +45,7 @@ class PageMaker {
   const absl::Span<std::byte> memory_;
   const UnmadeBytes unmade_;
   std::atomic<uint64_t> ready_bytes_ = 0;
+  std::atomic<uint64_t> promised_bytes_;  // its part of `unmade_`
   std::atomic<bool> stop_ = false;
   std::atomic<bool> failed_ = false;  // status_ says why
   mutable absl::Mutex mu_;

@@ -19,6 +19,19 @@ JobQueueOptions WithLanes(JobQueueOptions options, const Catalog& catalog) {
   return options;
 }
 
+// A volume that hangs keeps the memory that its reads were to fill: no more of the host's than
+// this.
+constexpr uint64_t kInFlightShare = 16;
+
+StagerOptions WithShare(StagerOptions stager, const TableOptions& table) {
+  for (const DeviceBudget& budget : table.budgets) {
+    if (budget.kind != DeviceKind::kHost) continue;
+    stager.host_bytes_in_flight_max =
+        std::min(stager.host_bytes_in_flight_max, budget.bytes / kInFlightShare);
+  }
+  return stager;
+}
+
 }  // namespace
 
 absl::Status ResidencyOptions::Validate() const {
@@ -81,7 +94,8 @@ Residency::Residency(const ResidencyOptions& options, std::shared_ptr<const KeyS
 absl::Status Residency::Start() {
   std::vector<Device*> devices;
   for (const auto& device : devices_) devices.push_back(device.get());
-  ASSIGN_OR_RETURN(stager_, Stager::Create(options_.stager, std::move(devices), executor_));
+  ASSIGN_OR_RETURN(stager_, Stager::Create(WithShare(options_.stager, options_.table),
+                                           std::move(devices), executor_));
   evictor_.set_stager(stager_.get());
   scrubber_ = std::make_unique<Scrubber>(options_.scrub, table_, verifier_, executor_);
   RETURN_IF_ERROR(scrubber_->Start());

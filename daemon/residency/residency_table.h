@@ -60,6 +60,8 @@ class ResidencyTable {
   // kStaging -> kFailed. The caller frees what it allocated and calls Freed(). `stuck`: not before
   // a volume that hangs answers, so that nobody waits for it.
   void Fail(CopyId id, bool stuck = false);
+  // Of a copy that failed and is stuck: so much of its memory is not given back yet.
+  void SetLeftBytes(CopyId id, uint64_t bytes);
   // kDemoting -> kEvicting: the host tier has a copy now, or will not.
   void DemotionEnded(CopyId id);
   // The memory of a doomed or failed copy is back with the driver or the system.

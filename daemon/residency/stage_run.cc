@@ -31,7 +31,8 @@ EventJob ToEventJob(const StageJob& job) {
 absl::Status AnnotateStuck(const absl::Status& status) {
   absl::Status annotated(
       status.code(),
-      absl::StrCat(status.message(), "; its memory stays booked until the reads come back"));
+      absl::StrCat(status.message(),
+                   "; what they may write to stays booked until the reads come back"));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     annotated.SetPayload(url, payload);
   });
@@ -114,7 +115,7 @@ absl::StatusOr<RunEnd> StageRun::Stage(Stager& stager) {
   if (!IsInItsLane()) return RunEnd::kWaits;
   RETURN_IF_ERROR(CheckNotHanging(stager));
   RETURN_IF_ERROR(ChooseTargets());
-  if (volume_is_late_) RETURN_IF_ERROR(CheckShareOfStuck());
+  if (volume_hangs_) RETURN_IF_ERROR(CheckShareOfStuck());
   RETURN_IF_ERROR(Admit());
   absl::Status filled = Allocate();
   if (filled.ok()) filled = Fill(stager);
@@ -266,13 +267,19 @@ absl::Status StageRun::Allocate() {
 }
 
 void StageRun::Abandon() {
-  for (Target& target : targets_) {
-    target.allocation.reset();
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    Target& target = targets_[i];
     context_.table.Fail(target.copy, /*stuck=*/abandoned_);
     if (!abandoned_) {
+      target.allocation.reset();
       context_.table.Freed(target.copy);
       continue;
     }
+    if (kept_parts_[i].has_value()) {
+      const uint64_t left = target.allocation->GiveBackAllBut(*kept_parts_[i]);
+      context_.table.SetLeftBytes(target.copy, left);
+    }
+    target.allocation.reset();
     kept_->table = &context_.table;
     kept_->copies.push_back(target.copy);
   }
@@ -322,6 +329,7 @@ absl::Status StageRun::ReadFiles(Stager& stager) {
   input.model = job_.model();
   input.root = plan_.opened->checkpoint.volume->root();
   input.keep = kept_;
+  input.on_abandoned = [this](const auto& kept) { kept_parts_ = kept; };
   input.manifest = &plan_.opened->manifest;
   input.files = plan_.opened->files;
   input.layout = layout_.get();

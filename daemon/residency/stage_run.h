@@ -2,6 +2,7 @@
 #define WEIGHTD_DAEMON_RESIDENCY_STAGE_RUN_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,7 @@ class StageRun {
   absl::Status ChooseVerifyMode();
   // What would only hang again is not begun: each time would take memory, and evict for it.
   absl::Status CheckNotHanging(const Stager& stager);
-  // Nor what would give a volume that is late more than half of a device.
+  // Nor what would give a volume that hangs more than half of a device.
   absl::Status CheckShareOfStuck() const;
   absl::Status Admit();
   absl::Status Allocate();
@@ -83,7 +84,7 @@ class StageRun {
   const std::shared_ptr<StageJob> shared_job_;
   StageJob& job_;
   StagePlan plan_;
-  bool volume_is_late_ = false;  // other stages of it were given up, and have not come back
+  bool volume_hangs_ = false;  // other stages of it were given up, and have not come back
   std::shared_ptr<const Manifest> manifest_;
   std::shared_ptr<const Layout> layout_;
   std::vector<std::shared_ptr<const TensorsSecretKey>> keys_;  // of the files
@@ -91,8 +92,9 @@ class StageRun {
   VerifyMode verify_ = VerifyMode::kNone;
   std::vector<FileSum> file_sums_;
   std::vector<Target> targets_;
-  std::shared_ptr<Kept> kept_;  // while files are read
-  bool abandoned_ = false;      // by the stager, who holds `kept_` too
+  std::shared_ptr<Kept> kept_;                        // while files are read
+  bool abandoned_ = false;                            // by the stager, who holds `kept_` too
+  std::vector<std::optional<KeptParts>> kept_parts_;  // then, like the targets
   GenerationId generation_;
   std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new
   StageReport report_;

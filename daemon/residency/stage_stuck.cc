@@ -11,12 +11,10 @@
 namespace weightd {
 namespace {
 
-// Cancelled stages of one file whose reads may still come back, each with its memory.
-constexpr size_t kSlowStagesMax = 2;
-// Of one volume.
-constexpr size_t kLateStagesOfVolumeMax = 4;
+// Stages of one volume whose reads hang, each with what these write to.
+constexpr size_t kHangingStagesOfVolumeMax = 4;
 
-absl::Status TooManyLate(const StuckStage& stuck, size_t stages) {
+absl::Status TooManyHang(const StuckStage& stuck, size_t stages) {
   return ErrorWithReason(
       absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
       absl::StrCat(stages, " stages of this volume were given up whose reads have not come back, ",
@@ -29,17 +27,18 @@ absl::Status TooManyLate(const StuckStage& stuck, size_t stages) {
 
 absl::Status StageRun::CheckNotHanging(const Stager& stager) {
   if (plan_.opened == nullptr) return absl::OkStatus();
-  size_t slow = 0;
   size_t of_volume = 0;
   for (const StuckStage& stuck : stager.stuck()) {
+    // One that was cancelled, and whose reads may only be slow, holds up nobody.
+    if (!stuck.hangs) continue;
     const auto& files = plan_.identities;
     const bool is_of_volume = std::any_of(
         files.begin(), files.end(),
         [&stuck](const FileIdentity& file) { return file.device == stuck.identity.device; });
-    volume_is_late_ = volume_is_late_ || is_of_volume;
-    if (is_of_volume && ++of_volume >= kLateStagesOfVolumeMax) return TooManyLate(stuck, of_volume);
+    volume_hangs_ = volume_hangs_ || is_of_volume;
+    if (is_of_volume && ++of_volume >= kHangingStagesOfVolumeMax)
+      return TooManyHang(stuck, of_volume);
     if (std::find(files.begin(), files.end(), stuck.identity) == files.end()) continue;
-    if (!stuck.hangs && ++slow < kSlowStagesMax) continue;
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
         absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",

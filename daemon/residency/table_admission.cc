@@ -282,6 +282,12 @@ void ResidencyTable::Fail(CopyId id, bool stuck) {
   ++change_count_;  // who waits for it must decide anew
 }
 
+void ResidencyTable::SetLeftBytes(CopyId id, uint64_t bytes) {
+  absl::MutexLock lock(&mu_);
+  At(id).info.allocated_bytes = bytes;
+  ++change_count_;
+}
+
 void ResidencyTable::DemotionEnded(CopyId id) {
   absl::MutexLock lock(&mu_);
   Move(At(id), ResidencyState::kEvicting);

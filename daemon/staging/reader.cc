@@ -62,11 +62,18 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandone
     ++callers_;
   }
   AwaitEnd(task);
+  std::vector<std::optional<KeptParts>> kept;
+  absl::Status status;
   {
     absl::MutexLock lock(&mu_);
     --callers_;
     *abandoned = task->abandoned;
-    if (task->abandoned) return task->status;
+    kept = task->kept;
+    status = task->status;
+  }
+  if (*abandoned) {
+    if (input.on_abandoned) input.on_abandoned(kept);
+    return status;
   }
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
   LetGo(*task);
@@ -108,6 +115,7 @@ void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
   hangs_ = true;
   task->abandoned = true;
   task->abandoned_time = executor_.SteadyNow();
+  task->kept.resize(task->input.targets.size());
   task->status = task->input.cancelled->load(std::memory_order_relaxed)
                      ? ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
                                        "stage: cancelled while reading")
@@ -265,6 +273,7 @@ void Reader::End(const LoopEnds& ends) {
       abandoned_.push_back(task);
       if (std::exchange(task->abandoned, true)) continue;  // by its caller
       task->status = task->transfer->status();
+      task->kept = task->transfer->Kept();
       task->abandoned_time = executor_.SteadyNow();
       stuck_.push_back(task);
     }

@@ -76,6 +76,7 @@ class Reader {
     bool abandoned = false;  // the caller is told `status`, the transfer is the reader's
     absl::Status status;
     absl::Time abandoned_time;
+    std::vector<std::optional<KeptParts>> kept;  // like the targets, when it was abandoned
     StuckStage stuck;
   };
   using TaskPtr = std::shared_ptr<Task>;

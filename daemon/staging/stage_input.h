@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct StageTarget {
   Allocation* destination = nullptr;
 };
 
+// Of a target's host memory, that which may still be written to.
+using KeptParts = std::vector<absl::Span<std::byte>>;
+
 // Everything pointed to outlives the run, and `keep`.
 struct StageInput {
   // Of messages, and of what is stuck.
@@ -49,6 +53,11 @@ struct StageInput {
   // every few blocks.
   std::function<void(uint64_t bytes_done)> on_progress;
 
+  // Called on the thread that made the run, before it returns, where it was abandoned: for each
+  // target what is still written to until the reads come back, of a GPU's none; nullopt is all of
+  // it, as far as anybody knows.
+  std::function<void(const std::vector<std::optional<KeptParts>>& kept)> on_abandoned;
+
   // Owns all that is pointed to. A run that is abandoned, since its reads do not come back, holds
   // it until they do: its end, on the thread of a reader, means that nothing writes to the
   // destinations any more.
@@ -63,7 +72,7 @@ struct StuckStage {
   std::string file;
   uint64_t offset = 0;
   uint32_t reads = 0;
-  uint64_t bytes = 0;          // of its destinations
+  uint64_t bytes = 0;          // of its destinations, that it may still write to
   FileIdentity identity = {};  // of that file
   bool hangs = false;  // a read took longer than the stall timeout: else it may only be slow
   absl::Duration age;  // since it was abandoned

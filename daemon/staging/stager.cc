@@ -105,8 +105,14 @@ uint64_t Stager::pool_bytes() const {
 absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const {
   StagingPool& pool = *pools_.at(key.device);
   ReadQueueOptions queue = options_.read_queue;
-  queue.depth =
-      options_.depth > 0 ? options_.depth : DefaultDepth(options_.block_bytes, key.is_remote);
+  queue.depth = options_.depth;
+  if (queue.depth == 0) {
+    const uint64_t blocks_max = key.device->info().kind == DeviceKind::kHost
+                                    ? options_.host_bytes_in_flight_max / options_.block_bytes
+                                    : kDepthMax;
+    queue.depth = static_cast<uint32_t>(
+        std::clamp<uint64_t>(blocks_max, 1, DefaultDepth(options_.block_bytes, key.is_remote)));
+  }
   queue.poll_batch = kPollBatch;
   queue.slots = pool.slots();
   ReaderOptions options;

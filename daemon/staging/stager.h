@@ -39,6 +39,9 @@ struct StagerOptions {
   // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
   // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
   uint32_t depth = 0;
+  // Where `depth` is 0: bytes of one volume in flight into host memory, at most, but for one block.
+  // They are what a volume that hangs keeps of it.
+  uint64_t host_bytes_in_flight_max = UINT64_MAX;
   uint32_t slot_count = 12;  // staging buffers of one GPU, 1..1024
   // Of host memory: for .tensors files (layout.h), 1..1024. Eight reads in flight, and as many that
   // are digested and copied.

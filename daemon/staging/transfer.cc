@@ -281,12 +281,46 @@ void Transfer::Abandon() {
   pool_.RemoveUser();
 }
 
+void Transfer::AddKept(const InFlight& flight, size_t target, KeptParts& parts) const {
+  if (flight.is_reading) {
+    if (flight.slot < 0) parts.push_back(RequestFor(flight.block, -1, flight.choice, 0).buffer);
+    return;  // what a slot holds goes nowhere any more
+  }
+  const Block& block = flight.block;
+  const absl::Span<std::byte> memory = input_.targets[target].destination->host_memory();
+  if (block.kind != Block::Kind::kScattered) {
+    parts.push_back(memory.subspan(block.destination, block.wanted_bytes()));
+    return;
+  }
+  plan_.pieces().ForEach(block, [&](const BlockPiece& piece) {
+    parts.push_back(memory.subspan(piece.destination, piece.bytes));
+  });
+}
+
+std::vector<std::optional<KeptParts>> Transfer::Kept() const {
+  std::vector<std::optional<KeptParts>> kept;
+  for (size_t i = 0; i < input_.targets.size(); ++i) {
+    std::optional<KeptParts>& parts = kept.emplace_back();
+    if (input_.targets[i].destination->host_memory().empty()) {
+      if (copies_[i]->in_flight() == 0) parts.emplace();
+      continue;
+    }
+    parts.emplace();
+    for (const auto& [tag, flight] : in_flight_) AddKept(flight, i, *parts);
+  }
+  return kept;
+}
+
 StuckStage Transfer::stuck() const {
   StuckStage stuck;
   stuck.model = input_.model;
   stuck.root = input_.root;
   stuck.reads = reads_in_flight_ + reads_stuck_;
-  for (const StageTarget& target : input_.targets) stuck.bytes += target.destination->bytes();
+  const std::vector<std::optional<KeptParts>> kept = Kept();
+  for (size_t i = 0; i < kept.size(); ++i) {
+    if (!kept[i].has_value()) stuck.bytes += input_.targets[i].destination->bytes();
+    for (const auto& part : kept[i].value_or(KeptParts())) stuck.bytes += part.size();
+  }
   std::optional<std::pair<uint32_t, uint64_t>> place = first_stuck_;
   for (const auto& [tag, flight] : in_flight_) {
     if (place.has_value()) break;

@@ -74,6 +74,8 @@ class Transfer {
   bool ShouldBeAbandoned(absl::Time now, absl::Duration patience) const;
   // Nobody waits for it any more: it tells no progress, and has no share of the pool.
   void Abandon();
+  // Once it has failed: see StageInput::on_abandoned. It writes to less and less.
+  std::vector<std::optional<KeptParts>> Kept() const;
   // Fails it if it was cancelled.
   void CheckCancelled();
 
@@ -117,6 +119,8 @@ class Transfer {
   absl::StatusOr<bool> DestinationReady(const Block& block) const;
   ReadRequest RequestFor(const Block& block, int32_t slot, const ModeChoice& choice,
                          uint64_t tag) const;
+  // The host memory of a target that `flight` still writes to.
+  void AddKept(const InFlight& flight, size_t target, KeptParts& parts) const;
   void StartCopies(InFlight& flight, uint64_t tag, absl::Time now);
   absl::Status SubmitCopies(InFlight& flight, uint64_t tag);
   // Starts the copies of a block of zeros.

@@ -298,6 +298,46 @@ TEST_P(DeviceContractTest, FreedMemoryIsGivenBack) {
   EXPECT_EQ(harness_->Used(), before);
 }
 
+// Of what is of no more use, while something may still write to a part of it.
+TEST_P(DeviceContractTest, GivesBackAllButWhatIsKept) {
+  const uint64_t before = harness_->Used();
+  const uint64_t bytes_before = harness_->UsedBytes();
+  auto allocation = Allocate(9 * kMiB);
+  std::vector<absl::Span<std::byte>> kept;
+  const absl::Span<std::byte> memory = allocation->host_memory();
+  if (!memory.empty()) {
+    FillPattern(memory, 5);
+    kept = {memory.subspan(7 * kMiB, 2 * kMiB), memory.subspan(kMiB + 10, kBlockBytes)};
+  }
+  const uint64_t left = allocation->GiveBackAllBut(kept);
+  EXPECT_LE(left, allocation->bytes());
+  EXPECT_EQ(harness_->UsedBytes(), bytes_before + left);
+  for (const absl::Span<std::byte> part : kept) {
+    const auto offset = static_cast<uint64_t>(part.data() - memory.data());
+    const std::vector<std::byte> whole = Pattern(memory.size(), 5);
+    EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + static_cast<int64_t>(offset)));
+    std::fill(part.begin(), part.end(), std::byte{1});
+  }
+  EXPECT_EQ(harness_->UsedBytes(), bytes_before + left);
+  allocation.reset();
+  EXPECT_EQ(harness_->Used(), before);
+}
+
+// Whole pages, of whatever size they are.
+TEST_P(DeviceContractTest, KeepsThePagesOfWhatIsKept) {
+  if (dynamic_cast<MemoryDevice*>(&device()) != nullptr) return;  // gives nothing back
+  if (device().info().kind == DeviceKind::kCuda) {
+    EXPECT_EQ(Allocate(4 * kMiB)->GiveBackAllBut({}), 0);
+    return;
+  }
+  const auto allocation = Allocate(16 * kMiB);
+  const absl::Span<std::byte> memory = allocation->host_memory();
+  EXPECT_EQ(allocation->GiveBackAllBut({{memory.subspan(3 * kMiB, 2 * kMiB), memory.subspan(4, 1),
+                                         memory.subspan(15 * kMiB, kMiB)}}),
+            8 * kMiB);
+  EXPECT_EQ(allocation->GiveBackAllBut({}), 0);
+}
+
 TEST_P(DeviceContractTest, DestroyedQueueHasFinishedItsCopies) {
   const auto allocation = Allocate(kSlots * kBlockBytes);
   auto queue = Queue();

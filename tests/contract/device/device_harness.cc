@@ -1,6 +1,7 @@
 #include "tests/contract/device/device_harness.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -23,19 +24,31 @@ class HostHarness final : public DeviceHarness {
  public:
   HostHarness() : device_(CreateHostDevice({})) {}
   Device& device() override { return *device_; }
-  // Its memfds that are open or mapped in this process.
-  uint64_t Used() override {
-    uint64_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-      std::error_code gone;  // the descriptor of the iterator itself
-      const auto target = std::filesystem::read_symlink(entry.path(), gone);
-      if (!gone && absl::StartsWith(target.string(), "/memfd:weightd ")) ++count;
+  uint64_t Used() override { return Memfds().size(); }
+  uint64_t UsedBytes() override {
+    uint64_t bytes = 0;
+    for (const std::string& path : Memfds()) {
+      struct stat facts {};
+      if (::stat(path.c_str(), &facts) == 0) bytes += static_cast<uint64_t>(facts.st_blocks) * 512;
     }
-    return count;
+    return bytes;
   }
   std::vector<std::string> Violations() override { return {}; }
 
  private:
+  // Those that are open or mapped in this process.
+  static std::vector<std::string> Memfds() {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;  // the descriptor of the iterator itself
+      const auto target = std::filesystem::read_symlink(entry.path(), gone);
+      if (!gone && absl::StartsWith(target.string(), "/memfd:weightd ")) {
+        found.push_back(entry.path().string());
+      }
+    }
+    return found;
+  }
+
   const std::unique_ptr<Device> device_;
 };
 

@@ -19,6 +19,8 @@ class DeviceHarness {
   virtual Device& device() = 0;
   // Something that is the same before an allocation and after its end.
   virtual uint64_t Used() = 0;
+  // Memory that its allocations have, and that does not change by itself.
+  virtual uint64_t UsedBytes() { return Used(); }
   // What the implementation's double has found wrong. Empty is good.
   virtual std::vector<std::string> Violations() = 0;
 };

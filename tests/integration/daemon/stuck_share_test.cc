@@ -22,6 +22,7 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kModelBytes = 12 << 20;
 constexpr uint64_t kBudgetBytes = 64 << 20;
+constexpr uint64_t kBlockBytes = 8 << 20;
 
 class StuckShareTest : public DaemonTest {
  protected:
@@ -49,18 +50,36 @@ class StuckShareTest : public DaemonTest {
   std::unique_ptr<FuseVolume> volume_;
 };
 
-TEST_F(StuckShareTest, IsHalfOfTheBudget) {
+// Of each stage what its reads may still write to, and of its blocks few are read at once.
+TEST_F(StuckShareTest, IsTheBlocksThatAreRead) {
   Start({"--root", volume_->root(), "--host.budget-bytes", absl::StrCat(kBudgetBytes),
          "--storage.stall-timeout-ms", "600000"});
   Stage("good");
   volume_->HangReads(8 << 20);
-  for (const char* model : {"h0", "h1"}) {
-    const uint32_t held = volume_->held();
-    const uint64_t stuck = StuckBytes();
+  for (const char* model : {"h0", "h1", "h2"}) {
     const auto stage = ctl_.Start({"stage", model, "--wait"});
-    ASSERT_TRUE(WaitUntil([&] { return volume_->held() > held; }));
+    ASSERT_TRUE(WaitUntil([&] { return volume_->held() > 0; }));
     stage->Signal(SIGINT);
     stage->WaitForExit();
+    ASSERT_TRUE(WaitUntil([&] { return DeviceStatus().value("staging_bytes", uint64_t{0}) == 0; }));
+    EXPECT_LE(StuckBytes(), kBlockBytes);
+    EXPECT_LE(UsedBytes(), kBlockBytes + (4 << 20));
+  }
+  Stage("later");
+  EXPECT_THAT(ctl_.Run({"ps"}).out, HasSubstr("good"));
+  volume_->Answer();
+  EXPECT_TRUE(WaitUntil([&] { return StuckBytes() == 0; }));
+  StopCleanly();
+}
+
+TEST_F(StuckShareTest, IsHalfOfTheBudget) {
+  Start({"--root", volume_->root(), "--host.budget-bytes", absl::StrCat(kBudgetBytes),
+         "--staging.block-bytes", absl::StrCat(64 << 20), "--storage.stall-timeout-ms", "1000"});
+  Stage("good");
+  volume_->HangReads(8 << 20);
+  for (const char* model : {"h0", "h1"}) {
+    const uint64_t stuck = StuckBytes();
+    EXPECT_EQ(ctl_.Run({"stage", model, "--wait"}).exit_code, kExitNotReady);
     ASSERT_TRUE(WaitUntil([&] { return StuckBytes() > stuck; }));
   }
   const CommandResult third = ctl_.Run({"stage", "h2", "--wait"});

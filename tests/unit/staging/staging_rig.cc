@@ -88,6 +88,7 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
   input.root = volume_.root();
   input.keep = std::make_shared<int>();
   kept_ = input.keep;
+  input.on_abandoned = [this](const auto& parts) { kept_parts_ = parts.front(); };
   return reader_->Run(input, &abandoned_);
 }
 

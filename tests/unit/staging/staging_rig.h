@@ -48,6 +48,9 @@ class StagingRig {
   MemoryDevice& device() { return device_; }
   // Whether the last run was abandoned.
   bool abandoned() const { return abandoned_; }
+  // Of the last run, where it was abandoned.
+  const std::optional<KeptParts>& kept_parts() const { return kept_parts_; }
+  absl::Span<std::byte> host_memory() const { return allocation_->host_memory(); }
   // Whether somebody still holds what the last run wrote to.
   bool kept() const { return !kept_.expired(); }
   std::vector<StuckStage> stuck() const { return reader_->stuck(); }
@@ -70,6 +73,7 @@ class StagingRig {
   std::unique_ptr<Reader> reader_;
   uint32_t queues_made_ = 0;
   bool abandoned_ = false;
+  std::optional<KeptParts> kept_parts_;
   std::weak_ptr<const void> kept_;
   std::vector<std::shared_ptr<File>> files_;
   Layout layout_;
