@@ -69,7 +69,10 @@ absl::StatusOr<CopyId> Evictor::TakeHostBytes(const Doomed& doomed, uint64_t byt
   claim.asked_revision = info.asked_revision;
   claim.job = info.job;
   claim.generation = info.id;
-  claim.places = {{.device = host_->info().id, .bytes = bytes, .host_copy = true}};
+  const uint64_t table_bytes = BookedTableBytes(*info.content->manifest);
+  claim.places = {{.device = host_->info().id,
+                   .bytes = bytes + AlignUp(table_bytes, host_->allocation_granularity()),
+                   .host_copy = true}};
   claim.used_before = info.last_use;
   while (true) {
     ASSIGN_OR_RETURN(Admission admission, table_.Admit(claim));

@@ -1,5 +1,7 @@
 #include "daemon/residency/generation.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 
 namespace weightd {
@@ -78,6 +80,16 @@ uint64_t StageReport::bytes_per_second() const {
   const double seconds = absl::ToDoubleSeconds(read_time + copy_time);
   if (seconds <= 0) return 0;
   return static_cast<uint64_t>(static_cast<double>(bytes_read() + copied_bytes) / seconds);
+}
+
+uint64_t BookedTableBytes(const Manifest& manifest) {
+  uint64_t bytes = manifest.stored.size() * sizeof(StoredTensor);
+  // With its place in the layout.
+  for (const TensorEntry& tensor : manifest.tensors) {
+    bytes += sizeof(TensorEntry) + tensor.name.size() + sizeof(uint64_t);
+  }
+  for (const auto& [key, value] : manifest.metadata) bytes += key.size() + value.size();
+  return std::max(bytes, kFreeTableBytes) - kFreeTableBytes;
 }
 
 }  // namespace weightd

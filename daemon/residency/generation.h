@@ -155,6 +155,12 @@ struct CopyInfo {
   bool is_held() const { return lease_count > 0 || hold_count > 0; }
 };
 
+// What every model may have of host memory for the table of its tensors without its being booked.
+inline constexpr uint64_t kFreeTableBytes = 1 << 20;
+// What the table takes beyond that, for as long as a copy is there: a file of a few MB may describe
+// a million tensors.
+uint64_t BookedTableBytes(const Manifest& manifest);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_DAEMON_RESIDENCY_GENERATION_H_

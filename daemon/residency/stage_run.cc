@@ -235,10 +235,13 @@ absl::Status StageRun::Admit() {
   claim.asked_revision = plan_.asked_revision;
   claim.job = job_.id();
   if (plan_.source != nullptr) claim.generation = plan_.source->content().id;
+  const uint64_t table_bytes = BookedTableBytes(plan_.manifest());
   for (const Target& target : targets_) {
+    const bool is_host = target.device->info().kind == DeviceKind::kHost;
     claim.places.push_back(
         {.device = target.device->info().id,
-         .bytes = AlignUp(layout_->allocation_bytes, target.device->allocation_granularity()),
+         .bytes = AlignUp(layout_->allocation_bytes + (is_host ? table_bytes : 0),
+                          target.device->allocation_granularity()),
          .host_copy = target.host_copy});
   }
   for (int waits = 0;; ++waits) {
