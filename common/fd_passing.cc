@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -45,14 +46,16 @@ void TakeDescriptors(msghdr& message, std::vector<UniqueFd>& fds) {
 }
 
 // recvmsg(2) without waiting; what came with it is put into `fds`, and msg_flags into `flags`.
-ssize_t ReceiveSome(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& fds, int& flags) {
+ssize_t ReceiveSome(int socket, absl::Span<char> bytes, size_t fds_max, std::vector<UniqueFd>& fds,
+                    int& flags) {
   alignas(cmsghdr) FdControl control{};
   iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control.data();
-  message.msg_controllen = control.size();
+  // Not CMSG_SPACE, where one more would have room.
+  message.msg_controllen = CMSG_LEN(std::min(fds_max, kFdsPerMessageMax) * sizeof(int));
   const ssize_t received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (received >= 0) TakeDescriptors(message, fds);
   flags = message.msg_flags;
@@ -61,7 +64,7 @@ ssize_t ReceiveSome(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& f
 
 // One message, by `receive`, which sets the flags that came with it.
 absl::StatusOr<std::string> ReceiveOne(
-    int socket, absl::Duration timeout,
+    int socket, absl::Duration timeout, size_t fds_max,
     absl::FunctionRef<ssize_t(absl::Span<char> bytes, int& flags)> receive) {
   const absl::Time deadline = absl::Now() + timeout;
   std::array<char, kFdMessageBytesMax + 1> bytes;
@@ -78,7 +81,7 @@ absl::StatusOr<std::string> ReceiveOne(
   if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("receive message: longer than ",
                                                    kFdMessageBytesMax, " bytes or more than ",
-                                                   kFdsPerMessageMax, " descriptors"));
+                                                   fds_max, " descriptors"));
   }
   return std::string(bytes.data(), static_cast<size_t>(received));
 }
@@ -87,7 +90,7 @@ absl::StatusOr<std::string> ReceiveOne(
 
 ssize_t ReceiveBytes(int socket, absl::Span<char> bytes, std::vector<UniqueFd>& strays) {
   int flags = 0;
-  return ReceiveSome(socket, bytes, strays, flags);
+  return ReceiveSome(socket, bytes, kFdsPerMessageMax, strays, flags);
 }
 
 absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const int> fds,
@@ -128,14 +131,14 @@ absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout) {
 }
 
 absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
-                                           std::vector<UniqueFd>& strays) {
-  return ReceiveOne(socket, timeout, [&](absl::Span<char> bytes, int& flags) {
-    return ReceiveSome(socket, bytes, strays, flags);
+                                           std::vector<UniqueFd>& strays, size_t fds_max) {
+  return ReceiveOne(socket, timeout, fds_max, [&](absl::Span<char> bytes, int& flags) {
+    return ReceiveSome(socket, bytes, fds_max, strays, flags);
   });
 }
 
 absl::StatusOr<std::string> ReceivePlainMessage(int socket, absl::Duration timeout) {
-  return ReceiveOne(socket, timeout, [socket](absl::Span<char> bytes, int& flags) {
+  return ReceiveOne(socket, timeout, 0, [socket](absl::Span<char> bytes, int& flags) {
     iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
     msghdr message{};
     message.msg_iov = &part;

@@ -39,9 +39,11 @@ absl::Status SendFdMessage(int socket, absl::string_view bytes, absl::Span<const
 absl::StatusOr<FdMessage> ReceiveFdMessage(int socket, absl::Duration timeout);
 
 // Likewise, of a peer whose descriptors nobody wants: the message's bytes. Descriptors that came,
-// also with an error, are put into `strays`: to close them may take for ever.
+// also with an error, are put into `strays`: to close them may take for ever. With more of them
+// than `fds_max` it is INVALID_ARGUMENT, and the rest never becomes this process's.
 absl::StatusOr<std::string> ReceiveMessage(int socket, absl::Duration timeout,
-                                           std::vector<UniqueFd>& strays);
+                                           std::vector<UniqueFd>& strays,
+                                           size_t fds_max = kFdsPerMessageMax);
 
 // Likewise, with no room for descriptors: what comes of them never becomes this process's, which
 // would have to close it, at its end at the latest.

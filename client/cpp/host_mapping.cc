@@ -72,7 +72,7 @@ HostMapping::~HostMapping() {
 }
 
 absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& socket_dir,
-                                                       absl::string_view ticket,
+                                                       absl::string_view ticket, size_t count,
                                                        absl::Time deadline) {
   if (ticket.size() != kTicketBytes) {
     return absl::InternalError(absl::StrCat("grant from weightd: ticket of ", ticket.size(),
@@ -88,7 +88,7 @@ absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& so
   }
   std::vector<UniqueFd> fds;
   const absl::StatusOr<std::string> reply =
-      ReceiveMessage(socket.get(), deadline - absl::Now(), fds);
+      ReceiveMessage(socket.get(), deadline - absl::Now(), fds, count);
   const absl::Status status = reply.ok() ? DecodeHandleReply(*reply) : reply.status();
   if (status.ok()) return fds;
   CloseElsewhere(std::move(fds));

@@ -40,9 +40,9 @@ class HostMapping {
   uint64_t bytes_;
 };
 
-// Shows `ticket` on the handle socket and returns the grant's descriptors.
+// Shows `ticket` on the handle socket and returns the grant's descriptors, `count` at most.
 absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& socket_dir,
-                                                       absl::string_view ticket,
+                                                       absl::string_view ticket, size_t count,
                                                        absl::Time deadline);
 
 // Closes descriptors that are not what they should be, on a thread that nobody waits for: that of a

@@ -36,7 +36,8 @@ absl::Status MappedMemory::MapHost(const v1::Granted& granted, const SocketDirec
     }
   }
   ASSIGN_OR_RETURN(std::vector<UniqueFd> fds,
-                   FetchDescriptors(socket_dir, granted.fd_ticket(), deadline));
+                   FetchDescriptors(socket_dir, granted.fd_ticket(),
+                                    static_cast<size_t>(granted.allocations_size()), deadline));
   absl::Status mapped = MapAll(granted, fds);
   if (mapped.ok()) {
     for (const v1::Allocation& allocation : granted.allocations()) {

@@ -283,15 +283,23 @@ def test_a_server_that_has_answered_is_not_asked_again(liar: Liar, monkeypatch: 
     assert not isinstance(caught.value, errors.WaitTimeoutError)
 
 
-def test_a_descriptor_too_many_is_closed_elsewhere(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be of a file whose volume hangs."""
+def test_a_descriptor_too_many_never_becomes_ours(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of a file whose volume hangs, and to close it would take for ever, at our end at the latest."""
+    monkeypatch.setattr(liar, "gives", 3)
+    liar.messages = iter([granted(), tensors("t"), READY])
+    with pytest.raises(errors.ProtocolError, match="more than 1 descriptors"):
+        weightd.attach("m", "cpu")
+
+
+def test_a_descriptor_of_no_allocation_is_closed_elsewhere(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere: list[int] = []
     close = _sockets.close_elsewhere
     monkeypatch.setattr(_sockets, "close_elsewhere", lambda more: (elsewhere.extend(more), close(more)))
-    monkeypatch.setattr(liar, "gives", 3)
-    liar.messages = iter([granted(), tensors("t"), READY])
+    monkeypatch.setattr(liar, "gives", 2)
+    both = [pb.Allocation(bytes=NBYTES, fd_index=0)] * 2
+    liar.messages = iter([granted(allocations=both), tensors("t"), READY])
     weightd.attach("m", "cpu").close()
-    assert len(elsewhere) == 2
+    assert len(elsewhere) == 1
 
 
 def test_alignments_are_those_of_the_daemon() -> None:

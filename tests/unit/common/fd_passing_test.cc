@@ -73,6 +73,26 @@ TEST_F(FdPassingTest, PlainMessageTakesNoDescriptors) {
               StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::_));
 }
 
+TEST_F(FdPassingTest, OfDescriptorsBeyondWhatIsWantedNoneIsTaken) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]);
+  UniqueFd in(ends[1]);
+  const UniqueFd wanted(::memfd_create("one", MFD_CLOEXEC));
+  for (const bool is_one : {true, false}) {
+    const std::vector<int> sent =
+        is_one ? std::vector<int>{wanted.get()} : std::vector<int>{wanted.get(), in.get()};
+    ASSERT_OK(SendFdMessage(left_.get(), "x", sent, kLong));
+    std::vector<UniqueFd> fds;
+    const auto received = ReceiveMessage(right_.get(), kLong, fds, /*fds_max=*/1);
+    EXPECT_EQ(received.ok(), is_one) << received.status();
+    EXPECT_EQ(fds.size(), 1);
+  }
+  in.reset();
+  char byte = 0;
+  EXPECT_EQ(::read(out.get(), &byte, 1), 0) << "nobody else has it";
+}
+
 TEST_F(FdPassingTest, PassesTheLargestMessage) {
   const UniqueFd fd(::memfd_create("one", MFD_CLOEXEC));
   const std::vector<int> fds(kFdsPerMessageMax, fd.get());

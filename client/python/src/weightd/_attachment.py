@@ -328,7 +328,9 @@ def _of_attach(model: str, error: WeightdError) -> WeightdError:
 def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: list[Region]) -> None:
     descriptors: list[int] = []
     if granted.fd_ticket:
-        descriptors = _sockets.fetch_descriptors(socket_dir, granted.fd_ticket, deadline)
+        descriptors = _sockets.fetch_descriptors(
+            socket_dir, granted.fd_ticket, len(granted.allocations), deadline
+        )
     try:
         for allocation in granted.allocations:
             kind = allocation.WhichOneof("handle")

@@ -185,9 +185,11 @@ def _exchange(socket_dir: str, request: bytes, deadline: float, descriptors_max:
         except OSError as error:
             raise UnreachableError(f"{path}: {error.strerror or error}") from None
     try:
-        if flags & socket.MSG_CTRUNC:
-            raise ProtocolError(f"{path}: descriptors were lost; is RLIMIT_NOFILE of this process used up?")
         _check_reply(path, reply)
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError(
+                f"{path}: more than {descriptors_max} descriptors came, or RLIMIT_NOFILE of this process is used up"
+            )
     except BaseException:
         close_elsewhere(list(descriptors))
         raise
@@ -219,11 +221,11 @@ def _check_reply(path: str, reply: bytes) -> None:
         )
 
 
-def fetch_descriptors(socket_dir: str, ticket: bytes, deadline: float) -> list[int]:
-    """The descriptors of a grant, in the order of its allocations; the caller closes them."""
+def fetch_descriptors(socket_dir: str, ticket: bytes, count: int, deadline: float) -> list[int]:
+    """The descriptors of a grant, ``count`` at most, in the order of its allocations; the caller closes them."""
     if len(ticket) != _TICKET_BYTES:
         raise ProtocolError(f"grant from weightd: a ticket of {len(ticket)} bytes, expected {_TICKET_BYTES}")
-    return _exchange(socket_dir, b"WTK1" + ticket, deadline, _DESCRIPTORS_MAX)
+    return _exchange(socket_dir, b"WTK1" + ticket, deadline, min(count, _DESCRIPTORS_MAX))
 
 
 def ask_who_am_i(socket_dir: str) -> None:
