@@ -18,12 +18,6 @@ namespace {
 // Of 100 ms at most each (ResidencyTable::AwaitChange).
 constexpr int kHoldWaitsMax = 20;
 
-absl::Status CheckNotCancelled(const StageJob& job) {
-  if (!job.cancelled().load()) return absl::OkStatus();
-  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
-                         "cancelled: nobody waits for it any more, or the daemon drains");
-}
-
 EventJob ToEventJob(const StageJob& job) {
   return {.model = job.model(), .device = job.devices_text(), .job = job.id()};
 }
@@ -67,6 +61,12 @@ struct StageRun::Kept {
   ResidencyTable* table = nullptr;
   std::vector<CopyId> copies;
 };
+
+absl::Status CheckNotCancelled(const StageJob& job) {
+  if (!job.cancelled().load()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kCancelled, Reason::kCancelled,
+                         "cancelled: nobody waits for it any more, or the daemon drains");
+}
 
 StageRun::StageRun(const StageContext& context, std::shared_ptr<StageJob> job)
     : context_(context), shared_job_(std::move(job)), job_(*shared_job_) {
@@ -113,6 +113,7 @@ absl::StatusOr<RunEnd> StageRun::Stage(Stager& stager) {
   ASSIGN_OR_RETURN(plan_, MakeStagePlan(context_, job_));
   if (AnswerFromResident()) return RunEnd::kEnded;
   if (!IsInItsLane()) return RunEnd::kWaits;
+  RETURN_IF_ERROR(AwaitSlowReads(stager));
   RETURN_IF_ERROR(CheckNotHanging(stager));
   RETURN_IF_ERROR(ChooseTargets());
   if (volume_hangs_) RETURN_IF_ERROR(CheckShareOfStuck());

@@ -15,6 +15,9 @@
 
 namespace weightd {
 
+// CANCELLED/CANCELLED once it was.
+absl::Status CheckNotCancelled(const StageJob& job);
+
 // The body of a stage job, from a name to resident copies:
 //
 //   plan -> admit (evicting) -> allocate -> read the files, or copy a resident copy
@@ -57,6 +60,9 @@ class StageRun {
   void TakePresent(const StageWishes& wishes);
   absl::Status ChooseTargets();
   absl::Status ChooseVerifyMode();
+  // Waits until few reads of its files are out that nobody waits for.
+  absl::Status AwaitSlowReads(Stager& stager) const;
+  bool IsOfTheseFiles(const StuckStage& stuck) const;
   // What would only hang again is not begun: each time would take memory, and evict for it.
   absl::Status CheckNotHanging(const Stager& stager);
   // Nor what would give a volume that hangs more than half of a device.

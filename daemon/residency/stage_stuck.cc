@@ -6,11 +6,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/format_units.h"
+#include "common/status_macros.h"
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
 namespace {
 
+// Stages of one file that were cancelled, and whose reads may come back.
+constexpr size_t kSlowStagesOfFileMax = 2;
 // Stages of one volume whose reads hang, each with what these write to.
 constexpr size_t kHangingStagesOfVolumeMax = 4;
 
@@ -25,11 +28,30 @@ absl::Status TooManyHang(const StuckStage& stuck, size_t stages) {
 
 }  // namespace
 
+bool StageRun::IsOfTheseFiles(const StuckStage& stuck) const {
+  const auto& files = plan_.identities;
+  return std::find(files.begin(), files.end(), stuck.identity) != files.end();
+}
+
+// One more would have reads in flight in vain, in the place of those of other files.
+absl::Status StageRun::AwaitSlowReads(Stager& stager) const {
+  if (plan_.opened == nullptr) return absl::OkStatus();
+  while (true) {
+    const std::vector<StuckStage> all = stager.stuck();
+    const auto slow = std::count_if(all.begin(), all.end(), [this](const StuckStage& stuck) {
+      return !stuck.hangs && IsOfTheseFiles(stuck);
+    });
+    if (static_cast<size_t>(slow) < kSlowStagesOfFileMax) return absl::OkStatus();
+    RETURN_IF_ERROR(CheckNotCancelled(job_));
+    stager.Pause();
+  }
+}
+
 absl::Status StageRun::CheckNotHanging(const Stager& stager) {
   if (plan_.opened == nullptr) return absl::OkStatus();
   size_t of_volume = 0;
   for (const StuckStage& stuck : stager.stuck()) {
-    // One that was cancelled, and whose reads may only be slow, holds up nobody.
+    // One that was cancelled, and whose reads may only be slow, has nobody refused.
     if (!stuck.hangs) continue;
     const auto& files = plan_.identities;
     const bool is_of_volume = std::any_of(
@@ -38,7 +60,7 @@ absl::Status StageRun::CheckNotHanging(const Stager& stager) {
     volume_hangs_ = volume_hangs_ || is_of_volume;
     if (is_of_volume && ++of_volume >= kHangingStagesOfVolumeMax)
       return TooManyHang(stuck, of_volume);
-    if (std::find(files.begin(), files.end(), stuck.identity) == files.end()) continue;
+    if (!IsOfTheseFiles(stuck)) continue;
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
         absl::StrCat("a read of ", stuck.file, " at ", stuck.offset, " has not come back for ",

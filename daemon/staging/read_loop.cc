@@ -20,7 +20,8 @@ ReadLoop::ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> qu
 void ReadLoop::Add(Transfer* transfer) { transfers_.push_back(transfer); }
 
 bool ReadLoop::SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits) {
-  if (transfer.reads_in_flight() >= share) {
+  // Those of transfers that were given up are in flight, too.
+  if (transfer.reads_in_flight() >= share || queue_->in_flight() >= options_.depth_max) {
     waits.depth = true;
     return false;
   }

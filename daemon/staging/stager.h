@@ -79,6 +79,8 @@ class Stager {
 
   // What was abandoned and has not come back.
   std::vector<StuckStage> stuck() const ABSL_LOCKS_EXCLUDED(mu_);
+  // For a moment, of who waits for that.
+  void Pause() { executor_.Sleep(absl::Milliseconds(100)); }
 
   // Copies a sealed allocation to others, on this thread: see CopyRun.
   absl::StatusOr<CopyOutcome> Copy(const CopyInput& input);
