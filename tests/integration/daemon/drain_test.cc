@@ -132,8 +132,10 @@ TEST_F(DrainTest, WhoAsksMeanwhileIsAnsweredAndNewWorkIsRefused) {
   daemon_->Signal(SIGTERM);
   EXPECT_TRUE(holder->WaitForNotice("notice draining")) << holder->output();
 
-  EXPECT_EQ(CheckHealth(channel, ""), "NOT_SERVING");
-  EXPECT_EQ(CheckHealth(channel, "weightd.v1.WeightCache"), "NOT_SERVING");
+  // Told beside the lease holders.
+  EXPECT_TRUE(WaitUntil([&] { return CheckHealth(channel, "") == "NOT_SERVING"; }));
+  EXPECT_TRUE(
+      WaitUntil([&] { return CheckHealth(channel, "weightd.v1.WeightCache") == "NOT_SERVING"; }));
   const CommandResult health = ctl_.Run({"health"});
   EXPECT_EQ(health.exit_code, kExitNotReady) << health;
   EXPECT_THAT(health.out, HasSubstr("NOT_SERVING"));

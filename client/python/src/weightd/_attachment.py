@@ -328,9 +328,7 @@ def _of_attach(model: str, error: WeightdError) -> WeightdError:
 def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: list[Region]) -> None:
     descriptors: list[int] = []
     if granted.fd_ticket:
-        descriptors = _sockets.fetch_descriptors(
-            socket_dir, granted.fd_ticket, len(granted.allocations), deadline
-        )
+        descriptors = _sockets.fetch_descriptors(socket_dir, granted.fd_ticket, len(granted.allocations), deadline)
     try:
         for allocation in granted.allocations:
             kind = allocation.WhichOneof("handle")
@@ -344,11 +342,10 @@ def _map_all(granted: pb.Granted, socket_dir: str, deadline: float, regions: lis
         _sockets.close_elsewhere(descriptors)
         raise
     # Those that were mapped are memory; what else a server sends may be anything.
-    mapped = {allocation.fd_index for allocation in granted.allocations} if descriptors else set()
+    mapped = {one.fd_index for one in granted.allocations if one.WhichOneof("handle") == "fd_index"}
     for index in mapped:
         os.close(descriptors[index])
-    others = [descriptor for index, descriptor in enumerate(descriptors) if index not in mapped]
-    if others:
+    if others := [descriptor for index, descriptor in enumerate(descriptors) if index not in mapped]:
         _sockets.close_elsewhere(others)
 
 
