@@ -143,6 +143,8 @@ std::vector<StuckStage> Reader::stuck() const {
   for (const TaskPtr& task : stuck_) {
     all.push_back(task->stuck);
     all.back().age = now - task->abandoned_time;
+    // One that its caller left since the thread did not come back knows nothing of its reads.
+    all.back().hangs = all.back().hangs || all.back().age >= options_.loop.stall_timeout;
   }
   return all;
 }

@@ -74,7 +74,9 @@ struct StuckStage {
   uint32_t reads = 0;
   uint64_t bytes = 0;          // of its destinations, that it may still write to
   FileIdentity identity = {};  // of that file
-  bool hangs = false;  // a read took longer than the stall timeout: else it may only be slow
+  // A read took longer than the stall timeout, or it was abandoned so long ago: else it may only be
+  // slow.
+  bool hangs = false;
   absl::Duration age;  // since it was abandoned
 };
 

@@ -275,6 +275,7 @@ TEST(StagerTest, ReaderWhoseThreadDoesNotComeBackIsLeftAndReplaced) {
                     ReasonIs(Reason::kVolumeStuck, HasSubstr(""))));
   EXPECT_TRUE(abandoned);
   EXPECT_EQ(stager->stuck().size(), 1U);
+  EXPECT_TRUE(WaitUntil([&] { return stager->stuck()[0].hangs; }));
   input.keep.reset();
   EXPECT_GT(keep.use_count(), 1);
 

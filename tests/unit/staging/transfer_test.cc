@@ -232,11 +232,13 @@ TEST(TransferTest, CancelledRunIsAbandonedWhereItsReadsDoNotComeBack) {
   RigOptions options;
   options.reads.faults[2].stalls = true;
   options.reads.comes_back = comes_back;
+  options.stall_timeout = absl::Milliseconds(500);
   StagingRig rig(options, ExampleManifest());
   rig.CancelAtBytes(1);
   EXPECT_THAT(rig.Run(),
               AllOf(StatusIs(absl::StatusCode::kCancelled, _), ReasonIs(Reason::kCancelled, _)));
   EXPECT_TRUE(rig.abandoned());
+  EXPECT_TRUE(WaitUntil([&] { return rig.stuck().front().hangs; })) << "it is slow until then";
   *comes_back = true;
   EXPECT_TRUE(WaitUntil([&] { return !rig.kept(); }));
   ExpectNothingInFlight(rig);
