@@ -169,7 +169,7 @@ void StageRun::Abandon() {
     }
     if (kept_parts_[i].has_value()) {
       const uint64_t left = target.allocation->GiveBackAllBut(*kept_parts_[i]);
-      context_.table.SetLeftBytes(target.copy, left);
+      context_.table.SetLeftBytes(target.copy, left + TableBytesOn(*target.device));
     }
     target.allocation.reset();
     kept_->table = &context_.table;

@@ -69,6 +69,8 @@ class StageRun {
   absl::Status CheckShareOfStuck() const;
   absl::Status Admit();
   absl::Status Allocate();
+  // What the table of the model's tensors is booked with there: it is kept as long as the rest.
+  uint64_t TableBytesOn(const Device& device) const;
   absl::Status Fill(Stager& stager);
   absl::Status ReadFiles(Stager& stager);
   absl::Status CopyResident(Stager& stager);

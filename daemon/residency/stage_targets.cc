@@ -83,6 +83,10 @@ absl::Status StageRun::ChooseVerifyMode() {
   return absl::OkStatus();
 }
 
+uint64_t StageRun::TableBytesOn(const Device& device) const {
+  return device.info().kind == DeviceKind::kHost ? BookedTableBytes(plan_.manifest()) : 0;
+}
+
 absl::Status StageRun::Admit() {
   StageClaim claim;
   claim.model = job_.model();
@@ -90,12 +94,10 @@ absl::Status StageRun::Admit() {
   claim.asked_revision = plan_.asked_revision;
   claim.job = job_.id();
   if (plan_.source != nullptr) claim.generation = plan_.source->content().id;
-  const uint64_t table_bytes = BookedTableBytes(plan_.manifest());
   for (const Target& target : targets_) {
-    const bool is_host = target.device->info().kind == DeviceKind::kHost;
     claim.places.push_back(
         {.device = target.device->info().id,
-         .bytes = AlignUp(layout_->allocation_bytes + (is_host ? table_bytes : 0),
+         .bytes = AlignUp(layout_->allocation_bytes + TableBytesOn(*target.device),
                           target.device->allocation_granularity()),
          .host_copy = target.host_copy});
   }
