@@ -6,7 +6,6 @@
 #include "common/check.h"
 
 namespace weightd {
-
 namespace {
 
 void CountUsers(const JobUsers& users, bool taken, std::unordered_map<uint32_t, uint32_t>& jobs) {

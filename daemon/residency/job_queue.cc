@@ -1,6 +1,7 @@
 #include "daemon/residency/job_queue.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -37,6 +38,12 @@ bool Serves(const StageTask& job, const StageTask& task) {
 
 // Users of one job who are told apart; others who wait for it stand with these.
 constexpr size_t kUsersOfJobMax = 64;
+
+JobUsers UsersOf(const StageJob& job) {
+  JobUsers users = job.users();
+  while (users.size() > kUsersOfJobMax) users.erase(std::prev(users.end()));
+  return users;
+}
 
 // True when that was the last.
 bool Decrement(std::unordered_map<uint32_t, uint32_t>& counts, uint32_t uid) {
@@ -231,10 +238,7 @@ void JobQueue::Ended(const std::shared_ptr<StageJob>& job) {
 }
 
 bool JobQueue::Move(const std::shared_ptr<StageJob>& job, const std::string& lane) {
-  JobUsers users;
-  for (const auto& [uid, priority] : job->users()) {
-    if (users.size() < kUsersOfJobMax) users.emplace(uid, priority);
-  }
+  const JobUsers users = UsersOf(*job);
   job->set_lane(lane);
   if (!places_.HasFor(lane, users)) return false;
   places_.Give(*job);
@@ -245,12 +249,9 @@ bool JobQueue::Move(const std::shared_ptr<StageJob>& job, const std::string& lan
 
 void JobQueue::PutBack(const std::shared_ptr<StageJob>& job) {
   LeavePlace(job);
-  Waiting waiting = {.job = job};
-  for (const auto& [uid, priority] : job->users()) {
-    if (waiting.users.size() < kUsersOfJobMax) waiting.users.emplace(uid, priority);
-  }
   FindNext();
-  Insert({.priority = job->priority(), .id = job->id().value()}, std::move(waiting));
+  Insert({.priority = job->priority(), .id = job->id().value()},
+         {.job = job, .users = UsersOf(*job)});
 }
 
 void JobQueue::Forget(const std::shared_ptr<StageJob>& job) {
