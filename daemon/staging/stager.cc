@@ -107,11 +107,11 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
   ReadQueueOptions queue = options_.read_queue;
   queue.depth = options_.depth;
   if (queue.depth == 0) {
-    const uint64_t blocks_max = key.device->info().kind == DeviceKind::kHost
-                                    ? options_.host_bytes_in_flight_max / options_.block_bytes
-                                    : kDepthMax;
-    queue.depth = static_cast<uint32_t>(
-        std::clamp<uint64_t>(blocks_max, 1, DefaultDepth(options_.block_bytes, key.is_remote)));
+    queue.depth = DefaultDepth(options_.block_bytes, key.is_remote);
+    if (key.device->info().kind == DeviceKind::kHost) {
+      const uint64_t blocks_max = options_.host_bytes_in_flight_max / options_.block_bytes;
+      queue.depth = static_cast<uint32_t>(std::clamp<uint64_t>(blocks_max, 1, queue.depth));
+    }
   }
   queue.poll_batch = kPollBatch;
   queue.slots = pool.slots();
