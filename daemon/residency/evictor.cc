@@ -69,9 +69,8 @@ absl::StatusOr<CopyId> Evictor::TakeHostBytes(const Doomed& doomed, uint64_t byt
   claim.asked_revision = info.asked_revision;
   claim.job = info.job;
   claim.generation = info.id;
-  const uint64_t table_bytes = BookedTableBytes(*info.content->manifest);
   claim.places = {{.device = host_->info().id,
-                   .bytes = bytes + AlignUp(table_bytes, host_->allocation_granularity()),
+                   .bytes = bytes + BookedTableBytes(*info.content->manifest, *host_),
                    .host_copy = true}};
   claim.used_before = info.last_use;
   while (true) {

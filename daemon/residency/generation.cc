@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "common/align.h"
 
 namespace weightd {
 namespace {
@@ -90,6 +91,11 @@ uint64_t BookedTableBytes(const Manifest& manifest) {
   }
   for (const auto& [key, value] : manifest.metadata) bytes += key.size() + value.size();
   return std::max(bytes, kFreeTableBytes) - kFreeTableBytes;
+}
+
+uint64_t BookedTableBytes(const Manifest& manifest, const Device& device) {
+  if (device.info().kind != DeviceKind::kHost) return 0;
+  return AlignUp(BookedTableBytes(manifest), device.allocation_granularity());
 }
 
 }  // namespace weightd

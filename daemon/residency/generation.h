@@ -160,6 +160,8 @@ inline constexpr uint64_t kFreeTableBytes = 1 << 20;
 // What the table takes beyond that, for as long as a copy is there: a file of a few MB may describe
 // a million tensors.
 uint64_t BookedTableBytes(const Manifest& manifest);
+// What is booked of it with a copy on `device`, in whole granules: nothing on a GPU.
+uint64_t BookedTableBytes(const Manifest& manifest, const Device& device);
 
 }  // namespace weightd
 

@@ -1,5 +1,6 @@
 #include "daemon/residency/stage_run.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -7,6 +8,7 @@
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "daemon/catalog/read_digests.h"
+#include "daemon/catalog/read_file_sums.h"
 
 namespace weightd {
 namespace {
@@ -158,6 +160,23 @@ bool StageRun::AnswerFromResident() {
   return true;
 }
 
+// What the configuration wants is looked at, also where the request would not.
+absl::Status StageRun::ChooseVerifyMode() {
+  verify_ = job_.task().verify;
+  if (verify_ == VerifyMode::kFull) {
+    ASSIGN_OR_RETURN(file_sums_, ReadFileSums(*plan_.opened));
+  }
+  if (!job_.task().require_digest) return absl::OkStatus();
+  if (plan_.opened->digests == nullptr) {
+    return ErrorWithReason(
+        absl::StatusCode::kFailedPrecondition, Reason::kDigestMissing,
+        absl::StrCat("no digest manifest at ", DigestsPathOf(plan_.opened->checkpoint),
+                     ", and staging.require_digest is set; `weightctl digest` writes one"));
+  }
+  verify_ = std::max(verify_, VerifyMode::kFast);
+  return absl::OkStatus();
+}
+
 void StageRun::Abandon() {
   for (size_t i = 0; i < targets_.size(); ++i) {
     Target& target = targets_[i];
@@ -169,7 +188,8 @@ void StageRun::Abandon() {
     }
     if (kept_parts_[i].has_value()) {
       const uint64_t left = target.allocation->GiveBackAllBut(*kept_parts_[i]);
-      context_.table.SetLeftBytes(target.copy, left + TableBytesOn(*target.device));
+      const uint64_t table = BookedTableBytes(plan_.manifest(), *target.device);
+      context_.table.SetLeftBytes(target.copy, left + table);
     }
     target.allocation.reset();
     kept_->table = &context_.table;

@@ -26,8 +26,8 @@ absl::Status CheckNotCancelled(const StageJob& job);
 // What is resident already on one of the job's devices stays as it is; all others get their copy or
 // none does. Used once, by one thread.
 //
-// Where the volume hangs, the stage fails and its memory stays booked until the reads that write to
-// it have come back.
+// Where the volume hangs, the stage fails. What its reads may still write to stays booked until
+// they have come back, and so does the table of tensors.
 class StageRun {
  public:
   StageRun(const StageContext& context, std::shared_ptr<StageJob> job);
@@ -69,8 +69,6 @@ class StageRun {
   absl::Status CheckShareOfStuck() const;
   absl::Status Admit();
   absl::Status Allocate();
-  // What the table of the model's tensors is booked with there: it is kept as long as the rest.
-  uint64_t TableBytesOn(const Device& device) const;
   absl::Status Fill(Stager& stager);
   absl::Status ReadFiles(Stager& stager);
   absl::Status CopyResident(Stager& stager);

@@ -3,12 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/align.h"
-#include "common/errors.h"
 #include "common/status_macros.h"
-#include "daemon/catalog/read_digests.h"
-#include "daemon/catalog/read_file_sums.h"
 #include "daemon/residency/stage_run.h"
 
 namespace weightd {
@@ -66,27 +62,6 @@ absl::Status StageRun::ChooseTargets() {
   return absl::OkStatus();
 }
 
-// What the configuration wants is looked at, also where the request would not.
-absl::Status StageRun::ChooseVerifyMode() {
-  verify_ = job_.task().verify;
-  if (verify_ == VerifyMode::kFull) {
-    ASSIGN_OR_RETURN(file_sums_, ReadFileSums(*plan_.opened));
-  }
-  if (!job_.task().require_digest) return absl::OkStatus();
-  if (plan_.opened->digests == nullptr) {
-    return ErrorWithReason(
-        absl::StatusCode::kFailedPrecondition, Reason::kDigestMissing,
-        absl::StrCat("no digest manifest at ", DigestsPathOf(plan_.opened->checkpoint),
-                     ", and staging.require_digest is set; `weightctl digest` writes one"));
-  }
-  verify_ = std::max(verify_, VerifyMode::kFast);
-  return absl::OkStatus();
-}
-
-uint64_t StageRun::TableBytesOn(const Device& device) const {
-  return device.info().kind == DeviceKind::kHost ? BookedTableBytes(plan_.manifest()) : 0;
-}
-
 absl::Status StageRun::Admit() {
   StageClaim claim;
   claim.model = job_.model();
@@ -97,8 +72,8 @@ absl::Status StageRun::Admit() {
   for (const Target& target : targets_) {
     claim.places.push_back(
         {.device = target.device->info().id,
-         .bytes = AlignUp(layout_->allocation_bytes + TableBytesOn(*target.device),
-                          target.device->allocation_granularity()),
+         .bytes = AlignUp(layout_->allocation_bytes, target.device->allocation_granularity()) +
+                  BookedTableBytes(plan_.manifest(), *target.device),
          .host_copy = target.host_copy});
   }
   for (int waits = 0;; ++waits) {
