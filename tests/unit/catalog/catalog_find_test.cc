@@ -191,7 +191,7 @@ TEST_F(CatalogFindTest, RootsThatDoNotAnswerAreWaitedForSideBySide) {
   ASSERT_OK_AND_ASSIGN(roots.emplace_back(), Root::Create(first_.path(), {}));
   Catalog catalog(roots, {});
   std::thread answers([&] {
-    EXPECT_TRUE(WaitUntil([&] { return roots[1]->threads()->state().running == 1; }));
+    EXPECT_TRUE(WaitUntil([&] { return volumes[0]->held() > 0 && volumes[1]->held() > 0; }));
     for (const auto& volume : volumes) volume->Answer();
   });
   ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("m"));
