@@ -64,8 +64,8 @@ class Liar(grpc.GenericRpcHandler):
         if self.refuses:
             context.abort(grpc.StatusCode.UNAVAILABLE, "no")
         yield from self.messages
-        if self.says_at_last:
-            context.abort(grpc.StatusCode.UNAVAILABLE, self.says_at_last)
+        if text := self.says_at_last:
+            context.abort(grpc.StatusCode.UNAVAILABLE, text)
         ended.wait(20)
 
     def _give_handles(self) -> None:
@@ -281,6 +281,17 @@ def test_a_server_that_has_answered_is_not_asked_again(liar: Liar, monkeypatch: 
     with pytest.raises(errors.WeightdError) as caught:
         weightd.attach("m", "cpu", timeout=20)
     assert not isinstance(caught.value, errors.WaitTimeoutError)
+
+
+def test_a_try_that_finds_no_answer_after_a_full_queue_says_so(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late it began."""
+    texts = [os.strerror(errno.EAGAIN)]
+    monkeypatch.setattr(Liar, "says_at_last", property(lambda _: texts.pop() if texts else ""), raising=False)
+    liar.messages = iter(())
+    with pytest.raises(errors.WaitTimeoutError, match="weightd does not accept") as caught:
+        weightd.attach("m", "cpu", timeout=0.5)
+    assert type(caught.value) is errors.WaitTimeoutError
+    assert not texts
 
 
 def test_a_descriptor_too_many_never_becomes_ours(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,33 +288,34 @@ class _Attempt:
         if not self.names_directory:
             _sockets.check_default(self.socket_dir, time.monotonic() + self.answer_seconds)
         start = time.monotonic()
-        while True:
+        full: Optional[WeightdError] = None
+        while full is None or time.monotonic() < start + self.answer_seconds:
             try:
-                return self._lease(request, start)
+                return self._lease(request, start, full)
             except QueueFullError as error:
-                if time.monotonic() + _QUEUE_PAUSE_SECONDS > start + self.answer_seconds:
-                    raise _of_attach(request.model, WaitTimeoutError(str(error))) from None
+                full = WaitTimeoutError(str(error))
             except WeightdError as error:
                 raise _of_attach(request.model, error) from None
             time.sleep(_QUEUE_PAUSE_SECONDS)
+        raise _of_attach(request.model, full)
 
-    def _lease(self, request: pb.AttachRequest, start: float) -> Attachment:
-        """The time of all tries counts from ``start``."""
+    def _lease(self, request: pb.AttachRequest, start: float, full: Optional[WeightdError]) -> Attachment:
+        """The time of all tries counts from ``start``; ``full`` is why the one before failed."""
         stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
         self.cancellation._watch(stream)
         regions: list[Region] = []
         try:
-            granted = stream.wait_for_grant(
-                start + self.answer_seconds, start + self.stage_seconds + self.late_seconds
-            )
+            granted = stream.wait_for_grant(start + self.answer_seconds, start + self.stage_seconds + self.late_seconds)
             deadline = time.monotonic() + self.answer_seconds
             # Maps while the tensors arrive.
             _map_all(granted, self.socket_dir, deadline, regions)
             entries = stream.wait_for_tensors(deadline)
-        except BaseException:
+        except BaseException as error:
             for region in regions:
                 region.close()
             stream.close()
+            if full is not None and type(error) is WaitTimeoutError and not stream.answered:
+                raise full from None
             raise
         return Attachment(Lease(regions, stream), entries, granted, "weightd")
 

@@ -84,7 +84,7 @@ class _State:
         self.grant: Optional[Grant] = None
         self.error: Optional[WeightdError] = None
         self.closing = False
-        self.answered = False  # once ended: something had come before
+        self.answered = False  # something came
 
 
 class AttachStream:
@@ -151,7 +151,7 @@ class AttachStream:
             return error
         path = _sockets.rpc_socket(self._socket_dir)
         # A server that has answered has no full queue, whatever it says.
-        if not self._state.answered and any(text in str(error) for text in _QUEUE_IS_FULL):
+        if not self.answered and any(text in str(error) for text in _QUEUE_IS_FULL):
             return QueueFullError(str(_sockets.queue_is_full(path)))
         try:
             _sockets.connect(path, socket.SOCK_STREAM, time.monotonic() + 1).close()
@@ -159,6 +159,10 @@ class AttachStream:
         except WeightdError as known:
             return known
         return UnreachableError(f"weightd at {path} closed the connection: {error}")
+
+    @property
+    def answered(self) -> bool:
+        return self._state.answered
 
     @property
     def held(self) -> bool:
@@ -182,6 +186,7 @@ def _read(
     error: Optional[WeightdError] = None
     try:
         for message in call:
+            state.answered = True
             _handle(message, state, on_notice, on_progress)
     except grpc.RpcError:
         error = _status.from_rpc_error(call)
@@ -193,7 +198,6 @@ def _read(
         call.cancel()
     with state.changed:
         lost = state.phase == "ready" and not state.closing
-        state.answered = state.phase != "started"
         state.phase = "ended"
         state.error = error
         state.changed.notify_all()
