@@ -34,19 +34,6 @@ absl::Status FindOutsideLink(Volume& volume, absl::string_view model) {
   return absl::OkStatus();
 }
 
-// What `work` gives, made near the volume: on a thread of its root.
-template <typename T>
-absl::StatusOr<T> Near(Volume& volume, std::string what, std::function<absl::StatusOr<T>()> work) {
-  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
-  const absl::Status ran =
-      volume.RunNear(std::move(what), [result, work = std::move(work)](Volume&) {
-        result->emplace(work());
-        return absl::OkStatus();
-      });
-  if (!ran.ok()) return ran;
-  return std::move(**result);
-}
-
 }  // namespace
 
 absl::Status CatalogOptions::Validate() const {
@@ -83,14 +70,18 @@ absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
   return opened;
 }
 
+VolumeWork OpenWork(const Checkpoint& checkpoint) {
+  return VolumeWork(absl::StrCat("open ", checkpoint.model), VolumesOf(checkpoint.identities));
+}
+
 absl::Status OpenedCheckpoint::CheckUnchanged() const {
   if (checkpoint.volume == nullptr) return absl::OkStatus();
-  return checkpoint.volume->RunNear(absl::StrCat("stat the files of ", checkpoint.model),
-                                    [files = files](Volume&) {
-                                      for (const std::shared_ptr<File>& file : files)
-                                        RETURN_IF_ERROR(file->CheckUnchanged());
-                                      return absl::OkStatus();
-                                    });
+  return checkpoint.volume->RunNear(
+      VolumeWork(absl::StrCat("stat the files of ", checkpoint.model), VolumesOf(files)),
+      [files = files](Volume&) {
+        for (const std::shared_ptr<File>& file : files) RETURN_IF_ERROR(file->CheckUnchanged());
+        return absl::OkStatus();
+      });
 }
 
 Catalog::Catalog(std::vector<std::shared_ptr<Root>> roots, CatalogOptions options)
@@ -107,7 +98,7 @@ absl::StatusOr<std::vector<Checkpoint>> Catalog::List() const {
   for (const std::shared_ptr<Root>& root : roots_) {
     ASSIGN_OR_RETURN(const std::shared_ptr<Volume> volume, root->volume());
     ASSIGN_OR_RETURN(VolumeScan found,
-                     Near<VolumeScan>(*volume, "scan", [volume, options = options_] {
+                     CallNear<VolumeScan>(*volume, "scan", [volume, options = options_] {
                        return ScanVolume(volume, options);
                      }));
     RETURN_IF_ERROR(found.problem);
@@ -143,8 +134,10 @@ void Catalog::Ask(const Wanted& wanted, Question& question) const {
     return;
   }
   const absl::Duration patience = question.briefly ? kRootPatience : absl::InfiniteDuration();
-  question.pending.emplace(root->threads()->Begin<Found>(absl::StrCat("look for ", wanted.model),
-                                                         std::move(find), {.total = patience}));
+  VolumeWork call(absl::StrCat("look for ", wanted.model),
+                  VolumesShown(question.root, wanted.model));
+  question.pending.emplace(
+      root->threads()->Begin<Found>(std::move(call), std::move(find), {.total = patience}));
 }
 
 bool Catalog::LastShowed(size_t root, absl::string_view model) const {
@@ -243,16 +236,18 @@ absl::Status Catalog::CheckExists(absl::string_view model) const {
   return NotFound(wanted, {});
 }
 
+std::set<uint64_t> Catalog::VolumesShown(size_t root, absl::string_view model) const {
+  const auto last = LastScan(root);
+  const Checkpoint* const shown = last == nullptr ? nullptr : last->Find(model);
+  if (shown == nullptr) return {};
+  return VolumesOf(shown->identities);
+}
+
 std::set<uint64_t> Catalog::VolumesShown(absl::string_view model) const {
-  std::set<uint64_t> volumes;
   for (size_t i = 0; i < roots_.size(); ++i) {
-    const auto last = LastScan(i);
-    const Checkpoint* const shown = last == nullptr ? nullptr : last->Find(model);
-    if (shown == nullptr) continue;
-    for (const FileIdentity& file : shown->identities) volumes.insert(file.device);
-    break;
+    if (LastShowed(i, model)) return VolumesShown(i, model);
   }
-  return volumes;
+  return {};
 }
 
 absl::Status Catalog::CheckShown(absl::string_view model) const {
@@ -306,8 +301,8 @@ absl::Status Catalog::NotFound(const Wanted& wanted,
 }
 
 absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) const {
-  return Near<OpenedCheckpoint>(
-      *checkpoint.volume, absl::StrCat("open ", checkpoint.model),
+  return CallNear<OpenedCheckpoint>(
+      *checkpoint.volume, OpenWork(checkpoint),
       [checkpoint, options = options_] { return OpenCheckpoint(checkpoint, options); });
 }
 

@@ -105,6 +105,8 @@ inline constexpr absl::Duration kRootPatience = absl::Seconds(1);
 // A root that has not answered after this is no reason not to ask the next.
 inline constexpr absl::Duration kPromptAnswer = absl::Milliseconds(100);
 
+// For messages, and whose threads do it.
+VolumeWork OpenWork(const Checkpoint& checkpoint);
 // What Catalog::Open() gives, made on this thread and helpers of it.
 absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
                                                 const CatalogOptions& options);
@@ -150,6 +152,7 @@ class Catalog {
   // The numbers of the volumes that the model's files lie on by the last look through each root;
   // none where that is not known. Asks no volume, and never waits.
   std::set<uint64_t> VolumesShown(absl::string_view model) const;
+  std::set<uint64_t> VolumesShown(size_t root, absl::string_view model) const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past

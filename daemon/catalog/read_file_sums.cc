@@ -15,8 +15,13 @@ namespace weightd {
 absl::StatusOr<std::vector<FileSum>> ReadFileSums(const OpenedCheckpoint& opened) {
   const Checkpoint& checkpoint = opened.checkpoint;
   const std::string path = JoinPath(checkpoint.directory, std::string(kSha256Sums));
-  ASSIGN_OR_RETURN(const std::optional<std::string> text,
-                   ReadTextFile(*checkpoint.volume, path, kSha256SumsBytesMax));
+  using Text = std::optional<std::string>;
+  ASSIGN_OR_RETURN(const Text text,
+                   CallNear<Text>(*checkpoint.volume,
+                                  VolumeWork(absl::StrCat("read ", path), VolumesOf(opened.files)),
+                                  [volume = checkpoint.volume, path] {
+                                    return ReadTextFile(*volume, path, kSha256SumsBytesMax);
+                                  }));
   ASSIGN_OR_RETURN(const auto listed, ParseSha256Sums(text.value_or(""), path));
   std::vector<FileSum> sums;
   for (uint32_t i = 0; i < opened.files.size(); ++i) {

@@ -95,9 +95,7 @@ void StageRun::FailCancelled(const StageContext& context, StageJob& job) {
 
 bool StageRun::IsInItsLane() {
   if (plan_.opened == nullptr || !context_.move_to_lane) return true;
-  std::set<uint64_t> volumes;
-  for (const FileIdentity& file : plan_.identities) volumes.insert(file.device);
-  const std::string lane = LaneOf(volumes);
+  const std::string lane = LaneOf(VolumesOf(plan_.identities));
   return lane == job_.lane() || context_.move_to_lane(shared_job_, lane);
 }
 

@@ -280,7 +280,7 @@ std::optional<absl::Status> ModelReads::Shared::DescribeFiles(
   if (root->threads() == nullptr) {
     open();
   } else {
-    submitted = root->threads()->Submit(absl::StrCat("open ", checkpoint.model), open);
+    submitted = root->threads()->Submit(OpenWork(checkpoint), open);
   }
   if (!submitted.ok()) Opened(id, submitted);
   return std::nullopt;

@@ -9,6 +9,18 @@
 
 namespace weightd {
 
+std::set<uint64_t> VolumesOf(absl::Span<const FileIdentity> files) {
+  std::set<uint64_t> volumes;
+  for (const FileIdentity& file : files) volumes.insert(file.device);
+  return volumes;
+}
+
+std::set<uint64_t> VolumesOf(absl::Span<const std::shared_ptr<File>> files) {
+  std::set<uint64_t> volumes;
+  for (const auto& file : files) volumes.insert(file->identity().device);
+  return volumes;
+}
+
 absl::Status CompareIdentity(absl::string_view path, const FileIdentity& opened,
                              const FileIdentity& now) {
   std::vector<std::string> differences;

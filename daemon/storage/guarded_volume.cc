@@ -18,11 +18,18 @@ namespace {
 // How long a use that could not get descriptors leaves the threads alone.
 constexpr absl::Duration kRetryPause = absl::Milliseconds(5);
 
-// Lets `object` go on a thread of its root: closing a file may wait for the volume.
+// Of a call that touches `file`.
+VolumeWork CallOf(absl::string_view verb, const File& file, absl::string_view rest = "") {
+  return VolumeWork(absl::StrCat(verb, " ", file.path(), rest), {file.identity().device});
+}
+
+// Lets `object`, which holds `file`, go on a thread of its root: closing a file may wait for the
+// volume.
 template <typename T>
-void DisposeOf(VolumeThreads& threads, T object) {
+void DisposeOf(VolumeThreads& threads, const File& file, T object) {
   if (threads.IsOwnThread()) return;  // `object` goes here
-  threads.Dispose([held = std::make_shared<T>(std::move(object))] {});
+  const std::set<uint64_t> volumes = {file.identity().device};
+  threads.Dispose(volumes, [held = std::make_shared<T>(std::move(object))] {});
 }
 
 // Asks the raw use on the threads, and knows what it said last.
@@ -33,7 +40,10 @@ class GuardedUse final : public FileUse {
     shared_->raw = std::move(raw);
     shared_->use = shared_->raw->Use();
   }
-  ~GuardedUse() override { DisposeOf(*threads_, std::move(shared_)); }
+  ~GuardedUse() override {
+    const File& file = *shared_->raw;
+    DisposeOf(*threads_, file, std::move(shared_));
+  }
 
   absl::StatusOr<bool> Ready() override {
     {
@@ -48,13 +58,13 @@ class GuardedUse final : public FileUse {
       shared_->answer.reset();
     }
     if (threads_->IsOwnThread()) {
-      VolumeThreads::Beat(What());
+      VolumeThreads::Beat(Opening().what);
       return shared_->use->Ready();
     }
     asking_ = true;
     asked_at_ = SteadyNow();
     retry_at_ = asked_at_ + kRetryPause;
-    RETURN_IF_ERROR(threads_->Submit(What(), [shared = shared_] {
+    RETURN_IF_ERROR(threads_->Submit(Opening(), [shared = shared_] {
       absl::StatusOr<bool> answer = shared->use->Ready();
       absl::MutexLock lock(&shared->mu);
       shared->answer = std::move(answer);
@@ -71,11 +81,11 @@ class GuardedUse final : public FileUse {
     std::optional<absl::StatusOr<bool>> answer ABSL_GUARDED_BY(mu);
   };
 
-  std::string What() const { return absl::StrCat("open ", shared_->raw->path()); }
+  VolumeWork Opening() const { return CallOf("open", *shared_->raw); }
   absl::Status Late() const {
     return ErrorWithReason(
         absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
-        absl::StrCat("root ", threads_->root(), ": ", What(), " was not answered within ",
+        absl::StrCat("root ", threads_->root(), ": ", Opening().what, " was not answered within ",
                      absl::FormatDuration(threads_->stall_timeout()),
                      " (storage.stall_timeout_ms); the volume hangs, and the call is abandoned"));
   }
@@ -91,7 +101,10 @@ class GuardedFile final : public File {
  public:
   GuardedFile(std::shared_ptr<const File> raw, std::shared_ptr<VolumeThreads> threads)
       : raw_(std::move(raw)), threads_(std::move(threads)) {}
-  ~GuardedFile() override { DisposeOf(*threads_, std::move(raw_)); }
+  ~GuardedFile() override {
+    const File& file = *raw_;
+    DisposeOf(*threads_, file, std::move(raw_));
+  }
 
   const std::string& path() const override { return raw_->path(); }
   std::string real_name() const override { return raw_->real_name(); }
@@ -116,7 +129,7 @@ class GuardedFile final : public File {
     using Bytes = std::vector<std::byte>;
     ASSIGN_OR_RETURN(const Bytes bytes,
                      threads_->Call<Bytes>(
-                         absl::StrCat("read ", path(), " at ", offset),
+                         CallOf("read", *raw_, absl::StrCat(" at ", offset)),
                          [raw = raw_, offset, length = buffer.size()]() -> absl::StatusOr<Bytes> {
                            Bytes read(length);
                            RETURN_IF_ERROR(raw->ReadAt(offset, absl::MakeSpan(read)));
@@ -128,7 +141,7 @@ class GuardedFile final : public File {
 
   absl::Status CheckUnchanged() const override {
     return threads_
-        ->Call<bool>(absl::StrCat("stat ", path()),
+        ->Call<bool>(CallOf("stat", *raw_),
                      [raw = raw_]() -> absl::StatusOr<bool> {
                        RETURN_IF_ERROR(raw->CheckUnchanged());
                        return true;
@@ -157,12 +170,12 @@ absl::StatusOr<PathFacts> GuardedVolume::Stat(absl::string_view path) {
       [raw = raw_, path = std::string(path)] { return raw->Stat(path); });
 }
 
-absl::Status GuardedVolume::RunNear(std::string what, std::function<absl::Status(Volume&)> work) {
+absl::Status GuardedVolume::RunNear(VolumeWork call, std::function<absl::Status(Volume&)> work) {
   const auto run = [self = shared_from_this(), work = std::move(work)]() -> absl::StatusOr<bool> {
     RETURN_IF_ERROR(work(*self));
     return true;
   };
-  return threads_->Call<bool>(std::move(what), run).status();
+  return threads_->Call<bool>(std::move(call), run).status();
 }
 
 absl::StatusOr<std::shared_ptr<File>> GuardedVolume::Open(absl::string_view path) {

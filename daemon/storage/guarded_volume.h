@@ -28,7 +28,7 @@ class GuardedVolume final : public Volume, public std::enable_shared_from_this<G
   absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override;
   absl::StatusOr<PathFacts> Stat(absl::string_view path) override;
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override;
-  absl::Status RunNear(std::string what, std::function<absl::Status(Volume&)> work) override;
+  absl::Status RunNear(VolumeWork call, std::function<absl::Status(Volume&)> work) override;
 
  private:
   const std::shared_ptr<Volume> raw_;

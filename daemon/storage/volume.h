@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "daemon/storage/file_system.h"
+#include "daemon/storage/volume_work.h"
 
 // Files below one root, opened so that nothing outside the root can be reached.
 //
@@ -21,6 +25,7 @@
 namespace weightd {
 
 class DescriptorBudget;
+class File;
 
 // How a read goes: past the page cache, or through it.
 enum class ReadMode { kDirect, kBuffered };
@@ -34,6 +39,10 @@ struct FileIdentity {
   int64_t ctime_ns = 0;
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
+
+// The numbers of all volumes that the files lie on (mounts below a root, links).
+std::set<uint64_t> VolumesOf(absl::Span<const FileIdentity> files);
+std::set<uint64_t> VolumesOf(absl::Span<const std::shared_ptr<File>> files);
 
 // Whether a buffered read of a range would be a copy out of the page cache.
 struct CacheLook {
@@ -137,10 +146,10 @@ class Volume {
   virtual absl::StatusOr<PathFacts> Stat(absl::string_view path) = 0;
 
   // Runs `work` where calls of this volume and its files wait for no thread: on one of the threads
-  // of its root (guarded_volume.h), where it has some. For work of many calls. `what` is for
-  // messages. `work` may go on after an error, so it owns all that it touches.
-  virtual absl::Status RunNear(std::string what, std::function<absl::Status(Volume&)> work) {
-    static_cast<void>(what);
+  // of its root (guarded_volume.h), where it has some. For work of many calls. `work` may go on
+  // after an error, so it owns all that it touches.
+  virtual absl::Status RunNear(VolumeWork call, std::function<absl::Status(Volume&)> work) {
+    static_cast<void>(call);
     return work(*this);
   }
 
@@ -151,6 +160,20 @@ class Volume {
   // somebody writes or replaces it; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED without a descriptor for it.
   virtual absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) = 0;
 };
+
+// What `work` gives, made by RunNear().
+template <typename T>
+absl::StatusOr<T> CallNear(Volume& volume, VolumeWork call,
+                           std::function<absl::StatusOr<T>()> work) {
+  const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
+  const absl::Status ran =
+      volume.RunNear(std::move(call), [result, work = std::move(work)](Volume&) {
+        result->emplace(work());
+        return absl::OkStatus();
+      });
+  if (!ran.ok()) return ran;
+  return std::move(**result);
+}
 
 // A directory of this machine. NOT_FOUND or PERMISSION_DENIED when it cannot be opened. The
 // descriptors of its files come out of `descriptors`; without one they are only the system's to

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <list>
+#include <map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -19,6 +20,8 @@ namespace {
 // A thread that has nothing to do for so long ends.
 constexpr absl::Duration kIdleMax = absl::Seconds(30);
 constexpr char kThreadName[] = "volume";
+// Of so many lanes the threads may all be there at once.
+constexpr uint32_t kLanesMax = 8;
 
 absl::Status CheckRange(absl::string_view name, uint64_t value, uint64_t max) {
   if (value >= 1 && value <= max) return absl::OkStatus();
@@ -36,6 +39,7 @@ absl::Status VolumeThreadsOptions::Validate() const {
 // What a Call() waits for.
 struct VolumeThreads::Ticket {
   std::string what;
+  std::set<uint64_t> volumes;
   absl::Duration silence;
   absl::Time end;
   // Guarded by Shared::mu.
@@ -44,15 +48,31 @@ struct VolumeThreads::Ticket {
   absl::Time last_sign;  // when it was asked for, began or got on
 };
 
+struct VolumeThreads::Task {
+  std::string what;
+  std::function<void()> run;
+  std::shared_ptr<Ticket> ticket;  // null: nobody waits
+};
+
+// What goes on at one set of volumes below the root; guarded by Shared::mu, but for the name.
+struct VolumeThreads::Lane {
+  explicit Lane(std::set<uint64_t> numbers) : volumes(std::move(numbers)) {}
+  bool is_over() const { return tasks.empty() && threads == 0 && disposals.empty() && !disposer; }
+
+  const std::set<uint64_t> volumes;
+  std::deque<Task> tasks;
+  uint32_t running = 0;
+  uint32_t threads = 0;
+  uint32_t idle = 0;
+  std::deque<std::function<void()>> disposals;
+  bool disposer = false;  // there is a thread for them
+};
+
 // Lives as long as the last thread, a stuck one too.
 struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Shared> {
-  struct Task {
-    std::string what;
-    std::function<void()> run;
-    std::shared_ptr<Ticket> ticket;  // null: nobody waits
-  };
   // What a thread does now.
   struct Running {
+    const Lane* lane;
     std::string what;
     absl::Time since;  // the last sign that it gets on
     std::shared_ptr<Ticket> ticket;
@@ -61,18 +81,22 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
   Shared(std::string volume_root, const VolumeThreadsOptions& thread_options)
       : root(std::move(volume_root)), options(thread_options) {}
 
-  absl::Status Add(Task task) ABSL_LOCKS_EXCLUDED(mu);
-  void Work() ABSL_LOCKS_EXCLUDED(mu);
-  void WorkOnDisposals() ABSL_LOCKS_EXCLUDED(mu);
-  void Run(Task task) ABSL_LOCKS_EXCLUDED(mu);
+  std::shared_ptr<Lane> LaneOf(const std::set<uint64_t>& volumes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void EndIfOver(const Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status Add(const std::set<uint64_t>& volumes, Task task) ABSL_LOCKS_EXCLUDED(mu);
+  void Work(Lane& lane) ABSL_LOCKS_EXCLUDED(mu);
+  void WorkOnDisposals(Lane& lane) ABSL_LOCKS_EXCLUDED(mu);
+  void Run(Lane& lane, Task task) ABSL_LOCKS_EXCLUDED(mu);
   // A thread more where all are busy and there may be one.
-  absl::Status GrowIfNeeded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status GrowIfNeeded(const std::shared_ptr<Lane>& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   bool IsStuck(const Running& one, absl::Time now) const {
     return now - one.since >= options.stall_timeout;
   }
-  VolumeThreadsState State(absl::Time now) const ABSL_SHARED_LOCKS_REQUIRED(mu);
-  // Why nothing can be asked of the volume now, if so.
-  absl::Status CheckUsable() const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // Of one lane, or of all.
+  VolumeThreadsState State(absl::Time now, const Lane* lane = nullptr) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // Why nothing can be asked there now, if so.
+  absl::Status CheckUsable(const Lane& lane) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   // How much longer it is waited for.
   static absl::Duration Left(const Ticket& ticket) {
     return std::min(ticket.last_sign + ticket.silence, ticket.end) - SteadyNow();
@@ -86,12 +110,9 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
 
   mutable absl::Mutex mu;
   bool shut_down ABSL_GUARDED_BY(mu) = false;
-  std::deque<Task> tasks ABSL_GUARDED_BY(mu);
+  std::map<std::set<uint64_t>, std::shared_ptr<Lane>> lanes ABSL_GUARDED_BY(mu);
   std::list<Running> running ABSL_GUARDED_BY(mu);
-  uint32_t threads ABSL_GUARDED_BY(mu) = 0;
-  uint32_t idle ABSL_GUARDED_BY(mu) = 0;
-  std::deque<std::function<void()>> disposals ABSL_GUARDED_BY(mu);
-  bool disposer ABSL_GUARDED_BY(mu) = false;  // there is a thread for them
+  uint32_t threads ABSL_GUARDED_BY(mu) = 0;  // of all lanes, those for disposals not counted
 };
 
 namespace {
@@ -119,11 +140,25 @@ VolumeThreads::~VolumeThreads() { Shutdown(); }
 const std::string& VolumeThreads::root() const { return shared_->root; }
 absl::Duration VolumeThreads::stall_timeout() const { return shared_->options.stall_timeout; }
 
-VolumeThreadsState VolumeThreads::Shared::State(absl::Time now) const {
+std::shared_ptr<VolumeThreads::Lane> VolumeThreads::Shared::LaneOf(
+    const std::set<uint64_t>& volumes) {
+  std::shared_ptr<Lane>& lane = lanes[volumes];
+  if (lane == nullptr) lane = std::make_shared<Lane>(volumes);
+  return lane;
+}
+
+void VolumeThreads::Shared::EndIfOver(const Lane& lane) {
+  if (lane.is_over()) lanes.erase(std::set<uint64_t>(lane.volumes));
+}
+
+VolumeThreadsState VolumeThreads::Shared::State(absl::Time now, const Lane* lane) const {
   VolumeThreadsState state;
-  state.running = static_cast<uint32_t>(running.size());
-  state.queued = static_cast<uint32_t>(tasks.size());
+  for (const auto& [volumes, one] : lanes) {
+    if (lane == nullptr || one.get() == lane) state.queued += one->tasks.size();
+  }
   for (const Running& one : running) {
+    if (lane != nullptr && one.lane != lane) continue;
+    ++state.running;
     if (!IsStuck(one, now)) continue;
     ++state.stuck;
     if (now - one.since <= state.stuck_for) continue;
@@ -138,53 +173,62 @@ VolumeThreadsState VolumeThreads::state() const {
   return shared_->State(SteadyNow());
 }
 
-absl::Status VolumeThreads::Shared::CheckUsable() const {
+absl::Status VolumeThreads::Shared::CheckUsable(const Lane& lane) const {
   if (shut_down) return DrainingError(root);
-  if (running.size() >= options.threads) {
-    const VolumeThreadsState now = State(SteadyNow());
-    if (now.stuck >= options.threads) {
+  const bool is_full = threads >= kLanesMax * options.threads && lane.threads == 0;
+  if (is_full || lane.running >= options.threads) {
+    const VolumeThreadsState now = State(SteadyNow(), is_full ? nullptr : &lane);
+    if (is_full || now.stuck >= options.threads) {
       return ErrorWithReason(
           absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-          absl::StrCat("root ", root, ": the volume does not answer: all ", options.threads,
-                       " threads for it hang, the first for ",
+          absl::StrCat("root ", root, ": the volume does not answer: all ",
+                       is_full ? threads : options.threads, " threads for it hang, the first for ",
                        absl::FormatDuration(absl::Trunc(now.stuck_for, absl::Seconds(1))), " (",
                        now.stuck_what, ")"));
     }
   }
-  if (tasks.size() >= options.queue_max) {
+  if (lane.tasks.size() >= options.queue_max) {
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
-                           absl::StrCat("root ", root, ": ", tasks.size(),
+                           absl::StrCat("root ", root, ": ", lane.tasks.size(),
                                         " calls wait for the volume already, at most "
                                         "storage.volume_queue_max may; try again"));
   }
   return absl::OkStatus();
 }
 
-absl::Status VolumeThreads::Shared::GrowIfNeeded() {
-  if (idle > tasks.size() || threads >= options.threads) return absl::OkStatus();
-  absl::Status started =
-      Thread::StartDetached(kThreadName, [shared = shared_from_this()] { shared->Work(); });
-  if (started.ok()) ++threads;
-  return started;
-}
-
-absl::Status VolumeThreads::Shared::Add(Task task) {
-  absl::MutexLock lock(&mu);
-  RETURN_IF_ERROR(CheckUsable());
-  // With some threads, one more would only be quicker.
-  if (absl::Status grown = GrowIfNeeded(); !grown.ok() && threads == 0) {
-    return Annotate(grown, absl::StrCat("root ", root));
-  }
-  tasks.push_back(std::move(task));
+absl::Status VolumeThreads::Shared::GrowIfNeeded(const std::shared_ptr<Lane>& lane) {
+  const bool may_grow = lane->threads < options.threads && threads < kLanesMax * options.threads;
+  if (lane->idle > lane->tasks.size() || !may_grow) return absl::OkStatus();
+  absl::Status started = Thread::StartDetached(
+      kThreadName, [shared = shared_from_this(), lane] { shared->Work(*lane); });
+  if (!started.ok()) return started;
+  ++lane->threads;
+  ++threads;
   return absl::OkStatus();
 }
 
-void VolumeThreads::Shared::Run(Task task) {
+absl::Status VolumeThreads::Shared::Add(const std::set<uint64_t>& volumes, Task task) {
+  absl::MutexLock lock(&mu);
+  const std::shared_ptr<Lane> lane = LaneOf(volumes);
+  absl::Status status = CheckUsable(*lane);
+  if (status.ok()) {
+    // With some threads, one more would only be quicker.
+    const absl::Status grown = GrowIfNeeded(lane);
+    if (!grown.ok() && lane->threads == 0) status = Annotate(grown, absl::StrCat("root ", root));
+  }
+  if (status.ok()) lane->tasks.push_back(std::move(task));
+  EndIfOver(*lane);
+  return status;
+}
+
+void VolumeThreads::Shared::Run(Lane& lane, Task task) {
   std::list<Running>::iterator at;
   {
     absl::MutexLock lock(&mu);
-    at = running.insert(running.end(),
-                        {.what = task.what, .since = SteadyNow(), .ticket = task.ticket});
+    at = running.insert(
+        running.end(),
+        {.lane = &lane, .what = task.what, .since = SteadyNow(), .ticket = task.ticket});
+    ++lane.running;
   }
   current_shared = this;
   current_running = &*at;
@@ -192,67 +236,74 @@ void VolumeThreads::Shared::Run(Task task) {
   task.run = nullptr;  // what it owns goes here, not under the lock
   current_shared = current_running = nullptr;
   absl::MutexLock lock(&mu);
+  --lane.running;
   running.erase(at);
   if (task.ticket != nullptr) task.ticket->done = true;
 }
 
-void VolumeThreads::Shared::Work() {
+void VolumeThreads::Shared::Work(Lane& lane) {
   while (true) {
     Task task;
     {
       absl::MutexLock lock(&mu);
-      const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
-        return shut_down || !tasks.empty();
+      const auto has_work = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
+        return shut_down || !lane.tasks.empty();
       };
-      ++idle;
+      ++lane.idle;
       mu.AwaitWithTimeout(absl::Condition(&has_work), kIdleMax);
-      --idle;
-      if (tasks.empty()) {
+      --lane.idle;
+      if (lane.tasks.empty()) {
+        --lane.threads;
         --threads;
+        EndIfOver(lane);
         return;
       }
-      task = std::move(tasks.front());
-      tasks.pop_front();
+      task = std::move(lane.tasks.front());
+      lane.tasks.pop_front();
       if (task.ticket != nullptr) {
         task.ticket->begun = true;
         task.ticket->last_sign = SteadyNow();
       }
     }
-    Run(std::move(task));
+    Run(lane, std::move(task));
   }
 }
 
-void VolumeThreads::Shared::WorkOnDisposals() {
+void VolumeThreads::Shared::WorkOnDisposals(Lane& lane) {
   while (true) {
     std::function<void()> task;
     {
       absl::MutexLock lock(&mu);
-      const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
-        return shut_down || !disposals.empty();
+      const auto has_work = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
+        return shut_down || !lane.disposals.empty();
       };
       mu.AwaitWithTimeout(absl::Condition(&has_work), kIdleMax);
-      if (disposals.empty()) {
-        disposer = false;
+      if (lane.disposals.empty()) {
+        lane.disposer = false;
+        EndIfOver(lane);
         return;
       }
-      task = std::move(disposals.front());
-      disposals.pop_front();
+      task = std::move(lane.disposals.front());
+      lane.disposals.pop_front();
     }
     task();
   }
 }
 
-absl::Status VolumeThreads::Submit(std::string what, std::function<void()> task) {
-  return shared_->Add({.what = std::move(what), .run = std::move(task), .ticket = nullptr});
+absl::Status VolumeThreads::Submit(VolumeWork call, std::function<void()> task) {
+  return shared_->Add(call.volumes,
+                      {.what = std::move(call.what), .run = std::move(task), .ticket = nullptr});
 }
 
-void VolumeThreads::Dispose(std::function<void()> task) {
+void VolumeThreads::Dispose(const std::set<uint64_t>& volumes, std::function<void()> task) {
   absl::MutexLock lock(&shared_->mu);
-  shared_->disposals.push_back(std::move(task));
-  if (shared_->disposer) return;
+  const std::shared_ptr<Lane> lane = shared_->LaneOf(volumes);
+  lane->disposals.push_back(std::move(task));
+  if (lane->disposer) return;
   // Without a thread now it waits for the next one.
-  shared_->disposer =
-      Thread::StartDetached(kThreadName, [shared = shared_] { shared->WorkOnDisposals(); }).ok();
+  lane->disposer = Thread::StartDetached(kThreadName, [shared = shared_, lane] {
+                     shared->WorkOnDisposals(*lane);
+                   }).ok();
 }
 
 VolumeThreads::Place VolumeThreads::CurrentPlace() {
@@ -281,11 +332,14 @@ void VolumeThreads::Beat(absl::string_view what) {
 
 absl::Status VolumeThreads::Shared::Late(const Ticket& ticket) const {
   const std::string time = absl::FormatDuration(ticket.silence);
-  if (!ticket.begun && State(SteadyNow()).stuck == 0) {
+  const auto lane = lanes.find(ticket.volumes);
+  const Lane* const waits_in = lane == lanes.end() ? nullptr : lane->second.get();
+  const VolumeThreadsState state = State(SteadyNow(), waits_in);
+  if (!ticket.begun && state.stuck == 0) {
     return ErrorWithReason(
         absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
         absl::StrCat("root ", root, ": ", ticket.what, " could not begin within ", time,
-                     ": the volume is slow, and ", tasks.size(), " calls wait for it"));
+                     ": the volume is slow, and ", state.queued, " calls wait for it"));
   }
   return ErrorWithReason(
       absl::StatusCode::kDeadlineExceeded, Reason::kVolumeStuck,
@@ -306,21 +360,22 @@ bool VolumeThreads::Shared::Await(const Ticket& ticket, absl::Duration time) {
 }
 
 absl::StatusOr<std::shared_ptr<VolumeThreads::Ticket>> VolumeThreads::Ask(
-    std::string what, std::function<void()> work, const Patience& patience) {
+    VolumeWork call, std::function<void()> work, const Patience& patience) {
   auto ticket = std::make_shared<Ticket>();
   if (IsOwnThread()) {
-    Beat(what);
+    Beat(call.what);
     work();
     ticket->done = true;
     return ticket;
   }
   const absl::Time now = SteadyNow();
-  ticket->what = what;
+  ticket->what = call.what;
+  ticket->volumes = call.volumes;
   ticket->silence = std::min(patience.silence.value_or(stall_timeout()), patience.total);
   ticket->end = now + patience.total;
   ticket->last_sign = now;
-  RETURN_IF_ERROR(
-      shared_->Add({.what = std::move(what), .run = std::move(work), .ticket = ticket}));
+  RETURN_IF_ERROR(shared_->Add(
+      call.volumes, {.what = std::move(call.what), .run = std::move(work), .ticket = ticket}));
   return ticket;
 }
 
@@ -348,18 +403,23 @@ void VolumeThreads::Wait::Drop() {
   std::function<void()> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   if ((*asked_)->begun) return;
-  const auto waiting = std::find_if(shared_->tasks.begin(), shared_->tasks.end(),
+  const auto lane = shared_->lanes.find((*asked_)->volumes);
+  if (lane == shared_->lanes.end()) return;
+  std::deque<Task>& tasks = lane->second->tasks;
+  const auto waiting = std::find_if(tasks.begin(), tasks.end(),
                                     [&](const auto& task) { return task.ticket == *asked_; });
-  if (waiting == shared_->tasks.end()) return;
+  if (waiting == tasks.end()) return;
   dropped = std::move(waiting->run);
-  shared_->tasks.erase(waiting);
+  tasks.erase(waiting);
 }
 
 void VolumeThreads::Shutdown() {
-  std::deque<Shared::Task> dropped;  // after the lock
+  std::vector<std::deque<Task>> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   shared_->shut_down = true;
-  dropped.swap(shared_->tasks);
+  for (const auto& [volumes, lane] : shared_->lanes) {
+    dropped.push_back(std::exchange(lane->tasks, {}));
+  }
 }
 
 }  // namespace weightd

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -12,12 +13,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "daemon/storage/volume_work.h"
 
 namespace weightd {
 
 struct VolumeThreadsOptions {
-  uint32_t threads = 8;                              // 1..64
-  uint32_t queue_max = 256;                          // calls that wait for one of them, 1..65536
+  uint32_t threads = 8;                              // of each lane, 1..64
+  uint32_t queue_max = 256;                          // calls of a lane that wait, 1..65536
   absl::Duration stall_timeout = absl::Seconds(60);  // of one call
   absl::Status Validate() const;
 };
@@ -33,7 +35,10 @@ struct VolumeThreadsState {
 };
 
 // The threads of one root, on which everything that its volume may keep waiting is done: each call
-// of Volume and File, scans. A volume that hangs so takes these threads and no others.
+// of Volume and File, scans. A volume that hangs so takes these threads and no others. Calls that
+// touch other volumes, mounts below the root, have lanes of their own, with threads and a queue
+// each: a mount that hangs does not keep the rest of the root waiting. Eight lanes' threads at
+// most.
 //
 // Who waits keeps the deadline, not who works: Call() returns in time whatever its work does. What
 // it abandons may go on for ever, so work owns all that it touches; its thread is used again once
@@ -51,10 +56,10 @@ class VolumeThreads {
   // Shutdown().
   ~VolumeThreads();
 
-  // Runs `task` on one of the threads. `what` is for messages: a verb and a path. After an error it
-  // never runs: UNAVAILABLE/VOLUME_BUSY when `queue_max` wait, UNAVAILABLE/VOLUME_STUCK when every
-  // thread is stuck, UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a thread.
-  absl::Status Submit(std::string what, std::function<void()> task);
+  // Runs `task` on one of the threads. After an error it never runs: UNAVAILABLE/VOLUME_BUSY when
+  // `queue_max` wait, UNAVAILABLE/VOLUME_STUCK when every thread that it may have is stuck,
+  // UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a thread.
+  absl::Status Submit(VolumeWork call, std::function<void()> task);
 
   // How long a call is waited for.
   struct Patience {
@@ -64,14 +69,14 @@ class VolumeThreads {
   };
   // Runs `work` and waits for what it returns. An error of its own: those of Submit(),
   // DEADLINE_EXCEEDED/VOLUME_STUCK when it takes longer than `patience`, and
-  // UNAVAILABLE/VOLUME_BUSY when it did not begin in that time, with root, `what` and time.
+  // UNAVAILABLE/VOLUME_BUSY when it did not begin in that time, with root, call and time.
   // On a thread of the same root it runs at once.
   template <typename T>
-  absl::StatusOr<T> Call(std::string what, std::function<absl::StatusOr<T>()> work,
+  absl::StatusOr<T> Call(VolumeWork call, std::function<absl::StatusOr<T>()> work,
                          const Patience& patience);
   template <typename T>
-  absl::StatusOr<T> Call(std::string what, std::function<absl::StatusOr<T>()> work) {
-    return Call<T>(std::move(what), std::move(work), Patience());
+  absl::StatusOr<T> Call(VolumeWork call, std::function<absl::StatusOr<T>()> work) {
+    return Call<T>(std::move(call), std::move(work), Patience());
   }
 
   // A call that goes on while its owner does other things.
@@ -80,12 +85,12 @@ class VolumeThreads {
   // What Call() does, in two steps: Pending::Await() gives what that would return. `patience`
   // counts from here.
   template <typename T>
-  Pending<T> Begin(std::string what, std::function<absl::StatusOr<T>()> work,
+  Pending<T> Begin(VolumeWork call, std::function<absl::StatusOr<T>()> work,
                    const Patience& patience);
 
-  // Runs `task`, which gives something back (closes a file), at any time later; without a bound but
-  // that of what there is to give back, and after Shutdown() too. Never fails.
-  void Dispose(std::function<void()> task);
+  // Runs `task`, which gives something of `volumes` back (closes a file), at any time later;
+  // without a bound but that of what there is to give back, and after Shutdown() too. Never fails.
+  void Dispose(const std::set<uint64_t>& volumes, std::function<void()> task);
 
   // Tells what the calling thread, if it is one of a root's, does now, and that it got on: work of
   // many calls is not stuck, and its waiter goes on waiting, while each of them is answered.
@@ -106,12 +111,14 @@ class VolumeThreads {
   absl::Duration stall_timeout() const;
 
  private:
+  struct Lane;
   struct Shared;
+  struct Task;
   struct Ticket;
   class Wait;
 
   explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
-  absl::StatusOr<std::shared_ptr<Ticket>> Ask(std::string what, std::function<void()> work,
+  absl::StatusOr<std::shared_ptr<Ticket>> Ask(VolumeWork call, std::function<void()> work,
                                               const Patience& patience);
 
   const std::shared_ptr<Shared> shared_;
@@ -175,21 +182,21 @@ class VolumeThreads::Pending {
 };
 
 template <typename T>
-VolumeThreads::Pending<T> VolumeThreads::Begin(std::string what,
+VolumeThreads::Pending<T> VolumeThreads::Begin(VolumeWork call,
                                                std::function<absl::StatusOr<T>()> work,
                                                const Patience& patience) {
   const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
   return Pending<T>(
       Wait(shared_, Ask(
-                        std::move(what),
+                        std::move(call),
                         [result, work = std::move(work)] { result->emplace(work()); }, patience)),
       result);
 }
 
 template <typename T>
-absl::StatusOr<T> VolumeThreads::Call(std::string what, std::function<absl::StatusOr<T>()> work,
+absl::StatusOr<T> VolumeThreads::Call(VolumeWork call, std::function<absl::StatusOr<T>()> work,
                                       const Patience& patience) {
-  return Begin<T>(std::move(what), std::move(work), patience).Await();
+  return Begin<T>(std::move(call), std::move(work), patience).Await();
 }
 
 }  // namespace weightd

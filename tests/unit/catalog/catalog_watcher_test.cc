@@ -168,6 +168,13 @@ TEST_F(CatalogWatcherTest, ARootThatHangsHoldsUpNeitherTheOthersNorTheEnd) {
   EXPECT_THAT(ModelsOf(0), ElementsAre("m"));  // as it was
   EXPECT_THAT(ModelsOf(1), ElementsAre("n"));
   EXPECT_THAT(watcher_->looks()[0].problem, ReasonIs(Reason::kVolumeStuck, HasSubstr("stat dead")));
+  EXPECT_OK(catalog_->Find("m")) << "the volume that it is known to lie on answers";
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(threads.Submit(VolumeWork("read dead", catalog_->VolumesShown("m")),
+                             [gate] { gate->Pass(); }));
+  }
+  while (threads.state().stuck < 4) {
+  }
   // What it has fails, what it does not have is found elsewhere, and told.
   EXPECT_THAT(catalog_->Find("m"), ReasonIs(Reason::kVolumeStuck, _));
   ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog_->Find("n"));

@@ -77,6 +77,45 @@ TEST_F(VolumeThreadsTest, RefusesAtOnceWhenEveryThreadIsStuckAndWorksAgainAfterw
   EXPECT_EQ(threads_->state().stuck, 0u);
 }
 
+// A mount below the root that hangs takes its own threads, queue and closes alone.
+TEST_F(VolumeThreadsTest, VolumesBelowTheRootHaveThreadsOfTheirOwn) {
+  Make(1, /*queue_max=*/1, absl::Minutes(5));
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  ASSERT_OK(threads_->Submit(VolumeWork("read m/a", {2}), hang));
+  gate_->AwaitHeld(1);
+  ASSERT_OK(threads_->Submit(VolumeWork("read m/b", {2}), hang));
+  EXPECT_THAT(threads_->Submit(VolumeWork("read m/c", {2}), hang),
+              ReasonIs(Reason::kVolumeBusy, HasSubstr("1 calls wait")));
+  threads_->Dispose({2}, hang);
+  gate_->AwaitHeld(2);
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("read a", {1}), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("read a, n/a", {1, 3}), answer));
+  EXPECT_OK(threads_->Call<int>("scan", answer));
+  absl::Notification closed;
+  threads_->Dispose({1}, [&] { closed.Notify(); });
+  closed.WaitForNotification();
+  EXPECT_EQ(threads_->state().queued, 1u);
+  EXPECT_EQ(threads_->state().running, 1u);
+}
+
+// However many mounts hang, the threads are bounded; what has threads goes on.
+TEST_F(VolumeThreadsTest, OfTooManyMountsThatHangTheLastAreRefused) {
+  Make(1);
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>("scan", answer));
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  for (uint64_t mount = 1; mount < 8; ++mount) {
+    ASSERT_OK(threads_->Submit(VolumeWork("read m", {mount}), hang));
+  }
+  EXPECT_THAT(threads_->Submit(VolumeWork("read m", {9}), hang),
+              ReasonIs(Reason::kVolumeStuck, HasSubstr("all 8 threads")));
+  EXPECT_OK(threads_->Call<int>("scan", answer));
+  gate_->Release();
+}
+
 TEST_F(VolumeThreadsTest, TheQueueIsBounded) {
   Make(1, /*queue_max=*/2, absl::Minutes(5));
   gate_->Hang();
@@ -161,7 +200,7 @@ TEST_F(VolumeThreadsTest, DisposalsRunWhileEveryThreadHangs) {
   ASSERT_OK(threads_->Submit("read a", [gate = gate_] { gate->Pass(); }));
   gate_->AwaitHeld(1);
   absl::Notification closed;
-  threads_->Dispose([&] { closed.Notify(); });
+  threads_->Dispose({}, [&] { closed.Notify(); });
   closed.WaitForNotification();
 }
 
