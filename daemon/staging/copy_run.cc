@@ -43,16 +43,15 @@ CopyRun::CopyRun(const CopyInput& input, StagingPool& pool, const CopyRunOptions
                  Executor& executor)
     : input_(input),
       pool_(pool),
+      holder_(pool.Join({})),
       options_(options),
       executor_(executor),
       host_alone_(input.targets.size() == 1 && AnyHost(input.targets)),
-      pinned_(!input.from->pinned_memory().empty() && !AnyHost(input.targets)) {
-  pool_.AddUser();
-}
+      pinned_(!input.from->pinned_memory().empty() && !AnyHost(input.targets)) {}
 
 CopyRun::~CopyRun() {
   for (const auto& [tag, flight] : in_flight_) GiveSlot(flight);
-  pool_.RemoveUser();
+  pool_.Leave(holder_);
 }
 
 void CopyRun::GiveSlot(const InFlight& flight) {
@@ -151,8 +150,8 @@ absl::StatusOr<bool> CopyRun::PagesReady(uint64_t end) const {
 }
 
 absl::StatusOr<bool> CopyRun::TakeSlot(uint32_t& slot) {
-  if (slots_held_ >= pool_.share()) return false;
-  const std::optional<uint32_t> taken = pool_.TakeSlot();
+  if (slots_held_ >= pool_.share(holder_)) return false;
+  const std::optional<uint32_t> taken = pool_.TakeSlot(holder_);
   if (!taken.has_value()) return false;
   ++slots_held_;
   slot = *taken;

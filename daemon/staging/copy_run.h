@@ -91,6 +91,7 @@ class CopyRun {
 
   const CopyInput& input_;
   StagingPool& pool_;
+  StagingPool::Holder* const holder_;
   const CopyRunOptions options_;
   Executor& executor_;
   const bool host_alone_;

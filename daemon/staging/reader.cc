@@ -55,7 +55,7 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandone
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<CopyQueue>> copies, MakeCopyQueues(input.targets));
   const auto task = std::make_shared<Task>(input);
   task->transfer = std::make_unique<Transfer>(task->input, options_.block_bytes, pool_,
-                                              std::move(copies), executor_, this);
+                                              std::move(copies), executor_);
   {
     absl::MutexLock lock(&mu_);
     incoming_.push_back(task);
@@ -130,6 +130,7 @@ void Reader::AbandonByCaller(const TaskPtr& task, absl::Duration silence) {
   task->stuck.file = task->input.files.front()->path();
   task->stuck.identity = task->input.files.front()->identity();
   task->stuck.hangs = absl::IsDeadlineExceeded(task->status);
+  if (task->stuck.hangs) pool_.MarkAllStuck(VolumesOf(task->input.files));
   for (const StageTarget& target : task->input.targets) {
     task->stuck.bytes += target.destination->bytes();
   }

@@ -71,11 +71,10 @@ absl::StatusOr<std::unique_ptr<Stager>> Stager::Create(const StagerOptions& opti
 absl::Status Stager::MakePools() {
   for (Device* device : devices_) {
     const bool is_host = device->info().kind == DeviceKind::kHost;
-    ASSIGN_OR_RETURN(
-        std::unique_ptr<StagingPool> pool,
-        StagingPool::Create(is_host ? options_.host_slot_count : options_.slot_count,
-                            AlignUp(options_.block_bytes, 2 * kMiB), device->info().numa_node));
-    for (Device* user : devices_) RETURN_IF_ERROR(user->RegisterStaging(pool->memory()));
+    ASSIGN_OR_RETURN(std::unique_ptr<StagingPool> pool,
+                     StagingPool::Create(is_host ? options_.host_slot_count : options_.slot_count,
+                                         AlignUp(options_.block_bytes, 2 * kMiB), devices_,
+                                         device->info().numa_node));
     pools_[device] = std::move(pool);
   }
   return absl::OkStatus();
@@ -91,9 +90,6 @@ Stager::~Stager() {
   }
   first_reader_.reset();
   readers.clear();
-  for (const auto& [device, pool] : pools_) {
-    for (Device* user : devices_) user->UnregisterStaging(pool->memory());
-  }
 }
 
 uint64_t Stager::pool_bytes() const {
@@ -126,9 +122,8 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const
 }
 
 absl::StatusOr<std::shared_ptr<Reader>> Stager::ReaderFor(const StageInput& input) {
-  Key key = {.device = input.targets.front().device};
+  Key key = {.volumes = VolumesOf(input.files), .device = input.targets.front().device};
   for (const auto& file : input.files) {
-    key.volumes.insert(file->identity().device);
     key.is_remote = key.is_remote || file->file_system() != FileSystemKind::kLocal;
   }
   std::vector<std::shared_ptr<Reader>> unused;  // goes last, after the lock

@@ -11,11 +11,13 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
 #include "common/format_units.h"
+#include "common/status_macros.h"
 
 namespace weightd {
 namespace {
@@ -23,6 +25,9 @@ namespace {
 constexpr uint64_t kHugePageBytes = 2 * kMiB;
 // The part of the slots that one volume leaves to others.
 constexpr uint32_t kReserveDivisor = 6;
+// Slots of its own that each holder may have, and how many holders at once.
+constexpr uint32_t kOwnSlots = 2;
+constexpr uint32_t kOwnHoldersMax = 32;
 
 absl::Span<std::byte> Map(uint64_t bytes, int flags) {
   void* address =
@@ -90,9 +95,8 @@ absl::string_view PageKindName(PageKind kind) {
   return "unknown";
 }
 
-absl::StatusOr<std::unique_ptr<StagingPool>> StagingPool::Create(uint32_t slot_count,
-                                                                 uint64_t slot_bytes,
-                                                                 int numa_node) {
+absl::StatusOr<std::unique_ptr<StagingPool>> StagingPool::Create(
+    uint32_t slot_count, uint64_t slot_bytes, const std::vector<Device*>& devices, int numa_node) {
   if (slot_count == 0 || slot_bytes == 0 || !IsAligned(slot_bytes, kHugePageBytes)) {
     return absl::InvalidArgumentError(
         absl::StrCat("make staging buffers: ", slot_count, " of ", slot_bytes,
@@ -119,61 +123,186 @@ absl::StatusOr<std::unique_ptr<StagingPool>> StagingPool::Create(uint32_t slot_c
   }
   // A fork must not make these copy-on-write under a running read.
   (void)::madvise(mapping.data(), mapping.size(), MADV_DONTFORK);
-  return std::unique_ptr<StagingPool>(
-      new StagingPool(mapping, memory, slot_count, slot_bytes, kind));
+  std::unique_ptr<StagingPool> pool(
+      new StagingPool(mapping, memory, slot_count, slot_bytes, devices, kind));
+  const absl::Status registered = pool->Register(memory);
+  if (!registered.ok()) pool->memory_ = {};
+  RETURN_IF_ERROR(registered);
+  return pool;
 }
 
-void StagingPool::AddUser() {
+struct StagingPool::Holder {
+  std::set<uint64_t> volumes;
+  uint32_t users = 0;
+  uint32_t shared = 0;  // slots taken, stuck ones included
+  uint32_t shared_stuck = 0;
+  std::vector<uint32_t> own;  // taken or not
+  uint32_t own_taken = 0;
+  uint32_t own_stuck = 0;
+};
+
+StagingPool::StagingPool(absl::Span<std::byte> mapping, absl::Span<std::byte> memory,
+                         uint32_t slot_count, uint64_t slot_bytes, std::vector<Device*> devices,
+                         PageKind kind)
+    : mapping_(mapping),
+      memory_(memory),
+      slot_count_(slot_count),
+      slot_bytes_(slot_bytes),
+      devices_(std::move(devices)),
+      page_kind_(kind),
+      own_memory_(kOwnHoldersMax * kOwnSlots),
+      taken_(slot_count + own_memory_.size()) {
+  for (uint32_t i = slot_count; i > 0; --i) free_slots_.push_back(i - 1);
+  for (auto i = static_cast<uint32_t>(taken_.size()); i > slot_count; --i)
+    free_own_.push_back(i - 1);
+}
+
+StagingPool::Holder* StagingPool::Join(const std::set<uint64_t>& volumes) {
   absl::MutexLock lock(&mu_);
-  ++user_count_;
+  std::unique_ptr<Holder>& holder = holders_[volumes];
+  if (holder == nullptr) {
+    holder = std::make_unique<Holder>();
+    holder->volumes = volumes;
+  }
+  ++holder->users;
+  return holder.get();
 }
 
-void StagingPool::RemoveUser() {
+void StagingPool::Leave(Holder* holder) {
+  std::vector<absl::Span<std::byte>> idle;
+  {
+    absl::MutexLock lock(&mu_);
+    if (--holder->users == 0) idle = TakeIdle(*holder);
+  }
+  UnregisterAndUnmap(idle);
+}
+
+std::vector<absl::Span<std::byte>> StagingPool::TakeIdle(Holder& holder) {
+  std::vector<absl::Span<std::byte>> idle;
+  std::erase_if(holder.own, [&](uint32_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (taken_[slot].holder != nullptr) return false;
+    absl::Span<std::byte> memory = std::exchange(own_memory_[slot - slot_count_], {});
+    if (!memory.empty()) idle.push_back(memory);
+    free_own_.push_back(slot);
+    return true;
+  });
+  if (holder.shared == 0 && holder.own.empty()) holders_.erase(std::set<uint64_t>(holder.volumes));
+  return idle;
+}
+
+uint32_t StagingPool::share(const Holder* holder) const {
   absl::MutexLock lock(&mu_);
-  --user_count_;
+  uint32_t stuck = 0;
+  uint32_t active = 0;
+  for (const auto& [volumes, other] : holders_) {
+    stuck += other->shared_stuck;
+    if (other->users > 0) ++active;
+  }
+  const uint32_t of_holder = std::max(kOwnSlots, (slot_count_ - stuck) / std::max(1U, active));
+  return std::max(1U, of_holder / std::max(1U, holder->users));
 }
 
-uint32_t StagingPool::share() const {
-  absl::MutexLock lock(&mu_);
-  const auto stuck = static_cast<uint32_t>(std::count_if(
-      taken_.begin(), taken_.end(), [](const Taken& taken) { return taken.is_stuck; }));
-  return std::max(1U, (slot_count_ - stuck) / std::max(1U, user_count_));
-}
-
-uint32_t StagingPool::CountStuck(const void* volume, bool others) const {
-  return static_cast<uint32_t>(std::count_if(taken_.begin(), taken_.end(), [&](const Taken& taken) {
-    return taken.is_stuck && (taken.volume == volume) != others;
-  }));
-}
-
-uint32_t StagingPool::MostOf(const void* volume) const {
-  const uint32_t left = slot_count_ - CountStuck(volume, /*others=*/true);
-  if (volume == nullptr || left <= 1) return left;
+uint32_t StagingPool::MostOf(const Holder& holder) const {
+  uint32_t left = slot_count_;
+  for (const auto& [volumes, other] : holders_) {
+    if (other.get() != &holder) left -= other->shared_stuck;
+  }
+  if (holder.volumes.empty() || left <= 1) return left;
   return left - std::max(1U, left / kReserveDivisor);
 }
 
-std::optional<uint32_t> StagingPool::TakeSlot(const void* volume) {
-  absl::MutexLock lock(&mu_);
-  if (free_slots_.empty()) return std::nullopt;
-  const auto held = std::count_if(taken_.begin(), taken_.end(), [&](const Taken& taken) {
-    return taken.is_taken && taken.volume == volume;
-  });
-  if (static_cast<uint32_t>(held) >= MostOf(volume)) return std::nullopt;
+std::optional<uint32_t> StagingPool::TakeShared(Holder& holder) {
+  if (free_slots_.empty() || holder.shared >= MostOf(holder)) return std::nullopt;
   const uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
-  taken_[slot] = {.is_taken = true, .is_stuck = false, .volume = volume};
+  ++holder.shared;
+  taken_[slot] = {.holder = &holder, .is_stuck = false};
   return slot;
 }
 
+std::optional<uint32_t> StagingPool::TakeOwn(Holder& holder) {
+  // Who has slots that move waits for those, and so does who shares with nobody.
+  const uint32_t moving = holder.shared - holder.shared_stuck + holder.own_taken - holder.own_stuck;
+  const uint64_t taken = slot_count_ - free_slots_.size();
+  if (moving >= kOwnSlots || taken == holder.shared - holder.shared_stuck) return std::nullopt;
+  auto slot = std::find_if(
+      holder.own.begin(), holder.own.end(),
+      [&](uint32_t own) ABSL_SHARED_LOCKS_REQUIRED(mu_) { return taken_[own].holder == nullptr; });
+  if (slot == holder.own.end()) {
+    if (holder.own.size() >= kOwnSlots || free_own_.empty()) return std::nullopt;
+    slot = holder.own.insert(holder.own.end(), free_own_.back());
+    free_own_.pop_back();
+  }
+  ++holder.own_taken;
+  taken_[*slot] = {.holder = &holder, .is_stuck = false};
+  return *slot;
+}
+
+bool StagingPool::HasMemory(uint32_t slot) {
+  if (IsShared(slot)) return true;
+  absl::Span<std::byte>& memory = own_memory_[slot - slot_count_];
+  if (!memory.empty()) return true;
+  const absl::Span<std::byte> made = Map(slot_bytes_, 0);
+  if (made.empty()) return false;
+  (void)::madvise(made.data(), made.size(), MADV_DONTFORK);
+  if (Register(made).ok()) {
+    memory = made;
+  } else {
+    ::munmap(made.data(), made.size());
+  }
+  return !memory.empty();
+}
+
+std::optional<uint32_t> StagingPool::TakeSlot(Holder* holder) {
+  std::optional<uint32_t> slot;
+  {
+    absl::MutexLock lock(&mu_);
+    slot = TakeShared(*holder);
+    if (!slot.has_value()) slot = TakeOwn(*holder);
+  }
+  if (!slot.has_value() || HasMemory(*slot)) return slot;
+  GiveSlot(*slot);
+  return std::nullopt;
+}
+
 void StagingPool::GiveSlot(uint32_t slot) {
-  absl::MutexLock lock(&mu_);
-  taken_[slot] = {};
-  free_slots_.push_back(slot);
+  std::vector<absl::Span<std::byte>> idle;
+  {
+    absl::MutexLock lock(&mu_);
+    const Taken taken = std::exchange(taken_[slot], {});
+    Holder& holder = *taken.holder;
+    const bool shared = IsShared(slot);
+    --(shared ? holder.shared : holder.own_taken);
+    if (taken.is_stuck) --(shared ? holder.shared_stuck : holder.own_stuck);
+    if (shared) free_slots_.push_back(slot);
+    if (holder.users == 0) idle = TakeIdle(holder);
+  }
+  UnregisterAndUnmap(idle);
+}
+
+absl::Span<std::byte> StagingPool::slot(uint32_t index) const {
+  if (!IsShared(index)) return own_memory_[index - slot_count_];
+  return memory_.subspan(index * slot_bytes_, slot_bytes_);
+}
+
+void StagingPool::SetStuck(uint32_t slot) {
+  Taken& taken = taken_[slot];
+  if (std::exchange(taken.is_stuck, true)) return;
+  ++(IsShared(slot) ? taken.holder->shared_stuck : taken.holder->own_stuck);
 }
 
 void StagingPool::MarkStuck(uint32_t slot) {
   absl::MutexLock lock(&mu_);
-  taken_[slot].is_stuck = true;
+  SetStuck(slot);
+}
+
+void StagingPool::MarkAllStuck(const std::set<uint64_t>& volumes) {
+  absl::MutexLock lock(&mu_);
+  const auto holder = holders_.find(volumes);
+  if (holder == holders_.end()) return;
+  for (uint32_t slot = 0; slot < taken_.size(); ++slot) {
+    if (taken_[slot].holder == holder->second.get()) SetStuck(slot);
+  }
 }
 
 uint32_t StagingPool::stuck_slots() const {
@@ -182,19 +311,47 @@ uint32_t StagingPool::stuck_slots() const {
                                              [](const Taken& taken) { return taken.is_stuck; }));
 }
 
-absl::Status StagingPool::CheckNotAllStuck(const void* volume) const {
+absl::Status StagingPool::CheckNotAllStuck(const Holder* holder) const {
   absl::MutexLock lock(&mu_);
-  const uint32_t own = CountStuck(volume, /*others=*/false);
-  const uint32_t others = CountStuck(volume, /*others=*/true);
-  if (own + others == 0 || own < MostOf(volume)) return absl::OkStatus();
+  uint32_t stuck = 0;
+  for (const auto& [volumes, other] : holders_) stuck += other->shared_stuck;
+  const bool shared_may_come = holder->shared_stuck < MostOf(*holder);
+  const bool own_may_come = holder->own_stuck < holder->own.size() ||
+                            (holder->own.size() < kOwnSlots && !free_own_.empty());
+  if (stuck == 0 || shared_may_come || own_may_come) return absl::OkStatus();
   return ErrorWithReason(
       absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-      absl::StrCat(own + others, " of ", slot_count_,
+      absl::StrCat(stuck, " of ", slot_count_,
                    " staging buffers are kept by reads that do not come back, and no other one may "
                    "be had; look at the mounts, or give more with staging.slot_count"));
 }
 
-StagingPool::~StagingPool() { ::munmap(mapping_.data(), mapping_.size()); }
+absl::Status StagingPool::Register(absl::Span<std::byte> memory) const {
+  for (size_t i = 0; i < devices_.size(); ++i) {
+    const absl::Status status = devices_[i]->RegisterStaging(memory);
+    if (status.ok()) continue;
+    while (i > 0) devices_[--i]->UnregisterStaging(memory);
+    return status;
+  }
+  return absl::OkStatus();
+}
+
+void StagingPool::UnregisterAndUnmap(absl::Span<const absl::Span<std::byte>> all) const {
+  for (const absl::Span<std::byte> memory : all) {
+    for (Device* device : devices_) device->UnregisterStaging(memory);
+    ::munmap(memory.data(), memory.size());
+  }
+}
+
+StagingPool::~StagingPool() {
+  for (const absl::Span<std::byte> memory : own_memory_) {
+    if (!memory.empty()) UnregisterAndUnmap({memory});
+  }
+  for (Device* device : devices_) {
+    if (!memory_.empty()) device->UnregisterStaging(memory_);
+  }
+  ::munmap(mapping_.data(), mapping_.size());
+}
 
 std::vector<absl::Span<std::byte>> StagingPool::slots() const {
   std::vector<absl::Span<std::byte>> all;

@@ -20,17 +20,15 @@ constexpr uint32_t kFilesAhead = 4;
 }  // namespace
 
 Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-                   std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor,
-                   const void* volume)
+                   std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor)
     : input_(input),
       pool_(pool),
+      holder_(pool.Join(VolumesOf(input.files))),
       executor_(executor),
-      volume_(volume),
       copies_(std::move(copies)),
       plan_(*input.manifest, *input.layout, block_bytes),
       next_(plan_.Next()),
       rate_(input.bytes_per_second_max) {
-  pool_.AddUser();
   const auto& shards = input_.manifest->shards;
   const bool is_encrypted = std::any_of(shards.begin(), shards.end(),
                                         [](const ShardEntry& shard) { return shard.is_encrypted; });
@@ -43,15 +41,16 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
 Transfer::~Transfer() {
   digester_.reset();  // it works on buffers
   for (const auto& [tag, flight] : in_flight_) GiveSlot(flight.slot);
-  if (!abandoned_) pool_.RemoveUser();
+  if (!abandoned_) pool_.Leave(holder_);
 }
 
 std::optional<int32_t> Transfer::TakeSlotFor(const Block& block) {
   if (block.congruent && input_.targets.size() == 1) return kInPlace;
-  if (slots_held_ >= pool_.share()) return std::nullopt;
-  const std::optional<uint32_t> slot = pool_.TakeSlot(volume_);
+  if (slots_held_ >= pool_.share(holder_)) return std::nullopt;
+  const std::optional<uint32_t> slot = pool_.TakeSlot(holder_);
   if (!slot.has_value()) return std::nullopt;
   ++slots_held_;
+  no_slot_time_ = absl::InfiniteFuture();
   return static_cast<int32_t>(*slot);
 }
 
@@ -108,7 +107,7 @@ ReadRequest Transfer::RequestFor(const Block& block, int32_t slot, const ModeCho
   request.offset = block.file_offset;
   request.length = block.read_bytes;
   request.mode = choice.mode;
-  request.slot = slot;
+  if (slot >= 0 && pool_.IsShared(static_cast<uint32_t>(slot))) request.slot = slot;
   request.tag = tag;
   request.buffer = slot < 0 ? input_.targets.front().destination->host_memory().subspan(
                                   block.destination - block.skip_bytes, capacity)
@@ -136,10 +135,11 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   }
   const std::optional<int32_t> slot = TakeSlotFor(block);
   if (!slot.has_value()) {
-    if (absl::Status status = pool_.CheckNotAllStuck(volume_); !status.ok()) {
+    if (absl::Status status = pool_.CheckNotAllStuck(holder_); !status.ok()) {
       Fail(std::move(status));
       return Submitted::kNothingLeft;
     }
+    if (slots_held_ == 0) no_slot_time_ = std::min(no_slot_time_, now);
     return Submitted::kNoSlot;
   }
   if (start_time_ == absl::InfinitePast()) start_time_ = now;
@@ -278,7 +278,7 @@ bool Transfer::ShouldBeAbandoned(absl::Time now, absl::Duration patience) const 
 
 void Transfer::Abandon() {
   if (std::exchange(abandoned_, true)) return;
-  pool_.RemoveUser();
+  pool_.Leave(holder_);
 }
 
 void Transfer::AddKept(const InFlight& flight, size_t target, KeptParts& parts) const {

@@ -52,10 +52,9 @@ class Transfer {
     kNotYet,       // its bandwidth is used up: see free_at()
   };
 
-  // `copies` are of the targets' devices, like them. `volume` is whose slots of the pool it takes.
+  // `copies` are of the targets' devices, like them.
   Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& pool,
-           std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor,
-           const void* volume = nullptr);
+           std::vector<std::unique_ptr<CopyQueue>> copies, Executor& executor);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer();
@@ -64,7 +63,7 @@ class Transfer {
   Submitted SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now);
   void OnRead(const ReadDone& done, absl::Time now);
   // Takes copies and digests that have ended, waiting for one up to `timeout`. Fails the transfer
-  // when no copy ends for `stall_timeout`.
+  // when no copy ends for `stall_timeout`, or it waits so long for its first slot.
   void Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
   // Nothing new begins. The first status counts.
   void Fail(absl::Status status);
@@ -128,6 +127,7 @@ class Transfer {
   void OnCopied(uint64_t tag, absl::Time now);
   void OnDigested(uint64_t tag, absl::Time now);
   void PollDigests(absl::Duration timeout, absl::Time now);
+  void CheckSlotWait(absl::Duration stall_timeout, absl::Time now);
   void PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
   // Counts it and gives its buffer back, if nothing is left to be done with it.
   void EndIfDone(uint64_t tag);
@@ -147,8 +147,8 @@ class Transfer {
 
   const StageInput input_;
   StagingPool& pool_;
+  StagingPool::Holder* const holder_;  // until it is abandoned
   Executor& executor_;
-  const void* const volume_;
   const std::vector<std::unique_ptr<CopyQueue>> copies_;
   BlockPlan plan_;
   std::optional<Block> next_;
@@ -171,6 +171,7 @@ class Transfer {
   absl::Time failed_time_ = absl::InfiniteFuture();
   bool abandoned_ = false;
   uint32_t slots_held_ = 0;
+  absl::Time no_slot_time_ = absl::InfiniteFuture();  // since when it has none and waits for one
   uint64_t bytes_read_ = 0;
   uint64_t bytes_done_ = 0;
   uint64_t bytes_reported_ = 0;

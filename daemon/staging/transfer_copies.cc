@@ -84,6 +84,18 @@ void Transfer::PollDigests(absl::Duration timeout, absl::Time now) {
 void Transfer::Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now) {
   PollDigests(copies_in_flight() > 0 ? absl::ZeroDuration() : timeout, now);
   if (copies_in_flight() > 0) PollCopies(timeout, stall_timeout, now);
+  CheckSlotWait(stall_timeout, now);
+}
+
+// Others have them all, and give none back: their kernel or their GPU may hang.
+void Transfer::CheckSlotWait(absl::Duration stall_timeout, absl::Time now) {
+  const absl::Duration waited = now - no_slot_time_;
+  if (!status_.ok() || waited < stall_timeout) return;
+  Fail(ErrorWithReason(
+      absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+      absl::StrCat("stage to ", TargetsText(), ": no staging buffer became free within ",
+                   absl::FormatDuration(waited),
+                   "; look at what is stuck, or give more with staging.slot_count")));
 }
 
 std::string Transfer::TargetsText() const {

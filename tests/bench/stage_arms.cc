@@ -116,7 +116,7 @@ absl::StatusOr<StageResult> TimeStage(const FileSet& files, const StageSetup& se
 absl::StatusOr<Sample> TimeTensorReads(const FileSet& files) {
   constexpr uint32_t kDepth = 16;
   ASSIGN_OR_RETURN(const OpenedCheckpoint opened, Open(files));
-  ASSIGN_OR_RETURN(const auto pool, StagingPool::Create(kDepth, 2 * kMiB));
+  ASSIGN_OR_RETURN(const auto pool, StagingPool::Create(kDepth, 2 * kMiB, {}));
   ReadQueueOptions options;
   options.engine = ReadEngine::kUring;
   options.depth = kDepth;

@@ -27,17 +27,13 @@ constexpr uint64_t kBytes = 11 * kBlock + 777;
 
 class CopyRunTest : public ::testing::Test {
  protected:
-  CopyRunTest() : pool_(*StagingPool::Create(2, 2 * kMiB)) {
-    for (MemoryDevice* device : {&host_, &gpu0_, &gpu1_}) {
-      EXPECT_OK(device->RegisterStaging(pool_->memory()));
-    }
-  }
+  CopyRunTest() : pool_(*StagingPool::Create(2, 2 * kMiB, {&host_, &gpu0_, &gpu1_})) {}
   ~CopyRunTest() override {
     source_.reset();
     targets_.clear();
+    pool_.reset();
     for (MemoryDevice* device : {&host_, &gpu0_, &gpu1_}) {
       EXPECT_EQ(device->copies_in_flight(), 0);
-      device->UnregisterStaging(pool_->memory());
       EXPECT_EQ(device->registered_count(), 0);
       EXPECT_EQ(device->allocation_count(), 0);
       EXPECT_THAT(device->violations(), IsEmpty());
@@ -92,7 +88,7 @@ class CopyRunTest : public ::testing::Test {
   MemoryDevice host_{{.id = "host", .kind = DeviceKind::kHost}};
   MemoryDevice gpu0_{{.id = "GPU-0"}};
   MemoryDevice gpu1_{{.id = "GPU-1"}};
-  const std::unique_ptr<StagingPool> pool_;
+  std::unique_ptr<StagingPool> pool_;
   MemoryDevice* from_device_ = nullptr;
   std::shared_ptr<Allocation> source_;
   std::vector<std::byte> content_;
@@ -123,7 +119,8 @@ TEST_F(CopyRunTest, EachWayArrivesWhole) {
 TEST_F(CopyRunTest, GpusTakePinnedHostMemoryWithoutStagingBuffers) {
   From(host_);
   PinSource();
-  const std::vector<uint32_t> taken = {*pool_->TakeSlot(), *pool_->TakeSlot()};
+  StagingPool::Holder* const copies = pool_->Join({});
+  const std::vector<uint32_t> taken = {*pool_->TakeSlot(copies), *pool_->TakeSlot(copies)};
   ASSERT_OK(Run({&gpu0_, &gpu1_}));
   EXPECT_TRUE(Equal());
   for (const uint32_t slot : taken) pool_->GiveSlot(slot);
@@ -131,9 +128,23 @@ TEST_F(CopyRunTest, GpusTakePinnedHostMemoryWithoutStagingBuffers) {
 
 TEST_F(CopyRunTest, WithoutPinningStagingBuffersAreWaitedForUntilTheStallTimeout) {
   From(host_);
-  const std::vector<uint32_t> taken = {*pool_->TakeSlot(), *pool_->TakeSlot()};
+  StagingPool::Holder* const copies = pool_->Join({});
+  const std::vector<uint32_t> taken = {*pool_->TakeSlot(copies), *pool_->TakeSlot(copies)};
   stall_timeout_ = absl::Milliseconds(5);
   EXPECT_THAT(Run({&gpu0_}), ReasonIs(Reason::kDeviceFailed, HasSubstr("a staging buffer")));
+  for (const uint32_t slot : taken) pool_->GiveSlot(slot);
+}
+
+TEST_F(CopyRunTest, VolumesThatTakeAllStagingBuffersLeaveSomeOfItsOwn) {
+  From(host_);
+  std::vector<uint32_t> taken;
+  for (const uint64_t volume : {1, 2}) {
+    StagingPool::Holder* const reads = pool_->Join({volume});
+    while (const auto slot = pool_->TakeSlot(reads)) taken.push_back(*slot);
+  }
+  EXPECT_EQ(gpu0_.registered_count(), 2) << "all of them, and one that is the second volume's";
+  ASSERT_OK(Run({&gpu0_}));
+  EXPECT_TRUE(Equal());
   for (const uint32_t slot : taken) pool_->GiveSlot(slot);
 }
 

@@ -18,7 +18,9 @@ namespace weightd::testing {
 namespace {
 
 using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr uint64_t kBlockBytes = 16 * kKiB;
@@ -67,9 +69,9 @@ class ReadLoopTest : public ::testing::Test {
     loop_.reset();
     a_.reset();
     b_.reset();
+    pool_.reset();
     device_ = std::make_unique<MemoryDevice>(MemoryDeviceOptions{.kind = kind});
-    pool_ = *StagingPool::Create(slot_count, 2 * kMiB);
-    ASSERT_OK(device_->RegisterStaging(pool_->memory()));
+    pool_ = *StagingPool::Create(slot_count, 2 * kMiB, {device_.get()});
     ReadQueueOptions queue;
     queue.depth = depth;
     queue.slots = pool_->slots();
@@ -135,7 +137,7 @@ TEST_F(ReadLoopTest, LateComerGetsItsShare) {
   LoopEnds ends;
   for (int i = 0; i < 3; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
   const auto b = b_->Start(*pool_);
-  EXPECT_EQ(pool_->share(), 2u);
+  EXPECT_EQ(pool_->share(pool_->Join({})), 2u);
   loop_->Add(b.get());
   for (int i = 0; i < 20; ++i) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
   EXPECT_GT(b_->bytes_done(), 0u);
@@ -222,6 +224,31 @@ TEST_F(ReadLoopTest, OneWithAStuckReadIsAbandonedAndTheOtherGoesOn) {
     EXPECT_EQ(pool_->stuck_slots(), 0U);
     EXPECT_THAT(a->Finish().status(), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
   }
+}
+
+// Others hold what it may have and give nothing back, be it that nobody knows them to be stuck.
+TEST_F(ReadLoopTest, OneThatGetsNoSlotEndsAtTheStallTimeout) {
+  Make(DeviceKind::kCuda, 8, 1);
+  ReadQueueOptions queue;
+  queue.depth = 8;
+  queue.slots = pool_->slots();
+  loop_ = std::make_unique<ReadLoop>(
+      ReadLoopOptions{.depth_max = 8, .stall_timeout = absl::Milliseconds(20)},
+      *MemoryReadQueue::Create(queue, {}), ThreadExecutor::Get());
+  StagingPool::Holder* const same = pool_->Join({(*volume_.Open("a"))->identity().device});
+  const auto slot = pool_->TakeSlot(same);
+  ASSERT_TRUE(slot.has_value());
+  const auto a = a_->Start(*pool_);
+  loop_->Add(a.get());
+  EXPECT_EQ(RunToNextEnd(), a.get());
+  EXPECT_THAT(a->Finish().status(),
+              AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no staging buffer")),
+                    ReasonIs(Reason::kVolumeStuck, _)));
+  pool_->GiveSlot(*slot);
+  const auto b = b_->Start(*pool_);
+  loop_->Add(b.get());
+  EXPECT_EQ(RunToNextEnd(), b.get());
+  EXPECT_OK(b->Finish());
 }
 
 }  // namespace

@@ -41,10 +41,9 @@ StagingRig::StagingRig(const RigOptions& options, Manifest manifest)
     WEIGHTD_CHECK(file.ok());
     files_.push_back(*std::move(file));
   }
-  auto pool = StagingPool::Create(options.slot_count, 2 * kMiB);
+  auto pool = StagingPool::Create(options.slot_count, 2 * kMiB, {&device_});
   WEIGHTD_CHECK(pool.ok());
   pool_ = *std::move(pool);
-  WEIGHTD_CHECK(device_.RegisterStaging(pool_->memory()).ok());
   ReaderOptions reader_options;
   reader_options.block_bytes = options.block_bytes;
   reader_options.loop = {.depth_max = options.depth, .stall_timeout = options.stall_timeout};
@@ -109,7 +108,7 @@ void StagingRig::Destroy() {
   if (reader_ == nullptr) return;
   reader_.reset();
   allocation_.reset();
-  device_.UnregisterStaging(pool_->memory());
+  pool_.reset();
 }
 
 Manifest ExampleManifest() {
