@@ -1,6 +1,7 @@
 #include <unistd.h>
 #include <weightd/client.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -49,9 +50,9 @@ absl::StatusOr<MappedMemory> MapGranted(AttachStream& stream, const SocketDirect
                                         const AttachOptions& options, absl::Time deadline) {
   const std::stop_callback stop(options.stop_token, [&stream] { stream.Abort(Cancelled()); });
   // The daemon ends the wait itself, and says why; this is for one that does not answer.
-  RETURN_IF_ERROR(stream.WaitForGrant(
-      deadline, absl::Now() + absl::FromChrono(options.wait_timeout + options.timeout)));
-  deadline = absl::Now() + absl::FromChrono(options.timeout);
+  const absl::Time end = absl::Now() + absl::FromChrono(options.wait_timeout + options.timeout);
+  RETURN_IF_ERROR(stream.WaitForGrant(deadline, end));
+  deadline = std::min(absl::Now() + absl::FromChrono(options.timeout), end);
   ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Map(stream.granted(), socket_dir, deadline));
   RETURN_IF_ERROR(stream.WaitForReady(deadline));
   stream.table().SetBases(memory.bases());

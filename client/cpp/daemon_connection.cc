@@ -141,10 +141,11 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
 }
 
 absl::Status AskWhoAmI(const SocketDirectory& socket_dir) {
-  ASSIGN_OR_RETURN(const UniqueFd socket,
-                   ConnectToHandleSocket(socket_dir, absl::Now() + kWhoAmITimeout));
-  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, kWhoAmITimeout));
-  ASSIGN_OR_RETURN(const std::string reply, ReceivePlainMessage(socket.get(), kWhoAmITimeout));
+  const absl::Time deadline = absl::Now() + kWhoAmITimeout;
+  ASSIGN_OR_RETURN(const UniqueFd socket, ConnectToHandleSocket(socket_dir, deadline));
+  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, deadline - absl::Now()));
+  ASSIGN_OR_RETURN(const std::string reply,
+                   ReceivePlainMessage(socket.get(), deadline - absl::Now()));
   return DecodeHandleReply(reply);
 }
 

@@ -21,6 +21,7 @@ import grpc
 import pytest
 import weightd
 from weightd import _dtypes, _grant, _sockets, errors
+from weightd._stream import AttachStream
 from weightd.v1 import weight_cache_pb2 as pb
 
 NBYTES = 4096
@@ -292,6 +293,30 @@ def test_a_try_that_finds_no_answer_after_a_full_queue_says_so(liar: Liar, monke
         weightd.attach("m", "cpu", timeout=0.5)
     assert type(caught.value) is errors.WaitTimeoutError
     assert not texts
+
+
+def test_after_the_grant_there_is_no_more_time_than_before(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weightd._attachment._LATE_SECONDS", 0.0)
+    ends: list[float] = []
+    asked = AttachStream.wait_for_grant
+    monkeypatch.setattr(
+        AttachStream, "wait_for_grant", lambda self, first, last: ends.append(last) or asked(self, first, last)
+    )
+    monkeypatch.setattr(AttachStream, "wait_for_tensors", lambda _, deadline: ends.append(deadline) or {})
+    liar.messages = iter([granted(), tensors("t"), READY])
+    weightd.attach("m", "cpu", timeout=20).close()
+    assert ends[1] <= ends[0]
+
+
+def test_the_explanation_of_an_error_takes_no_more_than_a_moment(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handle socket may be silent."""
+    limits: list[float] = []
+    monkeypatch.setattr("weightd._sockets.ask_who_am_i", lambda _, until: limits.append(until - time.monotonic()))
+    monkeypatch.setattr(liar, "says_at_last", "gone")
+    liar.messages = iter(())
+    with pytest.raises(errors.UnreachableError, match="closed the connection"):
+        weightd.attach("m", "cpu", timeout=20)
+    assert limits[0] <= 1.0
 
 
 def test_a_descriptor_too_many_never_becomes_ours(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:

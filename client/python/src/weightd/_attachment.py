@@ -300,13 +300,14 @@ class _Attempt:
         raise _of_attach(request.model, full)
 
     def _lease(self, request: pb.AttachRequest, start: float, full: Optional[WeightdError]) -> Attachment:
-        """The time of all tries counts from ``start``; ``full`` is why the one before failed."""
+        """Time counts from ``start``, also of later tries; ``full`` is why the one before failed."""
         stream = AttachStream(self.socket_dir, request, self.on_notice, self.on_progress)
         self.cancellation._watch(stream)
         regions: list[Region] = []
         try:
-            granted = stream.wait_for_grant(start + self.answer_seconds, start + self.stage_seconds + self.late_seconds)
-            deadline = time.monotonic() + self.answer_seconds
+            end = start + self.stage_seconds + self.late_seconds
+            granted = stream.wait_for_grant(start + self.answer_seconds, end)
+            deadline = min(time.monotonic() + self.answer_seconds, end)
             # Maps while the tensors arrive.
             _map_all(granted, self.socket_dir, deadline, regions)
             entries = stream.wait_for_tensors(deadline)

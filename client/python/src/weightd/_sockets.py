@@ -33,7 +33,6 @@ _TIMEVAL = struct.Struct("@ll")
 _TICKET_BYTES = 16
 _REPLY_BYTES_MAX = 4096
 _DESCRIPTORS_MAX = 64
-_WHO_AM_I_SECONDS = 2.0
 # google.rpc.Code, by number.
 _CODE_NAMES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
@@ -228,6 +227,6 @@ def fetch_descriptors(socket_dir: str, ticket: bytes, count: int, deadline: floa
     return _exchange(socket_dir, b"WTK1" + ticket, deadline, min(count, _DESCRIPTORS_MAX))
 
 
-def ask_who_am_i(socket_dir: str) -> None:
+def ask_who_am_i(socket_dir: str, deadline: float) -> None:
     """Raises what the daemon has against this process; returns where it serves it."""
-    _exchange(socket_dir, b"WWH1", time.monotonic() + _WHO_AM_I_SECONDS, descriptors_max=0)
+    _exchange(socket_dir, b"WWH1", deadline, descriptors_max=0)

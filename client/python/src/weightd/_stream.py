@@ -32,6 +32,9 @@ from weightd.v1 import weight_cache_pb2 as pb
 
 # What gRPC makes of connect(2)'s EAGAIN, by version: it says so, or goes on and cannot send.
 _QUEUE_IS_FULL = (os.strerror(errno.EAGAIN), os.strerror(errno.ENOTCONN))
+# What is asked of the sockets to explain an error takes so long at most, and has so long at least.
+_EXPLAIN_SECONDS = 1.0
+_EXPLAIN_SECONDS_MIN = 0.1
 _SERVICE = "/weightd.v1.WeightCache/"
 # Messages of the daemon are below 4 MiB, most below 1 MiB; a window of 4 MiB lets 10,000 tensors pass without waiting.
 _CHANNEL_OPTIONS = (
@@ -140,11 +143,11 @@ class AttachStream:
             if state.phase != "ended":
                 return
             error = state.error
-        raise self._explained(error)
+        raise self._explained(error, deadline)
 
-    def _explained(self, error: Optional[WeightdError]) -> WeightdError:
+    def _explained(self, error: Optional[WeightdError], deadline: float) -> WeightdError:
         """gRPC says little of a connection that cannot be made or breaks: the sockets say more, and
-        the handle socket what the daemon has against us."""
+        the handle socket what the daemon has against us. They are asked briefly, in what time is left."""
         if error is None:
             return ProtocolError("grant from weightd: the stream ended too early")
         if error.code != "UNAVAILABLE" or error.reason:
@@ -154,8 +157,10 @@ class AttachStream:
         if not self.answered and any(text in str(error) for text in _QUEUE_IS_FULL):
             return QueueFullError(str(_sockets.queue_is_full(path)))
         try:
-            _sockets.connect(path, socket.SOCK_STREAM, time.monotonic() + 1).close()
-            _sockets.ask_who_am_i(self._socket_dir)
+            now = time.monotonic()
+            until = min(now + _EXPLAIN_SECONDS, max(deadline, now + _EXPLAIN_SECONDS_MIN))
+            _sockets.connect(path, socket.SOCK_STREAM, until).close()
+            _sockets.ask_who_am_i(self._socket_dir, until)
         except WeightdError as known:
             return known
         return UnreachableError(f"weightd at {path} closed the connection: {error}")
