@@ -43,14 +43,13 @@ StageRecord JobRecord(const StageJob& job, absl::Time end_time) {
 struct StageRun::Kept {
   ~Kept() {
     allocations.clear();
-    opened.reset();
+    files.clear();
     if (table == nullptr) return;
     for (const CopyId copy : copies) table->Freed(copy);
   }
 
   std::shared_ptr<StageJob> job;
-  std::shared_ptr<OpenedCheckpoint> opened;
-  std::shared_ptr<const Layout> layout;
+  std::vector<std::shared_ptr<File>> files;
   std::vector<std::shared_ptr<Allocation>> allocations;
   // Of an abandoned stage: where `copies` are booked until this ends.
   ResidencyTable* table = nullptr;
@@ -186,7 +185,7 @@ void StageRun::Abandon() {
     }
     if (kept_parts_[i].has_value()) {
       const uint64_t left = target.allocation->GiveBackAllBut(*kept_parts_[i]);
-      const uint64_t table = BookedTableBytes(plan_.manifest(), *target.device);
+      const uint64_t table = keeps_plan_ ? BookedTableBytes(plan_.manifest(), *target.device) : 0;
       context_.table.SetLeftBytes(target.copy, left + table);
     }
     target.allocation.reset();
@@ -233,15 +232,20 @@ absl::Status StageRun::CopyResident(Stager& stager) {
 absl::Status StageRun::ReadFiles(Stager& stager) {
   kept_ = std::make_shared<Kept>();
   kept_->job = shared_job_;
-  kept_->opened = plan_.opened;
-  kept_->layout = layout_;
+  kept_->files = plan_.opened->files;
   StageInput input;
   input.model = job_.model();
   input.root = plan_.opened->checkpoint.volume->root();
   input.keep = kept_;
-  input.on_abandoned = [this](const auto& kept) { kept_parts_ = kept; };
+  input.keep_plan = std::make_shared<
+      const std::pair<std::shared_ptr<const OpenedCheckpoint>, std::shared_ptr<const Layout>>>(
+      plan_.opened, layout_);
+  input.on_abandoned = [this](const auto& kept, bool keeps_plan) {
+    kept_parts_ = kept;
+    keeps_plan_ = keeps_plan;
+  };
   input.manifest = &plan_.opened->manifest;
-  input.files = plan_.opened->files;
+  input.files = kept_->files;
   input.layout = layout_.get();
   input.targets = StageTargets();
   input.cancelled = &job_.cancelled();

@@ -101,6 +101,7 @@ class StageRun {
   std::shared_ptr<Kept> kept_;                        // while files are read
   bool abandoned_ = false;                            // by the stager, who holds `kept_` too
   std::vector<std::optional<KeptParts>> kept_parts_;  // then, like the targets
+  bool keeps_plan_ = true;                            // then, until the reads come back
   GenerationId generation_;
   std::vector<std::shared_ptr<const CopyHold>> present_;  // resident copies, old and new
   StageReport report_;

@@ -63,16 +63,18 @@ absl::StatusOr<StageOutcome> Reader::Run(const StageInput& input, bool* abandone
   }
   AwaitEnd(task);
   std::vector<std::optional<KeptParts>> kept;
+  bool keeps_plan = true;
   absl::Status status;
   {
     absl::MutexLock lock(&mu_);
     --callers_;
     *abandoned = task->abandoned;
     kept = task->kept;
+    keeps_plan = task->keeps_plan;
     status = task->status;
   }
   if (*abandoned) {
-    if (input.on_abandoned) input.on_abandoned(kept);
+    if (input.on_abandoned) input.on_abandoned(kept, keeps_plan);
     return status;
   }
   absl::StatusOr<StageOutcome> outcome = task->transfer->Finish();
@@ -266,6 +268,9 @@ void Reader::End(const LoopEnds& ends) {
   std::vector<TaskPtr> released = Take(ends.released, abandoned_);
   const std::vector<TaskPtr> ended = Take(ends.ended, running_);
   const std::vector<TaskPtr> abandoned = Take(ends.abandoned, running_);
+  for (const TaskPtr& task : abandoned) {
+    if (task->transfer->LetPlanGo()) task->input.keep_plan.reset();
+  }
   {
     absl::MutexLock lock(&mu_);
     for (const TaskPtr& task : ended) {
@@ -277,6 +282,7 @@ void Reader::End(const LoopEnds& ends) {
       if (std::exchange(task->abandoned, true)) continue;  // by its caller
       task->status = task->transfer->status();
       task->kept = task->transfer->Kept();
+      task->keeps_plan = task->input.keep_plan != nullptr;
       task->abandoned_time = executor_.SteadyNow();
       stuck_.push_back(task);
     }

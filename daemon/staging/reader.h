@@ -77,6 +77,7 @@ class Reader {
     absl::Status status;
     absl::Time abandoned_time;
     std::vector<std::optional<KeptParts>> kept;  // like the targets, when it was abandoned
+    bool keeps_plan = true;                      // likewise
     StuckStage stuck;
   };
   using TaskPtr = std::shared_ptr<Task>;

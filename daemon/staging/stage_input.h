@@ -32,7 +32,7 @@ struct StageTarget {
 // Of a target's host memory, that which may still be written to.
 using KeptParts = std::vector<absl::Span<std::byte>>;
 
-// Everything pointed to outlives the run, and `keep`.
+// Everything pointed to outlives the run, `keep` and `keep_plan`.
 struct StageInput {
   // Of messages, and of what is stuck.
   std::string model;
@@ -55,11 +55,14 @@ struct StageInput {
 
   // Called on the thread that made the run, before it returns, where it was abandoned: for each
   // target what is still written to until the reads come back, of a GPU's none; nullopt is all of
-  // it, as far as anybody knows.
-  std::function<void(const std::vector<std::optional<KeptParts>>& kept)> on_abandoned;
+  // it, as far as anybody knows. And whether `keep_plan` is held until then.
+  std::function<void(const std::vector<std::optional<KeptParts>>& kept, bool keeps_plan)>
+      on_abandoned;
 
-  // Owns all that is pointed to. A run that is abandoned, since its reads do not come back, holds
-  // it until they do: its end, on the thread of a reader, means that nothing writes to the
+  // Owns manifest and layout. A run that is abandoned lets it go where it only waits for reads.
+  std::shared_ptr<const void> keep_plan;
+  // Owns all else that is pointed to. A run that is abandoned, since its reads do not come back,
+  // holds it until they do: its end, on the thread of a reader, means that nothing writes to the
   // destinations any more.
   std::shared_ptr<const void> keep;
 };

@@ -26,14 +26,14 @@ Transfer::Transfer(const StageInput& input, uint64_t block_bytes, StagingPool& p
       holder_(pool.Join(VolumesOf(input.files))),
       executor_(executor),
       copies_(std::move(copies)),
-      plan_(*input.manifest, *input.layout, block_bytes),
-      next_(plan_.Next()),
+      plan_(std::in_place, *input.manifest, *input.layout, block_bytes),
+      next_(plan_->Next()),
       rate_(input.bytes_per_second_max) {
   const auto& shards = input_.manifest->shards;
   const bool is_encrypted = std::any_of(shards.begin(), shards.end(),
                                         [](const ShardEntry& shard) { return shard.is_encrypted; });
   if (input_.digest.mode != VerifyMode::kNone || is_encrypted) {
-    digester_ = std::make_unique<Digester>(*input_.manifest, plan_.pieces(), input_.files,
+    digester_ = std::make_unique<Digester>(*input_.manifest, plan_->pieces(), input_.files,
                                            input_.digest, executor_);
   }
 }
@@ -145,7 +145,7 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   if (start_time_ == absl::InfinitePast()) start_time_ = now;
   if (block.kind == Block::Kind::kZeros) {
     StartZeros(block, *slot, tag, now);
-    next_ = status_.ok() ? plan_.Next() : std::nullopt;
+    next_ = status_.ok() ? plan_->Next() : std::nullopt;
     return Submitted::kCopies;
   }
   const ModeChoice choice = ChoiceFor(block);
@@ -163,7 +163,7 @@ Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::T
   flight.is_reading = true;
   ++reads_in_flight_;
   ++open_files_[block.shard_index].reads;
-  next_ = plan_.Next();
+  next_ = plan_->Next();
   return Submitted::kYes;
 }
 
@@ -292,7 +292,7 @@ void Transfer::AddKept(const InFlight& flight, size_t target, KeptParts& parts) 
     parts.push_back(memory.subspan(block.destination, block.wanted_bytes()));
     return;
   }
-  plan_.pieces().ForEach(block, [&](const BlockPiece& piece) {
+  plan_->pieces().ForEach(block, [&](const BlockPiece& piece) {
     parts.push_back(memory.subspan(piece.destination, piece.bytes));
   });
 }
@@ -309,6 +309,18 @@ std::vector<std::optional<KeptParts>> Transfer::Kept() const {
     for (const auto& [tag, flight] : in_flight_) AddKept(flight, i, *parts);
   }
   return kept;
+}
+
+bool Transfer::LetPlanGo() {
+  const bool reads_alone = std::all_of(in_flight_.begin(), in_flight_.end(),
+                                       [](const auto& flight) { return flight.second.is_reading; });
+  if (status_.ok() || !reads_alone || is_working()) return false;
+  digester_.reset();
+  plan_.reset();
+  input_.manifest = nullptr;
+  input_.layout = nullptr;
+  input_.keep_plan.reset();
+  return true;
 }
 
 StuckStage Transfer::stuck() const {
@@ -355,8 +367,8 @@ absl::StatusOr<StageOutcome> Transfer::Finish() {
     return Annotate(status_, absl::StrCat("what was in flight could not be ended (",
                                           ended.message(), ") after an error"));
   }
-  if (bytes_done_ != plan_.total_bytes()) {
-    return absl::InternalError(absl::StrCat("stage: ", bytes_done_, " of ", plan_.total_bytes(),
+  if (bytes_done_ != plan_->total_bytes()) {
+    return absl::InternalError(absl::StrCat("stage: ", bytes_done_, " of ", plan_->total_bytes(),
                                             " bytes are accounted for"));
   }
   for (size_t i = 0; i < copies_.size(); ++i) {

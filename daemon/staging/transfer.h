@@ -75,6 +75,8 @@ class Transfer {
   void Abandon();
   // Once it has failed: see StageInput::on_abandoned. It writes to less and less.
   std::vector<std::optional<KeptParts>> Kept() const;
+  // Likewise: lets manifest and layout go, unless something but reads goes on. Whether it did.
+  bool LetPlanGo();
   // Fails it if it was cancelled.
   void CheckCancelled();
 
@@ -145,12 +147,12 @@ class Transfer {
   std::optional<int32_t> TakeSlotFor(const Block& block);
   void GiveSlot(int32_t slot);
 
-  const StageInput input_;
+  StageInput input_;
   StagingPool& pool_;
   StagingPool::Holder* const holder_;  // until it is abandoned
   Executor& executor_;
   const std::vector<std::unique_ptr<CopyQueue>> copies_;
-  BlockPlan plan_;
+  std::optional<BlockPlan> plan_;  // until LetPlanGo()
   std::optional<Block> next_;
   std::unique_ptr<Digester> digester_;  // none: nothing to look at
   uint64_t next_sequence_ = 0;

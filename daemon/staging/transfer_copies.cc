@@ -42,7 +42,7 @@ absl::Status Transfer::SubmitCopies(InFlight& flight, uint64_t tag) {
       submit(block.destination, wanted);
       continue;
     }
-    plan_.pieces().ForEach(block, [&](const BlockPiece& piece) {
+    plan_->pieces().ForEach(block, [&](const BlockPiece& piece) {
       submit(piece.destination, wanted.subspan(piece.block_offset, piece.bytes));
     });
   }

@@ -87,7 +87,12 @@ absl::StatusOr<StageOutcome> StagingRig::Run() {
   input.root = volume_.root();
   input.keep = std::make_shared<int>();
   kept_ = input.keep;
-  input.on_abandoned = [this](const auto& parts) { kept_parts_ = parts.front(); };
+  input.keep_plan = std::make_shared<int>();
+  kept_plan_ = input.keep_plan;
+  input.on_abandoned = [this](const auto& parts, bool keeps_plan) {
+    kept_parts_ = parts.front();
+    says_plan_kept_ = keeps_plan;
+  };
   return reader_->Run(input, &abandoned_);
 }
 

@@ -53,6 +53,9 @@ class StagingRig {
   absl::Span<std::byte> host_memory() const { return allocation_->host_memory(); }
   // Whether somebody still holds what the last run wrote to.
   bool kept() const { return !kept_.expired(); }
+  // Likewise manifest and layout.
+  bool kept_plan() const { return !kept_plan_.expired(); }
+  bool says_plan_kept() const { return says_plan_kept_; }
   std::vector<StuckStage> stuck() const { return reader_->stuck(); }
   StagingPool& pool() { return *pool_; }
   uint32_t queues_made() const { return queues_made_; }
@@ -75,6 +78,8 @@ class StagingRig {
   bool abandoned_ = false;
   std::optional<KeptParts> kept_parts_;
   std::weak_ptr<const void> kept_;
+  std::weak_ptr<const void> kept_plan_;
+  bool says_plan_kept_ = true;
   std::vector<std::shared_ptr<File>> files_;
   Layout layout_;
   std::unique_ptr<Allocation> allocation_;

@@ -178,6 +178,8 @@ TEST(TransferTest, StalledReadEndsTheRunWithItsPlace) {
                                  ReasonIs(Reason::kVolumeStuck, _)));
     EXPECT_TRUE(rig.abandoned());
     EXPECT_TRUE(rig.kept());
+    EXPECT_FALSE(rig.kept_plan());
+    EXPECT_FALSE(rig.says_plan_kept());
     ASSERT_THAT(rig.stuck(), ::testing::SizeIs(1));
     const StuckStage stuck = rig.stuck().front();
     EXPECT_EQ(stuck.model, "model");
