@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "common/steady_time.h"
 #include "common/thread.h"
+#include "daemon/storage/volume_crew.h"
 
 namespace weightd {
 namespace {
@@ -20,8 +21,10 @@ namespace {
 // A thread that has nothing to do for so long ends.
 constexpr absl::Duration kIdleMax = absl::Seconds(30);
 constexpr char kThreadName[] = "volume";
-// Of so many lanes the threads may all be there at once.
-constexpr uint32_t kLanesMax = 8;
+// Of so many lanes all threads may be busy at once.
+constexpr uint32_t kBusyLanesMax = 32;
+// Of so many lanes a file may be in closing.
+constexpr uint32_t kClosingLanesMax = 64;
 
 absl::Status CheckRange(absl::string_view name, uint64_t value, uint64_t max) {
   if (value >= 1 && value <= max) return absl::OkStatus();
@@ -36,67 +39,36 @@ absl::Status VolumeThreadsOptions::Validate() const {
   return CheckRange("volume_queue_max", queue_max, 65'536);
 }
 
-// What a Call() waits for.
-struct VolumeThreads::Ticket {
-  std::string what;
-  std::set<uint64_t> volumes;
-  absl::Duration silence;
-  absl::Time end;
-  // Guarded by Shared::mu.
-  bool begun = false;
-  bool done = false;
-  absl::Time last_sign;  // when it was asked for, began or got on
-};
-
-struct VolumeThreads::Task {
-  std::string what;
-  std::function<void()> run;
-  std::shared_ptr<Ticket> ticket;  // null: nobody waits
-};
-
-// What goes on at one set of volumes below the root; guarded by Shared::mu, but for the name.
-struct VolumeThreads::Lane {
-  explicit Lane(std::set<uint64_t> numbers) : volumes(std::move(numbers)) {}
-  bool is_over() const { return tasks.empty() && threads == 0 && disposals.empty() && !disposer; }
-
-  const std::set<uint64_t> volumes;
-  std::deque<Task> tasks;
-  uint32_t running = 0;
-  uint32_t threads = 0;
-  uint32_t idle = 0;
-  std::deque<std::function<void()>> disposals;
-  bool disposer = false;  // there is a thread for them
-};
-
 // Lives as long as the last thread, a stuck one too.
 struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Shared> {
   // What a thread does now.
   struct Running {
-    const Lane* lane;
+    const VolumeCrew* crew;
+    const VolumeLane* lane;
     std::string what;
     absl::Time since;  // the last sign that it gets on
     std::shared_ptr<Ticket> ticket;
   };
 
   Shared(std::string volume_root, const VolumeThreadsOptions& thread_options)
-      : root(std::move(volume_root)), options(thread_options) {}
+      : root(std::move(volume_root)),
+        options(thread_options),
+        calls{.lane_threads_max = options.threads, .threads_max = kBusyLanesMax * options.threads},
+        disposals{.lane_threads_max = 1, .threads_max = kClosingLanesMax} {}
 
-  std::shared_ptr<Lane> LaneOf(const std::set<uint64_t>& volumes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  void EndIfOver(const Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  absl::Status Add(const std::set<uint64_t>& volumes, Task task) ABSL_LOCKS_EXCLUDED(mu);
-  void Work(Lane& lane) ABSL_LOCKS_EXCLUDED(mu);
-  void WorkOnDisposals(Lane& lane) ABSL_LOCKS_EXCLUDED(mu);
-  void Run(Lane& lane, Task task) ABSL_LOCKS_EXCLUDED(mu);
+  absl::Status Add(const std::set<uint64_t>& volumes, VolumeTask task) ABSL_LOCKS_EXCLUDED(mu);
+  // What a thread does, until it has had nothing to do for long.
+  void Work(VolumeCrew& crew) ABSL_LOCKS_EXCLUDED(mu);
   // A thread more where all are busy and there may be one.
-  absl::Status GrowIfNeeded(const std::shared_ptr<Lane>& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status GrowIfNeeded(VolumeCrew& crew) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   bool IsStuck(const Running& one, absl::Time now) const {
     return now - one.since >= options.stall_timeout;
   }
-  // Of one lane, or of all.
-  VolumeThreadsState State(absl::Time now, const Lane* lane = nullptr) const
+  // Of the calls, of one lane or of all.
+  VolumeThreadsState State(absl::Time now, const VolumeLane* lane = nullptr) const
       ABSL_SHARED_LOCKS_REQUIRED(mu);
   // Why nothing can be asked there now, if so.
-  absl::Status CheckUsable(const Lane& lane) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  absl::Status CheckUsable(const VolumeLane& lane) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   // How much longer it is waited for.
   static absl::Duration Left(const Ticket& ticket) {
     return std::min(ticket.last_sign + ticket.silence, ticket.end) - SteadyNow();
@@ -110,9 +82,9 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
 
   mutable absl::Mutex mu;
   bool shut_down ABSL_GUARDED_BY(mu) = false;
-  std::map<std::set<uint64_t>, std::shared_ptr<Lane>> lanes ABSL_GUARDED_BY(mu);
-  std::list<Running> running ABSL_GUARDED_BY(mu);
-  uint32_t threads ABSL_GUARDED_BY(mu) = 0;  // of all lanes, those for disposals not counted
+  VolumeCrew calls ABSL_GUARDED_BY(mu);
+  VolumeCrew disposals ABSL_GUARDED_BY(mu);
+  std::list<Running> running ABSL_GUARDED_BY(mu);  // of the calls
 };
 
 namespace {
@@ -140,24 +112,13 @@ VolumeThreads::~VolumeThreads() { Shutdown(); }
 const std::string& VolumeThreads::root() const { return shared_->root; }
 absl::Duration VolumeThreads::stall_timeout() const { return shared_->options.stall_timeout; }
 
-std::shared_ptr<VolumeThreads::Lane> VolumeThreads::Shared::LaneOf(
-    const std::set<uint64_t>& volumes) {
-  std::shared_ptr<Lane>& lane = lanes[volumes];
-  if (lane == nullptr) lane = std::make_shared<Lane>(volumes);
-  return lane;
-}
-
-void VolumeThreads::Shared::EndIfOver(const Lane& lane) {
-  if (lane.is_over()) lanes.erase(std::set<uint64_t>(lane.volumes));
-}
-
-VolumeThreadsState VolumeThreads::Shared::State(absl::Time now, const Lane* lane) const {
+VolumeThreadsState VolumeThreads::Shared::State(absl::Time now, const VolumeLane* lane) const {
   VolumeThreadsState state;
-  for (const auto& [volumes, one] : lanes) {
-    if (lane == nullptr || one.get() == lane) state.queued += one->tasks.size();
+  for (const auto& [volumes, one] : calls.lanes) {
+    if (lane == nullptr || &one == lane) state.queued += static_cast<uint32_t>(one.tasks.size());
   }
   for (const Running& one : running) {
-    if (lane != nullptr && one.lane != lane) continue;
+    if (one.crew != &calls || (lane != nullptr && one.lane != lane)) continue;
     ++state.running;
     if (!IsStuck(one, now)) continue;
     ++state.stuck;
@@ -173,18 +134,19 @@ VolumeThreadsState VolumeThreads::state() const {
   return shared_->State(SteadyNow());
 }
 
-absl::Status VolumeThreads::Shared::CheckUsable(const Lane& lane) const {
+absl::Status VolumeThreads::Shared::CheckUsable(const VolumeLane& lane) const {
   if (shut_down) return DrainingError(root);
-  const bool is_full = threads >= kLanesMax * options.threads && lane.threads == 0;
-  if (is_full || lane.running >= options.threads) {
-    const VolumeThreadsState now = State(SteadyNow(), is_full ? nullptr : &lane);
-    if (is_full || now.stuck >= options.threads) {
+  const bool lane_is_full = lane.running >= calls.lane_threads_max;
+  if (lane_is_full || calls.threads >= calls.threads_max) {
+    const uint32_t most = lane_is_full ? calls.lane_threads_max : calls.threads_max;
+    const VolumeThreadsState state = State(SteadyNow(), lane_is_full ? &lane : nullptr);
+    if (state.stuck >= most) {
       return ErrorWithReason(
           absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-          absl::StrCat("root ", root, ": the volume does not answer: all ",
-                       is_full ? threads : options.threads, " threads for it hang, the first for ",
-                       absl::FormatDuration(absl::Trunc(now.stuck_for, absl::Seconds(1))), " (",
-                       now.stuck_what, ")"));
+          absl::StrCat("root ", root, ": the volume does not answer: all ", most,
+                       " threads for it hang, the first for ",
+                       absl::FormatDuration(absl::Trunc(state.stuck_for, absl::Seconds(1))), " (",
+                       state.stuck_what, ")"));
     }
   }
   if (lane.tasks.size() >= options.queue_max) {
@@ -196,97 +158,77 @@ absl::Status VolumeThreads::Shared::CheckUsable(const Lane& lane) const {
   return absl::OkStatus();
 }
 
-absl::Status VolumeThreads::Shared::GrowIfNeeded(const std::shared_ptr<Lane>& lane) {
-  const bool may_grow = lane->threads < options.threads && threads < kLanesMax * options.threads;
-  if (lane->idle > lane->tasks.size() || !may_grow) return absl::OkStatus();
+absl::Status VolumeThreads::Shared::GrowIfNeeded(VolumeCrew& crew) {
+  if (crew.idle >= crew.CountReady() || crew.threads >= crew.threads_max) return absl::OkStatus();
   absl::Status started = Thread::StartDetached(
-      kThreadName, [shared = shared_from_this(), lane] { shared->Work(*lane); });
-  if (!started.ok()) return started;
-  ++lane->threads;
-  ++threads;
-  return absl::OkStatus();
+      kThreadName, [shared = shared_from_this(), &crew] { shared->Work(crew); });
+  if (started.ok()) ++crew.threads;
+  return started;
 }
 
-absl::Status VolumeThreads::Shared::Add(const std::set<uint64_t>& volumes, Task task) {
+absl::Status VolumeThreads::Shared::Add(const std::set<uint64_t>& volumes, VolumeTask task) {
+  VolumeTask refused;  // goes after the lock
   absl::MutexLock lock(&mu);
-  const std::shared_ptr<Lane> lane = LaneOf(volumes);
-  absl::Status status = CheckUsable(*lane);
-  if (status.ok()) {
-    // With some threads, one more would only be quicker.
-    const absl::Status grown = GrowIfNeeded(lane);
-    if (!grown.ok() && lane->threads == 0) status = Annotate(grown, absl::StrCat("root ", root));
+  const auto lane = calls.lanes.try_emplace(volumes).first;
+  absl::Status status = CheckUsable(lane->second);
+  if (!status.ok()) {
+    refused = std::move(task);
+    calls.EndIfOver(lane);
+    return status;
   }
-  if (status.ok()) lane->tasks.push_back(std::move(task));
-  EndIfOver(*lane);
-  return status;
+  lane->second.tasks.push_back(std::move(task));
+  // With some threads, one more would only be quicker.
+  const absl::Status grown = GrowIfNeeded(calls);
+  if (grown.ok() || calls.threads > 0) return absl::OkStatus();
+  refused = std::move(lane->second.tasks.back());
+  lane->second.tasks.pop_back();
+  calls.EndIfOver(lane);
+  return Annotate(grown, absl::StrCat("root ", root));
 }
 
-void VolumeThreads::Shared::Run(Lane& lane, Task task) {
-  std::list<Running>::iterator at;
-  {
-    absl::MutexLock lock(&mu);
-    at = running.insert(
-        running.end(),
-        {.lane = &lane, .what = task.what, .since = SteadyNow(), .ticket = task.ticket});
-    ++lane.running;
-  }
-  current_shared = this;
-  current_running = &*at;
-  task.run();
-  task.run = nullptr;  // what it owns goes here, not under the lock
-  current_shared = current_running = nullptr;
-  absl::MutexLock lock(&mu);
-  --lane.running;
-  running.erase(at);
-  if (task.ticket != nullptr) task.ticket->done = true;
-}
-
-void VolumeThreads::Shared::Work(Lane& lane) {
+void VolumeThreads::Shared::Work(VolumeCrew& crew) {
   while (true) {
-    Task task;
+    VolumeTask task;
+    VolumeCrew::Lanes::iterator lane;
+    std::list<Running>::iterator at;
     {
       absl::MutexLock lock(&mu);
-      const auto has_work = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
-        return shut_down || !lane.tasks.empty();
+      const auto has_work = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+        return shut_down || crew.Next() != crew.lanes.end();
       };
-      ++lane.idle;
+      ++crew.idle;
       mu.AwaitWithTimeout(absl::Condition(&has_work), kIdleMax);
-      --lane.idle;
-      if (lane.tasks.empty()) {
-        --lane.threads;
-        --threads;
-        EndIfOver(lane);
+      --crew.idle;
+      lane = crew.Next();
+      if (lane == crew.lanes.end()) {
+        --crew.threads;
         return;
       }
-      task = std::move(lane.tasks.front());
-      lane.tasks.pop_front();
+      task = std::move(lane->second.tasks.front());
+      lane->second.tasks.pop_front();
+      ++lane->second.running;
+      crew.last = lane->first;
+      const absl::Time now = SteadyNow();
       if (task.ticket != nullptr) {
         task.ticket->begun = true;
-        task.ticket->last_sign = SteadyNow();
+        task.ticket->last_sign = now;
       }
+      at = running.insert(running.end(), {.crew = &crew,
+                                          .lane = &lane->second,
+                                          .what = task.what,
+                                          .since = now,
+                                          .ticket = task.ticket});
     }
-    Run(lane, std::move(task));
-  }
-}
-
-void VolumeThreads::Shared::WorkOnDisposals(Lane& lane) {
-  while (true) {
-    std::function<void()> task;
-    {
-      absl::MutexLock lock(&mu);
-      const auto has_work = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu) {
-        return shut_down || !lane.disposals.empty();
-      };
-      mu.AwaitWithTimeout(absl::Condition(&has_work), kIdleMax);
-      if (lane.disposals.empty()) {
-        lane.disposer = false;
-        EndIfOver(lane);
-        return;
-      }
-      task = std::move(lane.disposals.front());
-      lane.disposals.pop_front();
-    }
-    task();
+    current_shared = this;
+    current_running = &*at;
+    task.run();
+    task.run = nullptr;  // what it owns goes here, not under the lock
+    current_shared = current_running = nullptr;
+    absl::MutexLock lock(&mu);
+    running.erase(at);
+    if (task.ticket != nullptr) task.ticket->done = true;
+    --lane->second.running;
+    crew.EndIfOver(lane);
   }
 }
 
@@ -297,13 +239,10 @@ absl::Status VolumeThreads::Submit(VolumeWork call, std::function<void()> task) 
 
 void VolumeThreads::Dispose(const std::set<uint64_t>& volumes, std::function<void()> task) {
   absl::MutexLock lock(&shared_->mu);
-  const std::shared_ptr<Lane> lane = shared_->LaneOf(volumes);
-  lane->disposals.push_back(std::move(task));
-  if (lane->disposer) return;
+  shared_->disposals.lanes[volumes].tasks.push_back(
+      {.what = "close a file", .run = std::move(task), .ticket = nullptr});
   // Without a thread now it waits for the next one.
-  lane->disposer = Thread::StartDetached(kThreadName, [shared = shared_, lane] {
-                     shared->WorkOnDisposals(*lane);
-                   }).ok();
+  (void)shared_->GrowIfNeeded(shared_->disposals);
 }
 
 VolumeThreads::Place VolumeThreads::CurrentPlace() {
@@ -332,8 +271,8 @@ void VolumeThreads::Beat(absl::string_view what) {
 
 absl::Status VolumeThreads::Shared::Late(const Ticket& ticket) const {
   const std::string time = absl::FormatDuration(ticket.silence);
-  const auto lane = lanes.find(ticket.volumes);
-  const Lane* const waits_in = lane == lanes.end() ? nullptr : lane->second.get();
+  const auto lane = calls.lanes.find(ticket.volumes);
+  const VolumeLane* const waits_in = lane == calls.lanes.end() ? nullptr : &lane->second;
   const VolumeThreadsState state = State(SteadyNow(), waits_in);
   if (!ticket.begun && state.stuck == 0) {
     return ErrorWithReason(
@@ -403,23 +342,24 @@ void VolumeThreads::Wait::Drop() {
   std::function<void()> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   if ((*asked_)->begun) return;
-  const auto lane = shared_->lanes.find((*asked_)->volumes);
-  if (lane == shared_->lanes.end()) return;
-  std::deque<Task>& tasks = lane->second->tasks;
+  const auto lane = shared_->calls.lanes.find((*asked_)->volumes);
+  if (lane == shared_->calls.lanes.end()) return;
+  std::deque<VolumeTask>& tasks = lane->second.tasks;
   const auto waiting = std::find_if(tasks.begin(), tasks.end(),
                                     [&](const auto& task) { return task.ticket == *asked_; });
   if (waiting == tasks.end()) return;
   dropped = std::move(waiting->run);
   tasks.erase(waiting);
+  shared_->calls.EndIfOver(lane);
 }
 
 void VolumeThreads::Shutdown() {
-  std::vector<std::deque<Task>> dropped;  // after the lock
+  std::vector<std::deque<VolumeTask>> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   shared_->shut_down = true;
-  for (const auto& [volumes, lane] : shared_->lanes) {
-    dropped.push_back(std::exchange(lane->tasks, {}));
-  }
+  VolumeCrew::Lanes& lanes = shared_->calls.lanes;
+  for (auto& [volumes, lane] : lanes) dropped.push_back(std::exchange(lane.tasks, {}));
+  std::erase_if(lanes, [](const auto& lane) { return lane.second.running == 0; });
 }
 
 }  // namespace weightd

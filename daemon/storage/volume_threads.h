@@ -17,6 +17,8 @@
 
 namespace weightd {
 
+struct VolumeTicket;
+
 struct VolumeThreadsOptions {
   uint32_t threads = 8;                              // of each lane, 1..64
   uint32_t queue_max = 256;                          // calls of a lane that wait, 1..65536
@@ -36,9 +38,9 @@ struct VolumeThreadsState {
 
 // The threads of one root, on which everything that its volume may keep waiting is done: each call
 // of Volume and File, scans. A volume that hangs so takes these threads and no others. Calls that
-// touch other volumes, mounts below the root, have lanes of their own, with threads and a queue
-// each: a mount that hangs does not keep the rest of the root waiting. Eight lanes' threads at
-// most.
+// touch other volumes, mounts below the root, have lanes of their own, with places and a queue
+// each: a mount that hangs does not keep the rest of the root waiting. There are threads for the
+// places of 32 lanes at most.
 //
 // Who waits keeps the deadline, not who works: Call() returns in time whatever its work does. What
 // it abandons may go on for ever, so work owns all that it touches; its thread is used again once
@@ -111,10 +113,8 @@ class VolumeThreads {
   absl::Duration stall_timeout() const;
 
  private:
-  struct Lane;
   struct Shared;
-  struct Task;
-  struct Ticket;
+  using Ticket = VolumeTicket;
   class Wait;
 
   explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}

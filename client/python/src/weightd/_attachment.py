@@ -307,7 +307,7 @@ class _Attempt:
         try:
             end = start + self.stage_seconds + self.late_seconds
             granted = stream.wait_for_grant(start + self.answer_seconds, end)
-            deadline = min(time.monotonic() + self.answer_seconds, end)
+            deadline = min(end, time.monotonic() + self.answer_seconds)
             # Maps while the tensors arrive.
             _map_all(granted, self.socket_dir, deadline, regions)
             entries = stream.wait_for_tensors(deadline)
