@@ -62,6 +62,7 @@ absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
   opened.files = std::move(headers.files);
   opened.checkpoint.file_bytes = 0;
   for (const auto& file : opened.files) {
+    opened.checkpoint.volumes.insert(file->identity().device);
     opened.checkpoint.file_bytes += file->identity().size_bytes;
   }
   ASSIGN_OR_RETURN(opened.manifest,
@@ -70,14 +71,14 @@ absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
   return opened;
 }
 
-VolumeWork OpenWork(const Checkpoint& checkpoint) {
-  return VolumeWork(absl::StrCat("open ", checkpoint.model), VolumesOf(checkpoint.identities));
+VolumeWork OpenWork(const Checkpoint& checkpoint, std::optional<uint32_t> uid) {
+  return VolumeWork(absl::StrCat("open ", checkpoint.model), checkpoint.volumes, uid);
 }
 
 absl::Status OpenedCheckpoint::CheckUnchanged() const {
   if (checkpoint.volume == nullptr) return absl::OkStatus();
   return checkpoint.volume->RunNear(
-      VolumeWork(absl::StrCat("stat the files of ", checkpoint.model), VolumesOf(files)),
+      VolumeWork(absl::StrCat("stat the files of ", checkpoint.model), checkpoint.volumes),
       [files = files](Volume&) {
         for (const std::shared_ptr<File>& file : files) RETURN_IF_ERROR(file->CheckUnchanged());
         return absl::OkStatus();
@@ -135,7 +136,7 @@ void Catalog::Ask(const Wanted& wanted, Question& question) const {
   }
   const absl::Duration patience = question.briefly ? kRootPatience : absl::InfiniteDuration();
   VolumeWork call(absl::StrCat("look for ", wanted.model),
-                  VolumesShown(question.root, wanted.model));
+                  VolumesShown(question.root, wanted.model), wanted.uid);
   question.pending.emplace(
       root->threads()->Begin<Found>(std::move(call), std::move(find), {.total = patience}));
 }
@@ -193,10 +194,10 @@ absl::StatusOr<Catalog::Found> Catalog::Weigh(const Wanted& wanted, Question& qu
   return std::nullopt;
 }
 
-absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
-                                         absl::string_view revision) const {
+absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model, absl::string_view revision,
+                                         std::optional<uint32_t> uid) const {
   RETURN_IF_ERROR(ValidateModelName(model));
-  const Wanted wanted = {.model = model, .revision = revision};
+  const Wanted wanted = {.model = model, .revision = revision, .uid = uid};
   Search search;
   std::vector<Question> all;
   for (size_t i = 0; i < roots_.size(); ++i) {
@@ -221,12 +222,12 @@ absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model,
   return Annotate(untold, absl::StrCat("model ", model));
 }
 
-absl::Status Catalog::CheckExists(absl::string_view model) const {
+absl::Status Catalog::CheckExists(absl::string_view model, std::optional<uint32_t> uid) const {
   RETURN_IF_ERROR(ValidateModelName(model));
   for (size_t i = 0; i < roots_.size(); ++i) {
     if (LastShowed(i, model)) return absl::OkStatus();
   }
-  const Wanted wanted = {.model = model, .revision = ""};
+  const Wanted wanted = {.model = model, .revision = "", .uid = uid};
   std::vector<Question> all;
   for (size_t i = 0; i < roots_.size(); ++i) all.push_back({.root = i, .briefly = true});
   Search search;
@@ -240,7 +241,7 @@ std::set<uint64_t> Catalog::VolumesShown(size_t root, absl::string_view model) c
   const auto last = LastScan(root);
   const Checkpoint* const shown = last == nullptr ? nullptr : last->Find(model);
   if (shown == nullptr) return {};
-  return VolumesOf(shown->identities);
+  return shown->volumes;
 }
 
 std::set<uint64_t> Catalog::VolumesShown(absl::string_view model) const {
@@ -255,7 +256,7 @@ absl::Status Catalog::CheckShown(absl::string_view model) const {
   for (size_t i = 0; i < roots_.size(); ++i) {
     if (LastScan(i) == nullptr || LastShowed(i, model)) return absl::OkStatus();
   }
-  return NotFound({.model = model, .revision = ""}, {});
+  return NotFound({.model = model, .revision = "", .uid = std::nullopt}, {});
 }
 
 std::vector<std::string> Catalog::NamesForHints() const {
@@ -279,7 +280,8 @@ std::vector<std::string> Catalog::NamesForHints() const {
 
 absl::Status Catalog::NotFound(const Wanted& wanted,
                                const std::vector<std::string>& passed_over) const {
-  const auto& [model, revision] = wanted;
+  const absl::string_view model = wanted.model;
+  const absl::string_view revision = wanted.revision;
   std::string text;
   if (revision.empty()) {
     const auto add_path = [](std::string* out, const std::shared_ptr<Root>& root) {
@@ -300,9 +302,10 @@ absl::Status Catalog::NotFound(const Wanted& wanted,
                          {{"model", std::string(model)}});
 }
 
-absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint) const {
+absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint,
+                                               std::optional<uint32_t> uid) const {
   return CallNear<OpenedCheckpoint>(
-      *checkpoint.volume, OpenWork(checkpoint),
+      *checkpoint.volume, OpenWork(checkpoint, uid),
       [checkpoint, options = options_] { return OpenCheckpoint(checkpoint, options); });
 }
 

@@ -59,6 +59,9 @@ struct Checkpoint {
   std::string index_path;                // empty without an index
   uint64_t file_bytes = 0;               // sum of the shards' sizes
   std::vector<FileIdentity> identities;  // of the shards; empty where they could not be opened
+  // The numbers of all volumes that opening it touches, as far as they are known: those of the
+  // directory, the index and the shards.
+  std::set<uint64_t> volumes;
   // Why it cannot be opened, where that shows without reading headers (an index that is not valid,
   // or names a missing shard): the text that Open() would give. Empty is good.
   std::string problem;
@@ -106,7 +109,7 @@ inline constexpr absl::Duration kRootPatience = absl::Seconds(1);
 inline constexpr absl::Duration kPromptAnswer = absl::Milliseconds(100);
 
 // For messages, and whose threads do it.
-VolumeWork OpenWork(const Checkpoint& checkpoint);
+VolumeWork OpenWork(const Checkpoint& checkpoint, std::optional<uint32_t> uid = std::nullopt);
 // What Catalog::Open() gives, made on this thread and helpers of it.
 absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
                                                 const CatalogOptions& options);
@@ -139,31 +142,36 @@ class Catalog {
   // over for the roots behind it (Checkpoint::fallbacks). Where those have no such model either, a
   // slow root is waited for, and the error of one that was never read is returned, a DATA_LOSS as
   // UNAVAILABLE: nothing is known to be wrong with the model.
-  absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "") const;
+  // Where it is for a user, `uid`, his calls of volumes wait for each other, and hold up no others.
+  absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "",
+                                  std::optional<uint32_t> uid = std::nullopt) const;
 
   // Whether a root has the model: NOT_FOUND/MODEL_NOT_FOUND, with near misses, where none has. OK
   // also while that cannot be told: a root that cannot be read, or does not answer within
   // kRootPatience, may have it. Asks no volume where the last look showed the model.
-  absl::Status CheckExists(absl::string_view model) const;
+  absl::Status CheckExists(absl::string_view model,
+                           std::optional<uint32_t> uid = std::nullopt) const;
   // Likewise by the last look through each root alone: asks no volume, and never waits. OK also
   // where a root was not looked through yet.
   absl::Status CheckShown(absl::string_view model) const;
 
-  // The numbers of the volumes that the model's files lie on by the last look through each root;
-  // none where that is not known. Asks no volume, and never waits.
+  // Checkpoint::volumes by the last look through each root; none where that did not show the model.
+  // Asks no volume, and never waits.
   std::set<uint64_t> VolumesShown(absl::string_view model) const;
   std::set<uint64_t> VolumesShown(size_t root, absl::string_view model) const;
 
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past
   // the options' maxima.
-  absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint) const;
+  absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint,
+                                        std::optional<uint32_t> uid = std::nullopt) const;
 
  private:
   // What is asked of each root.
   struct Wanted {
     absl::string_view model;
     absl::string_view revision;
+    std::optional<uint32_t> uid;
   };
   // What the roots said that have no such checkpoint.
   struct Search {

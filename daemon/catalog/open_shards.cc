@@ -91,6 +91,7 @@ absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options)
   checkpoint.file_bytes = 0;
   checkpoint.identities.clear();
   RETURN_IF_ERROR(NameShards(checkpoint, options));
+  if (checkpoint.index != nullptr) checkpoint.volumes.insert(checkpoint.index->identity.device);
   std::vector<FileIdentity> identities;
   absl::Status first_problem;
   for (size_t i = 0; i < checkpoint.shard_paths.size(); ++i) {
@@ -106,6 +107,7 @@ absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options)
     }
     checkpoint.file_bytes += facts->identity.size_bytes;
     identities.push_back(facts->identity);
+    checkpoint.volumes.insert(facts->identity.device);
   }
   RETURN_IF_ERROR(first_problem);
   checkpoint.identities = std::move(identities);

@@ -18,7 +18,7 @@ absl::StatusOr<std::vector<FileSum>> ReadFileSums(const OpenedCheckpoint& opened
   using Text = std::optional<std::string>;
   ASSIGN_OR_RETURN(const Text text,
                    CallNear<Text>(*checkpoint.volume,
-                                  VolumeWork(absl::StrCat("read ", path), VolumesOf(opened.files)),
+                                  VolumeWork(absl::StrCat("read ", path), checkpoint.volumes),
                                   [volume = checkpoint.volume, path] {
                                     return ReadTextFile(*volume, path, kSha256SumsBytesMax);
                                   }));

@@ -59,11 +59,11 @@ void Scan::Visit(const Directory& directory) {
       absl::string_view(directory.path).substr(directory.path.rfind('/') + 1);
   if (!directory.through_link) visited_.push_back(directory.path);
   if (IsHubDirectory(name)) return VisitHub(directory);
-  const auto entries = ListCounted(directory.path);
-  if (IsLimit(entries.status())) Lose(directory, entries.status());
-  if (!entries.ok()) return;
-  FindInDirectory(directory, *entries);
-  AddChildren(directory, *entries);
+  const auto listing = ListCounted(directory.path);
+  if (IsLimit(listing.status())) Lose(directory, listing.status());
+  if (!listing.ok()) return;
+  FindInDirectory(directory, *listing);
+  AddChildren(directory, listing->entries);
 }
 
 void Scan::AddChildren(const Directory& parent, const std::vector<DirEntry>& entries) {
@@ -172,18 +172,18 @@ absl::Status Scan::LookInHub(absl::string_view model) {
 
 absl::Status Scan::Look(const Directory& directory) {
   if (directory.depth > options_.depth_max) return absl::OkStatus();
-  const auto entries = ListCounted(directory.path);
-  if (IsLimit(entries.status())) return entries.status();
-  if (entries.ok()) FindInDirectory(directory, *entries);
+  const auto listing = ListCounted(directory.path);
+  if (IsLimit(listing.status())) return listing.status();
+  if (listing.ok()) FindInDirectory(directory, *listing);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<DirEntry>> Scan::ListCounted(absl::string_view directory) {
+absl::StatusOr<DirListing> Scan::ListCounted(absl::string_view directory) {
   Tree& tree = TreeOf(directory);
   ASSIGN_OR_RETURN(DirListing listing, volume_->List(directory, tree.entries_left));
   if (!listing.is_whole) return TooManyEntries(directory);
   tree.entries_left -= listing.entries.size();
-  return std::move(listing.entries);
+  return listing;
 }
 
 absl::StatusOr<std::vector<DirEntry>> Scan::ListRoot() {
@@ -252,11 +252,12 @@ void Scan::FindInRoot(const std::vector<DirEntry>& entries) {
   }
 }
 
-void Scan::FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries) {
-  const WeightFiles files = SelectWeightFiles(entries);
+void Scan::FindInDirectory(const Directory& directory, const DirListing& listing) {
+  const WeightFiles files = SelectWeightFiles(listing.entries);
   if (files.empty()) return;
   Checkpoint checkpoint = Named(directory.model);
   checkpoint.directory = directory.path;
+  checkpoint.volumes = {listing.device};
   checkpoint.revision = directory.revision;
   const std::string missed = files.indexes.empty() ? files.missed_of_directory() : "";
   if (!directory.problem.empty() || !missed.empty()) {
@@ -299,11 +300,11 @@ void Scan::VisitHub(const Directory& repository) {
 }
 
 absl::StatusOr<std::string> Scan::ChooseRevision(const std::string& repository) {
-  const auto entries = ListCounted(absl::StrCat(repository, "/snapshots"));
-  if (IsLimit(entries.status())) return entries.status();
-  if (!entries.ok()) return std::string();
+  const auto listing = ListCounted(absl::StrCat(repository, "/snapshots"));
+  if (IsLimit(listing.status())) return listing.status();
+  if (!listing.ok()) return std::string();
   std::vector<std::string> revisions;
-  for (const DirEntry& entry : *entries) {
+  for (const DirEntry& entry : listing->entries) {
     if (entry.kind == DirEntry::Kind::kDirectory && IsVisibleName(entry.name)) {
       revisions.push_back(entry.name);
     }
@@ -355,9 +356,9 @@ std::string Scan::RevisionOfRef(const std::string& repository, absl::string_view
 // its last link, which a repair of the cache changes too.
 int64_t Scan::NewestWeights(const std::string& snapshot) {
   int64_t newest_ns = 0;
-  const auto entries = ListCounted(snapshot);
-  if (!entries.ok()) return newest_ns;
-  const WeightFiles files = SelectWeightFiles(*entries);
+  const auto listing = ListCounted(snapshot);
+  if (!listing.ok()) return newest_ns;
+  const WeightFiles files = SelectWeightFiles(listing->entries);
   for (const std::string& name : files.of_directory()) {
     const auto facts = volume_->Stat(JoinPath(snapshot, name));
     if (facts.ok()) newest_ns = std::max(newest_ns, facts->identity.mtime_ns);

@@ -80,14 +80,14 @@ class Scan {
   void AddChildren(const Directory& parent, const std::vector<DirEntry>& entries);
   void Visit(const Directory& directory);
   Checkpoint Named(std::string model) const;
-  absl::StatusOr<std::vector<DirEntry>> ListCounted(absl::string_view directory);
+  absl::StatusOr<DirListing> ListCounted(absl::string_view directory);
   absl::Status TooManyEntries(absl::string_view directory) const;
   // Of a root that has too many entries, some.
   absl::StatusOr<std::vector<DirEntry>> ListRoot();
   // The files of the root that a model of this name can be, looked up one by one.
   std::vector<DirEntry> FilesInRoot(absl::string_view model);
   void FindInRoot(const std::vector<DirEntry>& entries);
-  void FindInDirectory(const Directory& directory, const std::vector<DirEntry>& entries);
+  void FindInDirectory(const Directory& directory, const DirListing& listing);
   // The snapshot of a hub cache's repository that counts, or "" if it has none.
   absl::StatusOr<std::string> ChooseRevision(const std::string& repository);
   // The one of `revisions` that `wanted_revision_` names, or "".

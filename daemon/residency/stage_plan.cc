@@ -13,10 +13,12 @@ void SetSource(HeldCopy held, const StageContext& context, StagePlan& plan) {
   plan.revision = plan.source->content().revision;
 }
 
-absl::Status OpenFiles(const StageContext& context, const StageTask& task, StagePlan& plan) {
+absl::Status OpenFiles(const StageContext& context, const StageJob& job, StagePlan& plan) {
+  const StageTask& task = job.task();
+  const std::optional<uint32_t> uid = job.payer();
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                   context.catalog.Find(task.ref.model, task.ref.revision));
-  ASSIGN_OR_RETURN(OpenedCheckpoint opened, context.catalog.Open(checkpoint));
+                   context.catalog.Find(task.ref.model, task.ref.revision, uid));
+  ASSIGN_OR_RETURN(OpenedCheckpoint opened, context.catalog.Open(checkpoint, uid));
   plan.opened = std::make_shared<OpenedCheckpoint>(std::move(opened));
   for (const auto& file : plan.opened->files) plan.identities.push_back(file->identity());
   plan.revision = plan.opened->checkpoint.revision;
@@ -41,7 +43,7 @@ absl::StatusOr<StagePlan> MakeStagePlan(const StageContext& context, StageJob& j
       return plan;
     }
   }
-  RETURN_IF_ERROR(OpenFiles(context, task, plan));
+  RETURN_IF_ERROR(OpenFiles(context, job, plan));
   if (!job.wishes().restage) {
     HeldCopy held = context.table.HoldIdentical(task.ref.model, plan.identities);
     // Whoever joins after this and wishes it read gets another job.

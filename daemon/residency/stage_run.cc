@@ -94,7 +94,7 @@ void StageRun::FailCancelled(const StageContext& context, StageJob& job) {
 
 bool StageRun::IsInItsLane() {
   if (plan_.opened == nullptr || !context_.move_to_lane) return true;
-  const std::string lane = LaneOf(VolumesOf(plan_.identities));
+  const std::string lane = LaneOf(plan_.opened->checkpoint.volumes);
   return lane == job_.lane() || context_.move_to_lane(shared_job_, lane);
 }
 

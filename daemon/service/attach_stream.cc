@@ -177,7 +177,7 @@ class AttachStream final : public ClientStream<grpc::ByteBuffer> {
     BeginWork();
     const auto submitted = with_.lookups.Submit(peer_.uid, [this, status] {
       const absl::Status known =
-          ExplainNotResident(with_.catalog, request_.model(), status, Asked::kVolumes);
+          ExplainNotResident(with_.catalog, request_.model(), status, Asked::kVolumes, peer_.uid);
       if (Enter(Phase::kWaiting, Phase::kOver)) Refuse(known);
       EndWork();
     });

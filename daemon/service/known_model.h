@@ -1,6 +1,8 @@
 #ifndef WEIGHTD_DAEMON_SERVICE_KNOWN_MODEL_H_
 #define WEIGHTD_DAEMON_SERVICE_KNOWN_MODEL_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,7 +20,8 @@ enum class Asked {
 // or NOT_FOUND/MODEL_NOT_FOUND where that is MODEL_NOT_RESIDENT and no root has the model, so that
 // nobody stages what is not there. Thread-safe.
 absl::Status ExplainNotResident(const Catalog& catalog, const std::string& model,
-                                const absl::Status& status, Asked asked);
+                                const absl::Status& status, Asked asked,
+                                std::optional<uint32_t> uid = std::nullopt);
 
 }  // namespace weightd
 

@@ -44,9 +44,10 @@ struct Job {
 
 using SortedPtr = std::shared_ptr<const SortedManifest>;
 
-// A model that is not resident, and whose headers are being read.
+// A model that is not resident, and whose headers are being read for a user.
 struct Opening {
   uint64_t id = 0;
+  uint32_t uid = 0;
   Checkpoint checkpoint;
   std::string root;
   absl::Time deadline;
@@ -250,6 +251,7 @@ std::optional<absl::Status> ModelReads::Shared::DescribeFiles(
     const CallPtr& call, const CatalogRows::Row& row,
     std::function<std::optional<absl::Status>(SortedPtr)> describe) {
   const Checkpoint& checkpoint = *row.checkpoint;
+  const uint32_t uid = call->caller.uid;
   SortedPtr known;
   uint64_t id = 0;
   const std::shared_ptr<Root>& root = catalog.roots()[row.root];
@@ -258,13 +260,15 @@ std::optional<absl::Status> ModelReads::Shared::DescribeFiles(
     known = kept.Find(checkpoint, absl::Now());
     if (known == nullptr) {
       for (Opening& opening : openings) {
-        if (!IsSameCheckpoint(opening.checkpoint, checkpoint)) continue;
+        // Another user's may have its turn long after ours.
+        if (opening.uid != uid || !IsSameCheckpoint(opening.checkpoint, checkpoint)) continue;
         opening.waiting.emplace_back(call, std::move(describe));
         return std::nullopt;
       }
       id = next_opening++;
       Opening& opening = openings.emplace_back();
       opening.id = id;
+      opening.uid = uid;
       opening.checkpoint = checkpoint;
       opening.root = root->path();
       opening.deadline = root->threads() != nullptr ? absl::Now() + root->threads()->stall_timeout()
@@ -280,7 +284,7 @@ std::optional<absl::Status> ModelReads::Shared::DescribeFiles(
   if (root->threads() == nullptr) {
     open();
   } else {
-    submitted = root->threads()->Submit(OpenWork(checkpoint), open);
+    submitted = root->threads()->Submit(OpenWork(checkpoint, uid), open);
   }
   if (!submitted.ok()) Opened(id, submitted);
   return std::nullopt;

@@ -260,8 +260,8 @@ grpc::ServerUnaryReactor* WeightCacheService::RefuseModel(absl::StatusOr<Caller>
   auto* call = new PooledCall(*std::move(caller), response, context, *d_.pools.lookups);
   call->Begin(
       uid,
-      [this, request, &model, status] {
-        return Answer(request, ExplainNotResident(d_.catalog, model, status, Asked::kVolumes));
+      [this, request, &model, status, uid] {
+        return Answer(request, ExplainNotResident(d_.catalog, model, status, Asked::kVolumes, uid));
       },
       [this, request, status](const absl::Status&) { return Answer(request, status); });
   return call;

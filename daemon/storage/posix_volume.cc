@@ -313,7 +313,9 @@ std::optional<DirEntry::Kind> PosixVolume::KindOf(absl::string_view directory,
 
 absl::StatusOr<DirListing> PosixVolume::List(absl::string_view directory, size_t entries_max) {
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenBeneath(*root_, directory, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const FileFacts facts, StatDescriptor(fd.get(), directory));
   DirListing listing;
+  listing.device = facts.identity.device;
   std::vector<DirEntry>& entries = listing.entries;
   size_t looked_at = 0;
   DirectoryReader reader(fd.get());

@@ -119,6 +119,7 @@ struct DirEntry {
 struct DirListing {
   std::vector<DirEntry> entries;
   bool is_whole = true;  // else there are more than were to be looked at
+  uint64_t device = 0;   // as in FileIdentity, of the directory itself
 };
 
 // What a path names, symlinks followed.

@@ -7,10 +7,10 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "absl/time/time.h"
+#include "daemon/storage/volume_work.h"
 
 // What VolumeThreads have to do, and whose turn it is. Thread-compatible: guarded by their lock.
 
@@ -19,7 +19,7 @@ namespace weightd {
 // What VolumeThreads::Call() waits for.
 struct VolumeTicket {
   std::string what;
-  std::set<uint64_t> volumes;
+  VolumeLane lane;
   absl::Duration silence;
   absl::Time end;
   // Guarded by the lock of the threads.
@@ -34,27 +34,30 @@ struct VolumeTask {
   std::shared_ptr<VolumeTicket> ticket;  // null: nobody waits
 };
 
-// What is to be done at one set of volumes below the root.
-struct VolumeLane {
+// What is to be done in one lane.
+struct VolumeTasks {
   std::deque<VolumeTask> tasks;
   uint32_t running = 0;
 };
 
-// Threads that take their tasks from all lanes in turn, of one lane only so many at once.
+// Threads that take their tasks from all lanes in turn, of one lane only so many at once, and of a
+// user's a quarter of that.
 struct VolumeCrew {
-  using Lanes = std::map<std::set<uint64_t>, VolumeLane>;
+  using Lanes = std::map<VolumeLane, VolumeTasks>;
+  using Lane = Lanes::value_type;
 
-  bool MayBegin(const VolumeLane& lane) const {
-    return !lane.tasks.empty() && lane.running < lane_threads_max;
+  uint32_t MostOf(const VolumeLane& lane) const {
+    return lane.uid.has_value() ? std::max(1U, lane_threads_max / 4) : lane_threads_max;
   }
-  // Tasks that threads without one could begin.
+  // How many of its tasks threads without one could begin.
+  size_t ReadyOf(const Lane& lane) const {
+    const uint32_t most = MostOf(lane.first);
+    if (lane.second.running >= most) return 0;
+    return std::min<size_t>(lane.second.tasks.size(), most - lane.second.running);
+  }
   size_t CountReady() const {
     size_t count = 0;
-    for (const auto& [volumes, lane] : lanes) {
-      if (MayBegin(lane)) {
-        count += std::min<size_t>(lane.tasks.size(), lane_threads_max - lane.running);
-      }
-    }
+    for (const auto& lane : lanes) count += ReadyOf(lane);
     return count;
   }
   // The lane whose turn it is; end() without any.
@@ -62,7 +65,7 @@ struct VolumeCrew {
     auto next = lanes.upper_bound(last);
     for (size_t i = 0; i < lanes.size(); ++i, ++next) {
       if (next == lanes.end()) next = lanes.begin();
-      if (MayBegin(next->second)) return next;
+      if (ReadyOf(*next) > 0) return next;
     }
     return lanes.end();
   }
@@ -75,7 +78,7 @@ struct VolumeCrew {
   Lanes lanes = {};
   uint32_t threads = 0;
   uint32_t idle = 0;
-  std::set<uint64_t> last = {};
+  VolumeLane last = {};
 };
 
 }  // namespace weightd

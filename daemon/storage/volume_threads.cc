@@ -44,7 +44,7 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
   // What a thread does now.
   struct Running {
     const VolumeCrew* crew;
-    const VolumeLane* lane;
+    const VolumeCrew::Lane* lane;
     std::string what;
     absl::Time since;  // the last sign that it gets on
     std::shared_ptr<Ticket> ticket;
@@ -56,7 +56,7 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
         calls{.lane_threads_max = options.threads, .threads_max = kBusyLanesMax * options.threads},
         disposals{.lane_threads_max = 1, .threads_max = kClosingLanesMax} {}
 
-  absl::Status Add(const std::set<uint64_t>& volumes, VolumeTask task) ABSL_LOCKS_EXCLUDED(mu);
+  absl::Status Add(const VolumeLane& name, VolumeTask task) ABSL_LOCKS_EXCLUDED(mu);
   // What a thread does, until it has had nothing to do for long.
   void Work(VolumeCrew& crew) ABSL_LOCKS_EXCLUDED(mu);
   // A thread more where all are busy and there may be one.
@@ -65,10 +65,10 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
     return now - one.since >= options.stall_timeout;
   }
   // Of the calls, of one lane or of all.
-  VolumeThreadsState State(absl::Time now, const VolumeLane* lane = nullptr) const
+  VolumeThreadsState State(absl::Time now, const VolumeCrew::Lane* lane = nullptr) const
       ABSL_SHARED_LOCKS_REQUIRED(mu);
   // Why nothing can be asked there now, if so.
-  absl::Status CheckUsable(const VolumeLane& lane) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  absl::Status CheckUsable(const VolumeCrew::Lane& lane) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   // How much longer it is waited for.
   static absl::Duration Left(const Ticket& ticket) {
     return std::min(ticket.last_sign + ticket.silence, ticket.end) - SteadyNow();
@@ -112,10 +112,12 @@ VolumeThreads::~VolumeThreads() { Shutdown(); }
 const std::string& VolumeThreads::root() const { return shared_->root; }
 absl::Duration VolumeThreads::stall_timeout() const { return shared_->options.stall_timeout; }
 
-VolumeThreadsState VolumeThreads::Shared::State(absl::Time now, const VolumeLane* lane) const {
+VolumeThreadsState VolumeThreads::Shared::State(absl::Time now,
+                                                const VolumeCrew::Lane* lane) const {
   VolumeThreadsState state;
-  for (const auto& [volumes, one] : calls.lanes) {
-    if (lane == nullptr || &one == lane) state.queued += static_cast<uint32_t>(one.tasks.size());
+  for (const VolumeCrew::Lane& one : calls.lanes) {
+    if (lane != nullptr && &one != lane) continue;
+    state.queued += static_cast<uint32_t>(one.second.tasks.size());
   }
   for (const Running& one : running) {
     if (one.crew != &calls || (lane != nullptr && one.lane != lane)) continue;
@@ -134,11 +136,11 @@ VolumeThreadsState VolumeThreads::state() const {
   return shared_->State(SteadyNow());
 }
 
-absl::Status VolumeThreads::Shared::CheckUsable(const VolumeLane& lane) const {
+absl::Status VolumeThreads::Shared::CheckUsable(const VolumeCrew::Lane& lane) const {
   if (shut_down) return DrainingError(root);
-  const bool lane_is_full = lane.running >= calls.lane_threads_max;
+  const bool lane_is_full = lane.second.running >= calls.MostOf(lane.first);
   if (lane_is_full || calls.threads >= calls.threads_max) {
-    const uint32_t most = lane_is_full ? calls.lane_threads_max : calls.threads_max;
+    const uint32_t most = lane_is_full ? calls.MostOf(lane.first) : calls.threads_max;
     const VolumeThreadsState state = State(SteadyNow(), lane_is_full ? &lane : nullptr);
     if (state.stuck >= most) {
       return ErrorWithReason(
@@ -149,9 +151,9 @@ absl::Status VolumeThreads::Shared::CheckUsable(const VolumeLane& lane) const {
                        state.stuck_what, ")"));
     }
   }
-  if (lane.tasks.size() >= options.queue_max) {
+  if (lane.second.tasks.size() >= options.queue_max) {
     return ErrorWithReason(absl::StatusCode::kUnavailable, Reason::kVolumeBusy,
-                           absl::StrCat("root ", root, ": ", lane.tasks.size(),
+                           absl::StrCat("root ", root, ": ", lane.second.tasks.size(),
                                         " calls wait for the volume already, at most "
                                         "storage.volume_queue_max may; try again"));
   }
@@ -166,11 +168,11 @@ absl::Status VolumeThreads::Shared::GrowIfNeeded(VolumeCrew& crew) {
   return started;
 }
 
-absl::Status VolumeThreads::Shared::Add(const std::set<uint64_t>& volumes, VolumeTask task) {
+absl::Status VolumeThreads::Shared::Add(const VolumeLane& name, VolumeTask task) {
   VolumeTask refused;  // goes after the lock
   absl::MutexLock lock(&mu);
-  const auto lane = calls.lanes.try_emplace(volumes).first;
-  absl::Status status = CheckUsable(lane->second);
+  const auto lane = calls.lanes.try_emplace(name).first;
+  absl::Status status = CheckUsable(*lane);
   if (!status.ok()) {
     refused = std::move(task);
     calls.EndIfOver(lane);
@@ -213,11 +215,9 @@ void VolumeThreads::Shared::Work(VolumeCrew& crew) {
         task.ticket->begun = true;
         task.ticket->last_sign = now;
       }
-      at = running.insert(running.end(), {.crew = &crew,
-                                          .lane = &lane->second,
-                                          .what = task.what,
-                                          .since = now,
-                                          .ticket = task.ticket});
+      at = running.insert(
+          running.end(),
+          {.crew = &crew, .lane = &*lane, .what = task.what, .since = now, .ticket = task.ticket});
     }
     current_shared = this;
     current_running = &*at;
@@ -233,13 +233,13 @@ void VolumeThreads::Shared::Work(VolumeCrew& crew) {
 }
 
 absl::Status VolumeThreads::Submit(VolumeWork call, std::function<void()> task) {
-  return shared_->Add(call.volumes,
+  return shared_->Add(call.lane,
                       {.what = std::move(call.what), .run = std::move(task), .ticket = nullptr});
 }
 
 void VolumeThreads::Dispose(const std::set<uint64_t>& volumes, std::function<void()> task) {
   absl::MutexLock lock(&shared_->mu);
-  shared_->disposals.lanes[volumes].tasks.push_back(
+  shared_->disposals.lanes[VolumeLane{.volumes = volumes}].tasks.push_back(
       {.what = "close a file", .run = std::move(task), .ticket = nullptr});
   // Without a thread now it waits for the next one.
   (void)shared_->GrowIfNeeded(shared_->disposals);
@@ -271,8 +271,8 @@ void VolumeThreads::Beat(absl::string_view what) {
 
 absl::Status VolumeThreads::Shared::Late(const Ticket& ticket) const {
   const std::string time = absl::FormatDuration(ticket.silence);
-  const auto lane = calls.lanes.find(ticket.volumes);
-  const VolumeLane* const waits_in = lane == calls.lanes.end() ? nullptr : &lane->second;
+  const auto lane = calls.lanes.find(ticket.lane);
+  const VolumeCrew::Lane* const waits_in = lane == calls.lanes.end() ? nullptr : &*lane;
   const VolumeThreadsState state = State(SteadyNow(), waits_in);
   if (!ticket.begun && state.stuck == 0) {
     return ErrorWithReason(
@@ -309,12 +309,12 @@ absl::StatusOr<std::shared_ptr<VolumeThreads::Ticket>> VolumeThreads::Ask(
   }
   const absl::Time now = SteadyNow();
   ticket->what = call.what;
-  ticket->volumes = call.volumes;
+  ticket->lane = call.lane;
   ticket->silence = std::min(patience.silence.value_or(stall_timeout()), patience.total);
   ticket->end = now + patience.total;
   ticket->last_sign = now;
   RETURN_IF_ERROR(shared_->Add(
-      call.volumes, {.what = std::move(call.what), .run = std::move(work), .ticket = ticket}));
+      call.lane, {.what = std::move(call.what), .run = std::move(work), .ticket = ticket}));
   return ticket;
 }
 
@@ -342,7 +342,7 @@ void VolumeThreads::Wait::Drop() {
   std::function<void()> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   if ((*asked_)->begun) return;
-  const auto lane = shared_->calls.lanes.find((*asked_)->volumes);
+  const auto lane = shared_->calls.lanes.find((*asked_)->lane);
   if (lane == shared_->calls.lanes.end()) return;
   std::deque<VolumeTask>& tasks = lane->second.tasks;
   const auto waiting = std::find_if(tasks.begin(), tasks.end(),
@@ -358,7 +358,7 @@ void VolumeThreads::Shutdown() {
   absl::MutexLock lock(&shared_->mu);
   shared_->shut_down = true;
   VolumeCrew::Lanes& lanes = shared_->calls.lanes;
-  for (auto& [volumes, lane] : lanes) dropped.push_back(std::exchange(lane.tasks, {}));
+  for (auto& [name, lane] : lanes) dropped.push_back(std::exchange(lane.tasks, {}));
   std::erase_if(lanes, [](const auto& lane) { return lane.second.running == 0; });
 }
 

@@ -86,6 +86,12 @@ TEST_P(VolumeContractTest, LooksAtFilesAndDirectories) {
   EXPECT_THAT(volume().Stat("up"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("up")));
 }
 
+TEST_P(VolumeContractTest, ListingsSayWhichVolumeTheDirectoryLiesOn) {
+  ASSERT_OK_AND_ASSIGN(const DirListing listing, volume().List("", kEntriesMax));
+  ASSERT_OK_AND_ASSIGN(const PathFacts facts, volume().Stat(""));
+  EXPECT_EQ(listing.device, facts.identity.device);
+}
+
 TEST_P(VolumeContractTest, ListsNoMoreEntriesThanAreWanted) {
   for (const char* path : {"d/a", "d/b", "d/c"}) world_->AddFile(path, "x");
   ASSERT_OK_AND_ASSIGN(const DirListing whole, volume().List("d", 3));

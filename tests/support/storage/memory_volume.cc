@@ -149,6 +149,7 @@ absl::StatusOr<DirListing> MemoryVolume::List(absl::string_view directory, size_
   }
   const std::string prefix = found.first.empty() ? "" : absl::StrCat(found.first, "/");
   DirListing listing;
+  listing.device = found.second->identity.device;
   std::vector<DirEntry>& entries = listing.entries;
   size_t looked_at = 0;
   for (const auto& [path, node] : tree_->nodes) {

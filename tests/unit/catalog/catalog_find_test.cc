@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/process/wait_until.h"
 #include "tests/support/storage/fuse_volume.h"
+#include "tests/support/storage/memory_volume.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace weightd::testing {
@@ -138,6 +139,38 @@ TEST_F(CatalogFindTest, AModelExistsWhereItIsOrCannotBeTold) {
   EXPECT_THAT(catalog.CheckExists("../x"), ReasonIs(Reason::kPathOutsideRoot, HasSubstr("name")));
   // Nobody has looked through the root: it may have it.
   EXPECT_OK(catalog.CheckShown("org/lama"));
+}
+
+// Directories that lie on another volume than the files, which are links out of it.
+class ElsewhereVolume final : public Volume {
+ public:
+  static constexpr uint64_t kElsewhere = 77;
+  const std::string& root() const override { return files_.root(); }
+  FileSystemKind file_system() const override { return files_.file_system(); }
+  absl::StatusOr<DirListing> List(absl::string_view directory, size_t entries_max) override {
+    absl::StatusOr<DirListing> listing = files_.List(directory, entries_max);
+    if (listing.ok()) listing->device = kElsewhere;
+    return listing;
+  }
+  absl::StatusOr<PathFacts> Stat(absl::string_view path) override { return files_.Stat(path); }
+  absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override {
+    return files_.Open(path);
+  }
+  MemoryVolume& files() { return files_; }
+
+ private:
+  MemoryVolume files_;
+};
+
+TEST(CatalogVolumesTest, AllThatOpeningACheckpointTouchesAreKnown) {
+  const auto volume = std::make_shared<ElsewhereVolume>();
+  volume->files().AddFile("m/model.safetensors", "x");
+  const Catalog catalog(std::vector<std::shared_ptr<Volume>>{volume}, CatalogOptions());
+  ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("m"));
+  const uint64_t of_file = found.identities.at(0).device;
+  EXPECT_THAT(found.volumes, ::testing::ElementsAre(of_file, ElsewhereVolume::kElsewhere));
+  EXPECT_EQ(OpenWork(found, 1000).lane,
+            (VolumeLane{.volumes = {of_file, ElsewhereVolume::kElsewhere}, .uid = 1000}));
 }
 
 TEST_F(CatalogFindTest, DoesNotFindWhatListLeavesOut) {

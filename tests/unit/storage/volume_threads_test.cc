@@ -115,6 +115,22 @@ TEST_F(VolumeThreadsTest, WhereTooManyMountsHangAllIsRefused) {
   gate_->Release();
 }
 
+// What a user asks for in any number waits for itself.
+TEST_F(VolumeThreadsTest, AUsersCallsHoldUpNobodyElses) {
+  Make(8, /*queue_max=*/4, absl::Minutes(5));
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  for (int i = 0; i < 2; ++i) ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1000), hang));
+  gate_->AwaitHeld(2);
+  for (int i = 0; i < 4; ++i) ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1000), hang));
+  EXPECT_EQ(threads_->state().running, 2u) << "a quarter of the threads";
+  EXPECT_THAT(threads_->Submit(VolumeWork("open m", {1}, 1000), hang),
+              ReasonIs(Reason::kVolumeBusy, HasSubstr("4 calls wait")));
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}, 1001), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}), answer));
+}
+
 // A thread is of no lane: mounts that answer may be as many as they like.
 TEST_F(VolumeThreadsTest, ThreadsThatHaveNothingToDoServeWhateverVolumeComes) {
   Make(1);
