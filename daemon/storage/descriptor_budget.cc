@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kShareOfLimit = 4;
 constexpr uint64_t kFilesMin = 8;
 constexpr uint64_t kFilesMax = 4096;
+// Of one file: for reads past the page cache, and through it.
+constexpr uint32_t kFileMost = 2;
 
 }  // namespace
 
@@ -28,23 +30,38 @@ std::shared_ptr<DescriptorBudget> DescriptorBudget::ForThisProcess() {
   return std::make_shared<DescriptorBudget>(static_cast<uint32_t>(max), limit.rlim_cur);
 }
 
-std::optional<DescriptorBudget::Lease> DescriptorBudget::TryTake(uint32_t count) {
-  absl::MutexLock lock(&mu_);
-  if (count > max_ - in_use_) return std::nullopt;
+bool DescriptorBudget::IsFree(uint32_t count, const std::set<uint64_t>& volumes) const {
+  const auto found = in_use_of_.find(volumes);
+  const uint32_t own = found == in_use_of_.end() ? 0 : found->second;
+  const uint32_t left_by_others = max_ - (in_use_ - own);
+  const uint32_t most = std::max(std::min(kFileMost, left_by_others), left_by_others / 2);
+  return count <= max_ - in_use_ && count <= most - std::min(own, most);
+}
+
+DescriptorBudget::Lease DescriptorBudget::TakeLocked(uint32_t count,
+                                                     const std::set<uint64_t>& volumes) {
   in_use_ += count;
-  return Lease(shared_from_this(), count);
+  in_use_of_[volumes] += count;
+  return Lease(shared_from_this(), count, volumes);
+}
+
+std::optional<DescriptorBudget::Lease> DescriptorBudget::TryTake(
+    uint32_t count, const std::set<uint64_t>& volumes) {
+  absl::MutexLock lock(&mu_);
+  if (!IsFree(count, volumes)) return std::nullopt;
+  return TakeLocked(count, volumes);
 }
 
 absl::StatusOr<DescriptorBudget::Lease> DescriptorBudget::Take(uint32_t count,
+                                                               const std::set<uint64_t>& volumes,
                                                                absl::Duration timeout,
                                                                absl::string_view what) {
   absl::MutexLock lock(&mu_);
-  const auto is_free = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return count <= max_ - in_use_; };
+  const auto is_free = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return IsFree(count, volumes); };
   if (count > max_ || !mu_.AwaitWithTimeout(absl::Condition(&is_free), timeout)) {
     return RefusalFor(count, what);
   }
-  in_use_ += count;
-  return Lease(shared_from_this(), count);
+  return TakeLocked(count, volumes);
 }
 
 absl::Status DescriptorBudget::RefusalFor(uint32_t count, absl::string_view what) const {
@@ -52,7 +69,7 @@ absl::Status DescriptorBudget::RefusalFor(uint32_t count, absl::string_view what
       absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
       absl::StrCat(what, ": needs ", count, " descriptors, and the ", max_,
                    " that checkpoint files may have (a share of RLIMIT_NOFILE, which is ", limit_,
-                   ") are in use; ", HowToRaiseDescriptorLimit()));
+                   "; of one volume, half of them) are in use; ", HowToRaiseDescriptorLimit()));
 }
 
 uint32_t DescriptorBudget::in_use() const {
@@ -60,9 +77,12 @@ uint32_t DescriptorBudget::in_use() const {
   return in_use_;
 }
 
-void DescriptorBudget::GiveBack(uint32_t count) {
+void DescriptorBudget::GiveBack(uint32_t count, const std::set<uint64_t>& volumes) {
   absl::MutexLock lock(&mu_);
   in_use_ -= count;
+  const auto found = in_use_of_.find(volumes);
+  found->second -= count;
+  if (found->second == 0) in_use_of_.erase(found);
 }
 
 }  // namespace weightd

@@ -27,6 +27,7 @@
 #include "daemon/storage/page_cache.h"
 #include "daemon/storage/read_progress.h"
 #include "daemon/storage/volume.h"
+#include "daemon/storage/volume_threads.h"
 
 namespace weightd {
 namespace {
@@ -240,7 +241,8 @@ absl::StatusOr<Descriptors> OpenAgain(const OpenState& state, bool with_direct) 
 absl::StatusOr<DescriptorBudget::Lease> TakeDescriptors(const VolumeRoot& root, uint32_t count,
                                                         absl::string_view path) {
   if (root.descriptors == nullptr) return DescriptorBudget::Lease();
-  return root.descriptors->Take(count, kDescriptorWaitMax, absl::StrCat("open ", path));
+  return root.descriptors->Take(count, VolumeThreads::CurrentVolumes(), kDescriptorWaitMax,
+                                absl::StrCat("open ", path));
 }
 
 absl::StatusOr<Descriptors> Reopen(const OpenState& state, bool with_direct) {
@@ -258,7 +260,8 @@ absl::StatusOr<bool> PosixFileUse::Ready() {
   DescriptorBudget::Lease lease;
   if (budget != nullptr) {
     const uint32_t count = DescriptorsWanted(state_->direct_alignment);
-    std::optional<DescriptorBudget::Lease> taken = budget->TryTake(count);
+    std::optional<DescriptorBudget::Lease> taken =
+        budget->TryTake(count, VolumeThreads::CurrentVolumes());
     first_asked_ = std::min(first_asked_, SteadyNow());
     if (!taken.has_value()) {
       if (SteadyNow() - first_asked_ < kDescriptorWaitMax) return false;

@@ -120,8 +120,8 @@ VolumeThreadsState VolumeThreads::Shared::State(absl::Time now,
     state.queued += static_cast<uint32_t>(one.second.tasks.size());
   }
   for (const Running& one : running) {
-    if (one.crew != &calls || (lane != nullptr && one.lane != lane)) continue;
-    ++state.running;
+    if (lane != nullptr && one.lane != lane) continue;
+    if (one.crew == &calls) ++state.running;
     if (!IsStuck(one, now)) continue;
     ++state.stuck;
     if (now - one.since <= state.stuck_for) continue;
@@ -142,7 +142,7 @@ absl::Status VolumeThreads::Shared::CheckUsable(const VolumeCrew::Lane& lane) co
   if (lane_is_full || calls.threads >= calls.threads_max) {
     const uint32_t most = lane_is_full ? calls.MostOf(lane.first) : calls.threads_max;
     const VolumeThreadsState state = State(SteadyNow(), lane_is_full ? &lane : nullptr);
-    if (state.stuck >= most) {
+    if (state.stuck >= most && state.running >= most) {
       return ErrorWithReason(
           absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
           absl::StrCat("root ", root, ": the volume does not answer: all ", most,
@@ -258,6 +258,11 @@ void VolumeThreads::Place::Enter() const {
 }
 
 bool VolumeThreads::IsOwnThread() const { return current_shared == shared_.get(); }
+
+std::set<uint64_t> VolumeThreads::CurrentVolumes() {
+  if (current_running == nullptr) return {};
+  return static_cast<Shared::Running*>(current_running)->lane->first.volumes;  // its key: fixed
+}
 
 void VolumeThreads::Beat(absl::string_view what) {
   if (current_shared == nullptr) return;

@@ -97,6 +97,9 @@ class VolumeThreads {
   // Tells what the calling thread, if it is one of a root's, does now, and that it got on: work of
   // many calls is not stuck, and its waiter goes on waiting, while each of them is answered.
   static void Beat(absl::string_view what);
+  // The volumes that the call which the calling thread makes touches, as far as they are known;
+  // none on a thread of no root.
+  static std::set<uint64_t> CurrentVolumes();
   // Whether the calling thread is one of these, or works for one.
   bool IsOwnThread() const;
 

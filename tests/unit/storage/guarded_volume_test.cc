@@ -139,18 +139,42 @@ TEST_F(FileUseTest, AUseWaitsForDescriptorsThatOthersHave) {
 }
 
 TEST(DescriptorBudgetTest, NamesTheLimitAndHowToRaiseIt) {
-  const auto budget = std::make_shared<DescriptorBudget>(3, 1024);
-  std::optional<DescriptorBudget::Lease> lease = budget->TryTake(3);
+  const auto budget = std::make_shared<DescriptorBudget>(2, 1024);
+  std::optional<DescriptorBudget::Lease> lease = budget->TryTake(2, {});
   ASSERT_TRUE(lease.has_value());
-  EXPECT_FALSE(budget->TryTake(1).has_value());
-  EXPECT_THAT(budget->Take(1, absl::ZeroDuration(), "open a"),
+  EXPECT_FALSE(budget->TryTake(1, {}).has_value());
+  EXPECT_THAT(budget->Take(1, {}, absl::ZeroDuration(), "open a"),
               AllOf(StatusIs(absl::StatusCode::kResourceExhausted,
                              AllOf(HasSubstr("open a"), HasSubstr("1024"), HasSubstr("LimitNOFILE"),
                                    HasSubstr("ulimit -n"))),
                     ReasonIs(Reason::kLimitExceeded, _)));
   lease.reset();
-  EXPECT_TRUE(budget->TryTake(3).has_value());
+  EXPECT_TRUE(budget->TryTake(2, {}).has_value());
   EXPECT_EQ(budget->in_use(), 0u);
+}
+
+// A volume that hangs keeps what its files have.
+TEST(DescriptorBudgetTest, OneVolumeHasHalfOfWhatOthersLeave) {
+  const auto budget = std::make_shared<DescriptorBudget>(64, 1024);
+  std::vector<DescriptorBudget::Lease> kept;
+  const auto take_all = [&](const std::set<uint64_t>& volumes) {
+    size_t files = 0;
+    while (auto lease = budget->TryTake(2, volumes)) {
+      kept.push_back(*std::move(lease));
+      ++files;
+    }
+    return files;
+  };
+  EXPECT_EQ(take_all({1}), 16u);
+  EXPECT_EQ(take_all({2}), 8u);
+  EXPECT_EQ(take_all({1, 2}), 4u);
+  EXPECT_EQ(take_all({}), 2u);
+  EXPECT_EQ(take_all({3}), 1u);
+  EXPECT_THAT(budget->Take(2, {1}, absl::ZeroDuration(), "open a"),
+              ReasonIs(Reason::kLimitExceeded, HasSubstr("of one volume, half of them")));
+  kept.clear();
+  EXPECT_EQ(budget->in_use(), 0u);
+  EXPECT_EQ(take_all({3}), 16u);
 }
 
 TEST(DescriptorBudgetTest, TakesAShareOfWhatTheProcessMayHave) {
