@@ -1,7 +1,9 @@
 #include "daemon/storage/tree_watch.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/volume_call.h"
+#include "daemon/storage/directory_reader.h"
 
 namespace weightd {
 namespace {
@@ -30,18 +34,21 @@ absl::Status WatchError(int error, const std::string& path) {
 }
 
 // The names of the directories in `path`; symlinks are not followed: what is below the root is
-// watched where it is.
+// watched where it is. A mount below the root may hang: all calls are VolumeCall()s.
 std::vector<std::string> DirectoriesIn(const std::string& path) {
   std::vector<std::string> names;
-  DIR* directory = ::opendir(path.c_str());
-  if (directory == nullptr) return names;
-  while (const dirent* entry = ::readdir(directory)) {
+  const auto fd =
+      static_cast<int>(VolumeCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path.c_str()),
+                                  O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd < 0) return names;
+  DirectoryReader reader(fd);
+  while (const dirent64* entry = reader.Next()) {
     const std::string name = entry->d_name;
     if (name != "." && name != ".." && (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN)) {
       names.push_back(name);
     }
   }
-  ::closedir(directory);
+  (void)VolumeCall(SYS_close, fd);
   return names;
 }
 
@@ -73,8 +80,9 @@ absl::StatusOr<std::unique_ptr<TreeWatch>> TreeWatch::Create(const std::string& 
 
 absl::Status TreeWatch::AddOne(const std::string& path, uint32_t depth) {
   const uint32_t follow = depth == 0 ? 0 : IN_DONT_FOLLOW;
-  const int id =
-      ::inotify_add_watch(fd_.get(), path.c_str(), kEvents | IN_ONLYDIR | IN_EXCL_UNLINK | follow);
+  const auto id = static_cast<int>(VolumeCall(SYS_inotify_add_watch, fd_.get(),
+                                              reinterpret_cast<long>(path.c_str()),
+                                              kEvents | IN_ONLYDIR | IN_EXCL_UNLINK | follow));
   if (id < 0) return WatchError(errno, path);
   directories_[id] = {.path = path, .depth = depth};
   if (directories_.size() > options_.directories_max) {

@@ -56,13 +56,18 @@ class Life:
     def start(self):
         root = os.path.join(self.dir, "root")
         write_model(f"{root}/resident/model.safetensors")
-        os.mkdir(os.path.join(self.dir, "fuse"))
-        self.fuse = HungFuse(os.path.join(self.dir, "fuse"), HUNG_MODELS)
-        if self.random.random() < 0.1:
+        # A root of its own, or a mount below a root that has nothing to do with FUSE.
+        below = self.random.random() < 0.3
+        point = os.path.join(root if below else self.dir, "fuse")
+        os.mkdir(point)
+        self.fuse = HungFuse(point, HUNG_MODELS)
+        if self.random.random() < (0.3 if below else 0.1):
             self.fuse.hang()  # dead already when the daemon starts
+        self.hung_prefix = "fuse/" if below else ""
+        roots = ["--root", root] + ([] if below else ["--root", point])
         self.reader, writer = os.pipe()  # nobody reads it
         self.daemon = subprocess.Popen(
-            [os.path.join(self.bin_dir, "weightd"), "--root", root, "--root", self.fuse.point, "--socket-dir",
+            [os.path.join(self.bin_dir, "weightd"), *roots, "--socket-dir",
              os.path.join(self.dir, "s"), "--state-file", os.path.join(self.dir, "state.json"), "--cuda.enabled", "OFF",
              "--host.budget-bytes", str(1 << 28), "--drain-grace-ms", str(int(GRACE_S * 1000)), "--preload", "resident",
              "--storage.stall-timeout-ms", self.random.choice(["1000", "60000"])] + LIMITS, stderr=writer,
@@ -96,7 +101,8 @@ class Life:
             if connection is None:
                 return
             for _ in range(STREAMS_PER_CONNECTION // 50):
-                model = f"h{self.random.randrange(HUNG_MODELS):02}" if self.random.random() < 0.98 else "resident"
+                hung = f"{self.hung_prefix}h{self.random.randrange(HUNG_MODELS):02}"
+                model = hung if self.random.random() < 0.98 else "resident"
                 if self.over.is_set() or not connection.call("Attach", attach_request(model, wait=True), times=50):
                     break
                 self.begun += 50
