@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <ctime>
 
 namespace weightd {
 namespace {
@@ -102,11 +103,7 @@ void Set(Mailbox& box, uint32_t state) {
 // The helper of one thread. Thread-compatible.
 class Helper {
  public:
-  Helper() {
-    stack_ =
-        ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    Start();
-  }
+  Helper() { Start(); }
   Helper(const Helper&) = delete;
   Helper& operator=(const Helper&) = delete;
   ~Helper() {
@@ -123,6 +120,9 @@ class Helper {
     if (!IsAlive()) Start();
     return pid_;
   }
+
+  // There is none, but may be one later.
+  bool IsRefused() const { return pid_ == 0 && (error_ == EAGAIN || error_ == ENOMEM); }
 
   // EIO where somebody kills the helper meanwhile: nobody knows how far the call came.
   long Call(long number, const long (&arguments)[5]) {
@@ -152,6 +152,11 @@ class Helper {
 
   void Start() {
     pid_ = 0;
+    error_ = ENOMEM;
+    if (stack_ == MAP_FAILED) {
+      stack_ =
+          ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
     if (stack_ == MAP_FAILED) return;
     box_.state = kIdle;
     // No signal is for it.
@@ -161,6 +166,7 @@ class Helper {
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     pid_ = ::clone(&HelperMain, static_cast<char*>(stack_) + kStackBytes,
                    CLONE_VM | CLONE_FS | CLONE_FILES, &box_);
+    error_ = pid_ < 0 ? errno : 0;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid_ < 0) pid_ = 0;
   }
@@ -173,6 +179,7 @@ class Helper {
   Mailbox box_;
   void* stack_ = MAP_FAILED;
   pid_t pid_ = 0;
+  int error_ = 0;  // why there is none
 };
 
 Helper& OwnHelper() {
@@ -186,9 +193,24 @@ Helper& OwnHelper() {
 
 long VolumeCall(long number, long a, long b, long c, long d, long e) {
 #if WEIGHTD_VOLUME_HELPERS
-  if (Helper& helper = OwnHelper(); helper.Ready() > 0) return helper.Call(number, {a, b, c, d, e});
+  Helper& helper = OwnHelper();
+  if (helper.Ready() > 0) return helper.Call(number, {a, b, c, d, e});
+  if (helper.IsRefused()) {
+    errno = EAGAIN;
+    return -1;
+  }
 #endif
   return ::syscall(number, a, b, c, d, e);
+}
+
+void VolumeClose(int fd) {
+  constexpr int kTries = 100;
+  constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 10'000'000};
+  for (int i = 0; i < kTries; ++i) {
+    if (VolumeCall(SYS_close, fd) == 0 || errno != EAGAIN) return;
+    (void)::nanosleep(&kPause, nullptr);
+  }
+  ::close(fd);
 }
 
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset) {

@@ -16,13 +16,16 @@
 // and a daemon that ends leaves a helper behind that the volume keeps, and nothing else.
 //
 // A helper is made at a thread's first call, with the limits (setrlimit(2)) that hold then, and
-// goes with the thread. Where there can be none
-// (another processor, a limit of processes, a filter of system calls) the thread calls itself.
+// goes with the thread. Where there can be none (another processor, a filter of system calls) the
+// thread calls itself; where there is none now, for want of processes or memory, a call is refused.
 
 namespace weightd {
 
-// As syscall(2): -1 and errno for an error. Thread-safe.
+// As syscall(2): -1 and errno for an error, EAGAIN without a helper now. Thread-safe.
 long VolumeCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0);
+
+// Waits a second for a helper; then the thread closes it itself, since it must not be lost.
+void VolumeClose(int fd);
 
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset);
 

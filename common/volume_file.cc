@@ -28,7 +28,7 @@ VolumeFile& VolumeFile::operator=(VolumeFile&& other) noexcept {
 }
 
 void VolumeFile::Close() {
-  if (fd_.valid()) (void)VolumeCall(SYS_close, fd_.release());
+  if (fd_.valid()) VolumeClose(fd_.release());
 }
 
 absl::StatusOr<VolumeFile> VolumeFile::Open(const std::string& path, int flags, uint32_t mode,

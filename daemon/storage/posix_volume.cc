@@ -39,7 +39,7 @@ constexpr absl::Duration kDescriptorWaitMax = absl::Seconds(10);
 
 // To close a file may ask the volume, too: a FUSE server is told of it, and answers.
 void CloseFile(UniqueFd& fd) {
-  if (fd.valid()) (void)VolumeCall(SYS_close, fd.release());
+  if (fd.valid()) VolumeClose(fd.release());
 }
 
 // The descriptors of an open file. Immutable.

@@ -48,7 +48,7 @@ std::vector<std::string> DirectoriesIn(const std::string& path) {
       names.push_back(name);
     }
   }
-  (void)VolumeCall(SYS_close, fd);
+  VolumeClose(fd);
   return names;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -81,6 +82,27 @@ TEST(VolumeCallTest, CallWhoseHelperIsKilledFails) {
   EXPECT_EQ(::kill(helper, SIGKILL), 0);
   caller.join();
   for (const int end : pipe) ::close(end);
+}
+
+// A thread that called itself could not be ended while the volume hangs.
+TEST(VolumeCallTest, WithoutAProcessForAHelperACallIsRefusedAndAFileClosedAllTheSame) {
+  if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    // No limit holds for root.
+    if (::geteuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) ::_exit(1);
+    const rlimit none{};
+    if (::setrlimit(RLIMIT_NPROC, &none) != 0) ::_exit(2);
+    if (VolumeCall(SYS_getpid) != -1 || errno != EAGAIN) ::_exit(3);
+    const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    VolumeClose(fd);
+    ::_exit(::fcntl(fd, F_GETFD) == -1 ? 0 : 4);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 // A call that is never answered: the process ends, and is reaped, at once.
