@@ -1,6 +1,7 @@
 #include "common/unix_socket.h"
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
@@ -12,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 namespace {
@@ -72,7 +74,7 @@ absl::StatusOr<UniqueFd> BindUnixSocket(const std::string& path, int type) {
   ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
   ASSIGN_OR_RETURN(UniqueFd socket, CreateSocket(type));
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  if (::bind(socket.get(), generic, sizeof(address)) != 0) {
+  if (VolumeCall(SYS_bind, socket.get(), reinterpret_cast<long>(generic), sizeof(address)) != 0) {
     return PosixError(errno, absl::StrCat("bind ", path));
   }
   return socket;

@@ -109,6 +109,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const SocketDirectory
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
     return PosixError(errno, "make socket non-blocking");
   }
+  // gRPC takes none: the kernel would close what came, which can last (where it can refuse them).
+  (void)RefuseDescriptors(socket.get());
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(static_cast<int>(kMessageBytesMax));
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);

@@ -4,13 +4,13 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -22,6 +22,8 @@
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
 #include "common/unix_socket.h"
+#include "common/volume_call.h"
+#include "daemon/storage/directory_reader.h"
 
 namespace weightd {
 namespace {
@@ -33,24 +35,46 @@ constexpr int kBacklog = 4096;
 // For what listens on a socket that should be ours.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(1);
 
+// The directory may lie on a mount that hangs, or one may come over it: calls with a path are
+// VolumeCall()s, as system calls of these names, whose errors are theirs.
+long Address(const void* pointer) { return reinterpret_cast<long>(pointer); }
+bool Stat(const std::string& path, struct stat& facts, int flags = 0) {
+  return VolumeCall(SYS_newfstatat, AT_FDCWD, Address(path.c_str()), Address(&facts), flags) == 0;
+}
+bool Lstat(const std::string& path, struct stat& facts) {
+  return Stat(path, facts, AT_SYMLINK_NOFOLLOW);
+}
+UniqueFd OpenFile(const std::string& path, int flags, mode_t mode = 0) {
+  return UniqueFd(static_cast<int>(VolumeCall(SYS_openat, AT_FDCWD, Address(path.c_str()),
+                                              flags | O_CLOEXEC, static_cast<long>(mode))));
+}
+bool Chmod(const std::string& path, mode_t mode) {
+  return VolumeCall(SYS_fchmodat, AT_FDCWD, Address(path.c_str()), static_cast<long>(mode)) == 0;
+}
+bool Unlink(const std::string& path) {
+  return VolumeCall(SYS_unlinkat, AT_FDCWD, Address(path.c_str()), 0) == 0;
+}
+
 // Whether everything in the directory is ours by name.
 bool HoldsOnlyOurs(const std::string& path) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-    const std::string full = absl::StrCat(path, "/", entry.path().filename().string());
-    if (full != RpcSocketPath(path) && full != HandleSocketPath(path) &&
-        full != LockFilePath(path)) {
-      return false;
-    }
+  const UniqueFd directory = OpenFile(path, O_RDONLY | O_DIRECTORY);
+  if (!directory.valid()) return false;
+  DirectoryReader reader(directory.get());
+  while (const dirent64* entry = reader.Next()) {
+    const absl::string_view name = entry->d_name;
+    const std::string full = absl::StrCat(path, "/", name);
+    const bool is_ours =
+        full == RpcSocketPath(path) || full == HandleSocketPath(path) || full == LockFilePath(path);
+    if (name != "." && name != ".." && !is_ours) return false;
   }
-  return !error;
+  return reader.error() == 0;
 }
 
 // Who owns the directory, or the link that leads to it, can put other sockets in the place of ours
 // and serve what he likes. Root may anyway.
 absl::Status CheckOwner(const std::string& path, const struct stat& directory) {
   struct stat link {};
-  if (::lstat(path.c_str(), &link) != 0) return PosixError(errno, absl::StrCat("look at ", path));
+  if (!Lstat(path, link)) return PosixError(errno, absl::StrCat("look at ", path));
   for (const uid_t owner : {directory.st_uid, link.st_uid}) {
     if (owner == 0 || owner == ::geteuid()) continue;
     return absl::PermissionDeniedError(
@@ -75,13 +99,11 @@ std::string BoundPath(int socket) {
 bool LeadsTo(const std::string& path, const UniqueFd& file) {
   struct stat there {};
   struct stat ours {};
-  return ::lstat(path.c_str(), &there) == 0 && ::fstat(file.get(), &ours) == 0 &&
-         there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+  return Lstat(path, there) && ::fstat(file.get(), &ours) == 0 && there.st_dev == ours.st_dev &&
+         there.st_ino == ours.st_ino;
 }
 
-UniqueFd OpenPath(const std::string& path) {
-  return UniqueFd(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-}
+UniqueFd OpenPath(const std::string& path) { return OpenFile(path, O_PATH | O_NOFOLLOW); }
 
 bool ListensAs(int socket, int type) {
   const auto has = [socket](int option, int value) {
@@ -118,7 +140,7 @@ SocketDir::~SocketDir() {
   // Only what this daemon made: without the lock the sockets are another's.
   for (Socket* socket : {&rpc_, &handles_}) {
     const bool ours = socket->made && LeadsTo(socket->path, socket->inode);
-    if (ours) ::unlink(socket->path.c_str());
+    if (ours) (void)Unlink(socket->path);
   }
 }
 
@@ -148,8 +170,9 @@ absl::StatusOr<std::vector<std::string>> SocketDir::Restore(const Use& use) {
     }
     (void)RefuseDescriptors(socket->listener.get());
     // Where that is not permitted, it was not given away either.
-    (void)!::lchown(socket->path.c_str(), owners.st_uid, owners.st_gid);
-    (void)::chmod(socket->path.c_str(), owners.st_mode & 07777);
+    (void)VolumeCall(SYS_fchownat, AT_FDCWD, Address(socket->path.c_str()), owners.st_uid,
+                     owners.st_gid, AT_SYMLINK_NOFOLLOW);
+    (void)Chmod(socket->path, owners.st_mode & 07777);
     socket->inode = OpenPath(socket->path);
     use(rpc_listener(), handle_listener());
     restored.push_back(socket->path);
@@ -183,14 +206,14 @@ absl::Status SocketDir::Adopt(std::vector<UniqueFd> passed) {
 }
 
 absl::Status SocketDir::Prepare() {
-  if (::mkdir(path_.c_str(), kDirectoryMode) == 0) {
+  if (VolumeCall(SYS_mkdirat, AT_FDCWD, Address(path_.c_str()), kDirectoryMode) == 0) {
     // mkdir's mode is cut by the umask.
-    if (::chmod(path_.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
+    if (Chmod(path_, kDirectoryMode)) return absl::OkStatus();
     return PosixError(errno, absl::StrCat("set mode of ", path_));
   }
   if (errno != EEXIST) return PosixError(errno, absl::StrCat("make socket directory ", path_));
   struct stat info {};
-  if (::stat(path_.c_str(), &info) != 0) return PosixError(errno, absl::StrCat("look at ", path_));
+  if (!Stat(path_, info)) return PosixError(errno, absl::StrCat("look at ", path_));
   if (!S_ISDIR(info.st_mode)) {
     return absl::InvalidArgumentError(
         absl::StrCat("socket directory ", path_, " is not a directory"));
@@ -199,7 +222,7 @@ absl::Status SocketDir::Prepare() {
   const mode_t mode = info.st_mode & 07777;
   if (mode == kDirectoryMode) return absl::OkStatus();
   if (info.st_uid == ::geteuid() && HoldsOnlyOurs(path_)) {
-    if (::chmod(path_.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
+    if (Chmod(path_, kDirectoryMode)) return absl::OkStatus();
   }
   if ((mode & 07) != 0) {
     warnings_.push_back({.reason = WarningReason::kSocketDirOpen,
@@ -214,9 +237,9 @@ absl::Status SocketDir::Prepare() {
 
 absl::Status SocketDir::Lock() {
   const std::string path = LockFilePath(path_);
-  UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  UniqueFd lock = OpenFile(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
   if (!lock.valid()) return PosixError(errno, absl::StrCat("open ", path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) {
+  if (VolumeCall(SYS_flock, lock.get(), LOCK_EX | LOCK_NB) == 0) {
     lock_ = std::move(lock);
     return absl::OkStatus();
   }
@@ -228,26 +251,26 @@ absl::Status SocketDir::Lock() {
 
 absl::Status SocketDir::Listen(Socket& socket) {
   const std::string& socket_path = socket.path;
-  // We hold the lock, so a socket that is there is stale, unless something other than weightd
-  // listens on it; then its queue may be full, too.
-  const auto other = ConnectUnixSocket(socket_path, socket.type, absl::Now() + kProbeTimeout);
-  if (other.ok() || absl::IsDeadlineExceeded(other.status())) {
-    return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
-  }
   struct stat info {};
-  if (::lstat(socket_path.c_str(), &info) == 0) {
+  if (Lstat(socket_path, info)) {
     if (!S_ISSOCK(info.st_mode)) {
       return absl::AlreadyExistsError(absl::StrCat(socket_path, " exists and is ",
                                                    S_ISDIR(info.st_mode) ? "a directory" : "a file",
                                                    ", not a socket; remove it"));
     }
-    if (::unlink(socket_path.c_str()) != 0) {
+    // We hold the lock, so it is stale, unless something other than weightd listens on it; then its
+    // queue may be full, too.
+    const auto other = ConnectUnixSocket(socket_path, socket.type, absl::Now() + kProbeTimeout);
+    if (other.ok() || absl::IsDeadlineExceeded(other.status())) {
+      return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
+    }
+    if (!Unlink(socket_path)) {
       return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));
     }
   }
   ASSIGN_OR_RETURN(UniqueFd listener, BindUnixSocket(socket_path, socket.type | SOCK_NONBLOCK));
   socket.made = true;
-  if (::chmod(socket_path.c_str(), kSocketMode) != 0) {
+  if (!Chmod(socket_path, kSocketMode)) {
     return PosixError(errno, absl::StrCat("set mode of ", socket_path));
   }
   if (::listen(listener.get(), kBacklog) != 0) {

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include "common/check.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
+#include "common/volume_call.h"
 
 namespace weightd {
 namespace {
@@ -51,7 +53,8 @@ bool SocketWatch::WaitForEvents(int timeout_ms) {
 void SocketWatch::Run() {
   while (true) {
     // Each time: the directory may be another one. Of the same it is the same watch.
-    const bool watched = ::inotify_add_watch(inotify_.get(), directory_.c_str(), kEvents) >= 0;
+    const bool watched = VolumeCall(SYS_inotify_add_watch, inotify_.get(),
+                                    reinterpret_cast<long>(directory_.c_str()), kEvents) >= 0;
     check_();  // what happened before there was a watch
     if (!WaitForEvents(watched ? -1 : kUnwatchedMs)) return;
     pollfd stop = {.fd = stop_event_.get(), .events = POLLIN, .revents = 0};

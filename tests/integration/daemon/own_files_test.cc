@@ -2,6 +2,7 @@
 // nothing of it is left when it was told to stop, though what asks the server cannot be ended.
 
 #include <signal.h>
+#include <sys/mount.h>
 
 #include <filesystem>
 #include <memory>
@@ -89,6 +90,15 @@ TEST_F(OwnFilesTest, StateAndNodeFeaturesFilesTogether) {
   StartAndHang({"--node-features-file", OnVolume("node-features")});
   ctl_.Run({"pin", "model"});
   ServesAndEnds();
+}
+
+// A mount that hangs has come over it.
+TEST_F(OwnFilesTest, SocketDirectory) {
+  StartAndHang({});
+  ASSERT_EQ(::mount(fuse_->root().c_str(), socket_dir_.c_str(), nullptr, MS_BIND, nullptr), 0);
+  daemon_->Signal(SIGTERM);
+  EXPECT_EQ(daemon_->WaitForExit(kStopPatience), std::optional(0)) << daemon_->log();
+  EXPECT_EQ(::umount2(socket_dir_.c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(OwnFilesTest, KeyFile) {
