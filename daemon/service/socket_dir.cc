@@ -18,12 +18,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/directory_reader.h"
 #include "common/errors.h"
 #include "common/socket_paths.h"
 #include "common/status_macros.h"
 #include "common/unix_socket.h"
 #include "common/volume_call.h"
-#include "daemon/storage/directory_reader.h"
 
 namespace weightd {
 namespace {
@@ -146,12 +146,15 @@ SocketDir::~SocketDir() {
 
 bool SocketDir::HoldsLock() const { return LeadsTo(LockFilePath(path_), lock_); }
 
+absl::Status SocketDir::LockAgain() {
+  if (HoldsLock()) return absl::OkStatus();
+  RETURN_IF_ERROR(Prepare());
+  return Lock();
+}
+
 absl::StatusOr<std::vector<std::string>> SocketDir::Restore(const Use& use) {
   std::vector<std::string> restored;
-  if (!HoldsLock()) {
-    RETURN_IF_ERROR(Prepare());
-    RETURN_IF_ERROR(Lock());
-  }
+  RETURN_IF_ERROR(LockAgain());
   for (Socket* socket : {&rpc_, &handles_}) {
     // Without its inode (out of descriptors) nothing is known of it.
     if (!socket->inode.valid() || LeadsTo(socket->path, socket->inode)) continue;
@@ -161,6 +164,8 @@ absl::StatusOr<std::vector<std::string>> SocketDir::Restore(const Use& use) {
                        " was removed, and only the service manager that passed it can make it "
                        "again: restart its socket unit"));
     }
+    // Whoever took the socket away may have taken the lock first, and serve here now.
+    RETURN_IF_ERROR(LockAgain());
     const UniqueFd before = std::move(socket->listener);
     struct stat owners {};
     (void)::fstat(socket->inode.get(), &owners);

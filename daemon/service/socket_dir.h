@@ -68,6 +68,8 @@ class SocketDir {
   explicit SocketDir(std::string path);
   absl::Status Prepare();
   absl::Status Lock();
+  // Where the lock file is another one than ours, or gone.
+  absl::Status LockAgain();
   absl::Status Adopt(std::vector<UniqueFd> passed);
   absl::Status Listen(Socket& socket);
   bool HoldsLock() const;

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/directory_reader.h"
 #include "common/errors.h"
 #include "common/status_macros.h"
 #include "common/volume_call.h"
-#include "daemon/storage/directory_reader.h"
 
 namespace weightd {
 namespace {

@@ -1,5 +1,5 @@
-#ifndef WEIGHTD_DAEMON_STORAGE_DIRECTORY_READER_H_
-#define WEIGHTD_DAEMON_STORAGE_DIRECTORY_READER_H_
+#ifndef WEIGHTD_COMMON_DIRECTORY_READER_H_
+#define WEIGHTD_COMMON_DIRECTORY_READER_H_
 
 #include <dirent.h>
 #include <sys/syscall.h>
@@ -49,4 +49,4 @@ class DirectoryReader {
 
 }  // namespace weightd
 
-#endif  // WEIGHTD_DAEMON_STORAGE_DIRECTORY_READER_H_
+#endif  // WEIGHTD_COMMON_DIRECTORY_READER_H_
