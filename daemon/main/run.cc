@@ -185,7 +185,8 @@ void Drain(const DaemonOptions& options, const RunDependencies& dependencies, St
   steps.Await(handles, left(kStepTime));
   steps.Await(saved, left(absl::InfiniteDuration()));
   if (steps.left_behind().empty()) {
-    steps.Run("give memory and sockets back", left(absl::InfiniteDuration()), [daemon] { delete daemon; });
+    steps.Run("give memory and sockets back", left(absl::InfiniteDuration()),
+              [daemon] { delete daemon; });
   }
   guard.Enter("say goodbye");
   if (steps.left_behind().empty()) return;
