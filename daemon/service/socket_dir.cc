@@ -24,6 +24,7 @@
 #include "common/status_macros.h"
 #include "common/unix_socket.h"
 #include "common/volume_call.h"
+#include "common/volume_file.h"
 
 namespace weightd {
 namespace {
@@ -50,9 +51,6 @@ UniqueFd OpenFile(const std::string& path, int flags, mode_t mode = 0) {
 }
 bool Chmod(const std::string& path, mode_t mode) {
   return VolumeCall(SYS_fchmodat, AT_FDCWD, Address(path.c_str()), static_cast<long>(mode)) == 0;
-}
-bool Unlink(const std::string& path) {
-  return VolumeCall(SYS_unlinkat, AT_FDCWD, Address(path.c_str()), 0) == 0;
 }
 
 // Whether everything in the directory is ours by name.
@@ -140,7 +138,7 @@ SocketDir::~SocketDir() {
   // Only what this daemon made: without the lock the sockets are another's.
   for (Socket* socket : {&rpc_, &handles_}) {
     const bool ours = socket->made && LeadsTo(socket->path, socket->inode);
-    if (ours) (void)Unlink(socket->path);
+    if (ours) (void)VolumeUnlink(socket->path);
   }
 }
 
@@ -211,7 +209,7 @@ absl::Status SocketDir::Adopt(std::vector<UniqueFd> passed) {
 }
 
 absl::Status SocketDir::Prepare() {
-  if (VolumeCall(SYS_mkdirat, AT_FDCWD, Address(path_.c_str()), kDirectoryMode) == 0) {
+  if (VolumeMkdir(path_, kDirectoryMode) == 0) {
     // mkdir's mode is cut by the umask.
     if (Chmod(path_, kDirectoryMode)) return absl::OkStatus();
     return PosixError(errno, absl::StrCat("set mode of ", path_));
@@ -269,7 +267,7 @@ absl::Status SocketDir::Listen(Socket& socket) {
     if (other.ok() || absl::IsDeadlineExceeded(other.status())) {
       return absl::AlreadyExistsError(absl::StrCat("socket ", socket_path, " is in use"));
     }
-    if (!Unlink(socket_path)) {
+    if (VolumeUnlink(socket_path) != 0) {
       return PosixError(errno, absl::StrCat("remove stale socket ", socket_path));
     }
   }
