@@ -192,21 +192,23 @@ std::vector<absl::Span<std::byte>> StagingPool::TakeIdle(Holder& holder) {
 
 uint32_t StagingPool::share(const Holder* holder) const {
   absl::MutexLock lock(&mu_);
-  uint32_t stuck = 0;
-  uint32_t active = 0;
-  for (const auto& [volumes, other] : holders_) {
-    stuck += other->shared_stuck;
-    if (other->users > 0) ++active;
-  }
-  const uint32_t of_holder = std::max(kOwnSlots, (slot_count_ - stuck) / std::max(1U, active));
+  const auto active = static_cast<uint32_t>(std::count_if(
+      holders_.begin(), holders_.end(), [](const auto& entry) { return entry.second->users > 0; }));
+  const uint32_t left = slot_count_ - CountSharedStuck();
+  const uint32_t of_holder = std::max(kOwnSlots, left / std::max(1U, active));
   return std::max(1U, of_holder / std::max(1U, holder->users));
 }
 
-uint32_t StagingPool::MostOf(const Holder& holder) const {
-  uint32_t left = slot_count_;
-  for (const auto& [volumes, other] : holders_) {
-    if (other.get() != &holder) left -= other->shared_stuck;
+uint32_t StagingPool::CountSharedStuck(const Holder* but) const {
+  uint32_t count = 0;
+  for (const auto& [volumes, holder] : holders_) {
+    if (holder.get() != but) count += holder->shared_stuck;
   }
+  return count;
+}
+
+uint32_t StagingPool::MostOf(const Holder& holder) const {
+  const uint32_t left = slot_count_ - CountSharedStuck(/*but=*/&holder);
   if (holder.volumes.empty() || left <= 1) return left;
   return left - std::max(1U, left / kReserveDivisor);
 }
@@ -313,8 +315,7 @@ uint32_t StagingPool::stuck_slots() const {
 
 absl::Status StagingPool::CheckNotAllStuck(const Holder* holder) const {
   absl::MutexLock lock(&mu_);
-  uint32_t stuck = 0;
-  for (const auto& [volumes, other] : holders_) stuck += other->shared_stuck;
+  const uint32_t stuck = CountSharedStuck();
   const bool shared_may_come = holder->shared_stuck < MostOf(*holder);
   const bool own_may_come = holder->own_stuck < holder->own.size() ||
                             (holder->own.size() < kOwnSlots && !free_own_.empty());

@@ -86,6 +86,8 @@ class StagingPool {
   // With all devices, or with none.
   absl::Status Register(absl::Span<std::byte> memory) const;
   void UnregisterAndUnmap(absl::Span<const absl::Span<std::byte>> all) const;
+  // Of the slots that are made at the start, those that are stuck; `but` of one holder.
+  uint32_t CountSharedStuck(const Holder* but = nullptr) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // Of the slots that are made at the start, how many the holder may have at once.
   uint32_t MostOf(const Holder& holder) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   std::optional<uint32_t> TakeShared(Holder& holder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
