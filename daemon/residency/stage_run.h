@@ -27,7 +27,7 @@ absl::Status CheckNotCancelled(const StageJob& job);
 // none does. Used once, by one thread.
 //
 // Where the volume hangs, the stage fails. What its reads may still write to stays booked until
-// they have come back, and so does the table of tensors.
+// they have come back; so does the table of tensors where more than reads is in flight.
 class StageRun {
  public:
   StageRun(const StageContext& context, std::shared_ptr<StageJob> job);
