@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cpp/server_trust.h"
+#include "common/bounded_call.h"
 #include "common/errors.h"
 #include "common/fd_passing.h"
 #include "common/handle_protocol.h"
@@ -28,6 +29,8 @@ namespace {
 
 // How long the daemon may take to say who we are.
 constexpr absl::Duration kWhoAmITimeout = absl::Seconds(2);
+// Who asks keeps the deadline itself, and says best what it waited for: it is left a moment later.
+constexpr absl::Duration kMoment = absl::Milliseconds(100);
 // Flow-control window of a stream: a grant of 10,000 tensors passes without waiting for updates.
 constexpr int kStreamWindowBytes = 4 << 20;
 constexpr int kFrameBytesMax = 1 << 20;
@@ -78,6 +81,23 @@ absl::StatusOr<UniqueFd> ConnectTrusted(const SocketDirectory& socket_dir, const
   return socket;
 }
 
+using Descriptors = absl::StatusOr<std::vector<UniqueFd>>;
+
+Descriptors AskOnThisThread(const SocketDirectory& socket_dir, const HandleRequest& request,
+                            size_t count, absl::Time deadline) {
+  ASSIGN_OR_RETURN(
+      const UniqueFd socket,
+      ConnectTrusted(socket_dir, HandleSocketPath(socket_dir.path), SOCK_SEQPACKET, deadline));
+  RETURN_IF_ERROR(
+      SendFdMessage(socket.get(), EncodeHandleRequest(request), {}, deadline - absl::Now()));
+  std::vector<UniqueFd> fds;
+  ASSIGN_OR_RETURN(const std::string reply,
+                   count == 0 ? ReceivePlainMessage(socket.get(), deadline - absl::Now())
+                              : ReceiveMessage(socket.get(), deadline - absl::Now(), fds, count));
+  RETURN_IF_ERROR(DecodeHandleReply(reply));
+  return fds;
+}
+
 absl::StatusCode FromRpcCode(grpc::StatusCode code) {
   const int value = static_cast<int>(code);
   const bool known = value >= 0 && value <= static_cast<int>(absl::StatusCode::kUnauthenticated);
@@ -95,11 +115,6 @@ absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl
 absl::StatusOr<UniqueFd> ConnectToRpcSocket(const SocketDirectory& socket_dir,
                                             absl::Time deadline) {
   return ConnectTrusted(socket_dir, RpcSocketPath(socket_dir.path), SOCK_STREAM, deadline);
-}
-
-absl::StatusOr<UniqueFd> ConnectToHandleSocket(const SocketDirectory& socket_dir,
-                                               absl::Time deadline) {
-  return ConnectTrusted(socket_dir, HandleSocketPath(socket_dir.path), SOCK_SEQPACKET, deadline);
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const SocketDirectory& socket_dir,
@@ -142,13 +157,23 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
   return absl::Status(code, status.error_message());
 }
 
+absl::StatusOr<std::vector<UniqueFd>> AskHandleSocket(const SocketDirectory& socket_dir,
+                                                      const HandleRequest& request, size_t count,
+                                                      absl::Time deadline) {
+  const absl::StatusOr<std::shared_ptr<Descriptors>> answer =
+      CallWithin<std::shared_ptr<Descriptors>>(
+          deadline - absl::Now() + kMoment, "ask weightd for handles", [=] {
+            return std::make_shared<Descriptors>(
+                AskOnThisThread(socket_dir, request, count, deadline));
+          });
+  if (answer.ok()) return std::move(**answer);
+  if (!absl::IsDeadlineExceeded(answer.status())) return answer.status();
+  return absl::DeadlineExceededError(
+      absl::StrCat(HandleSocketPath(socket_dir.path), ": no answer in time"));
+}
+
 absl::Status AskWhoAmI(const SocketDirectory& socket_dir) {
-  const absl::Time deadline = absl::Now() + kWhoAmITimeout;
-  ASSIGN_OR_RETURN(const UniqueFd socket, ConnectToHandleSocket(socket_dir, deadline));
-  RETURN_IF_ERROR(SendFdMessage(socket.get(), EncodeHandleRequest({}), {}, deadline - absl::Now()));
-  ASSIGN_OR_RETURN(const std::string reply,
-                   ReceivePlainMessage(socket.get(), deadline - absl::Now()));
-  return DecodeHandleReply(reply);
+  return AskHandleSocket(socket_dir, {}, 0, absl::Now() + kWhoAmITimeout).status();
 }
 
 absl::Status DiagnoseRpcStatus(const grpc::Status& status, const SocketDirectory& socket_dir) {

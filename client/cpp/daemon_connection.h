@@ -6,10 +6,12 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/handle_protocol.h"
 #include "common/socket_paths.h"
 #include "common/unique_fd.h"
 
@@ -23,11 +25,9 @@ namespace weightd::client {
 // or the socket is PERMISSION_DENIED/PERMISSION_DENIED, a full queue DEADLINE_EXCEEDED.
 absl::StatusOr<UniqueFd> ConnectToDaemon(const std::string& path, int type, absl::Time deadline);
 
-// Likewise, to the socket of a directory for gRPC or for handles. Where nobody named the directory,
-// who serves there must be trusted: errors of CheckDefaultServer() too.
+// Likewise, to the socket of a directory for gRPC. Where nobody named the directory, who serves
+// there must be trusted: errors of CheckDefaultServer() too.
 absl::StatusOr<UniqueFd> ConnectToRpcSocket(const SocketDirectory& socket_dir, absl::Time deadline);
-absl::StatusOr<UniqueFd> ConnectToHandleSocket(const SocketDirectory& socket_dir,
-                                               absl::Time deadline);
 
 // A channel over one connection to <socket_dir>/weightd.sock, made here: no name resolution, no
 // load balancing, no proxy, no reconnecting. When the connection ends, every call on the channel
@@ -38,6 +38,17 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const SocketDirectory
 // A call's status with the reason and the metadata of its google.rpc.ErrorInfo. A reason that this
 // build does not know stands in the message.
 absl::Status FromRpcStatus(const grpc::Status& status);
+
+// Asks on <socket_dir>/handles.sock, and returns the descriptors that come with the answer, `count`
+// at most: with more it is INVALID_ARGUMENT. What the answer says is the error; DEADLINE_EXCEEDED
+// when it does not come by `deadline`. Errors as ConnectToDaemon.
+//
+// It is asked on a thread that is left behind then: the kernel drops what a peer sent with an
+// answer, or behind it, on the thread that receives or closes, and that may last for as long as the
+// peer likes (SO_LINGER, close(2) of a file of a volume that hangs).
+absl::StatusOr<std::vector<UniqueFd>> AskHandleSocket(const SocketDirectory& socket_dir,
+                                                      const HandleRequest& request, size_t count,
+                                                      absl::Time deadline);
 
 // Asks on <socket_dir>/handles.sock whether the daemon serves us: PERMISSION_DENIED when its
 // allow-list does not name us. Errors as ConnectToDaemon; takes a few seconds at most.

@@ -78,21 +78,10 @@ absl::StatusOr<std::vector<UniqueFd>> FetchDescriptors(const SocketDirectory& so
     return absl::InternalError(absl::StrCat("grant from weightd: ticket of ", ticket.size(),
                                             " bytes, expected ", kTicketBytes));
   }
-  ASSIGN_OR_RETURN(const UniqueFd socket, ConnectToHandleSocket(socket_dir, deadline));
   const HandleRequest request{.kind = HandleRequest::Kind::kTicket, .ticket = std::string(ticket)};
-  const absl::string_view what = "fetch descriptors from weightd";
-  if (const absl::Status sent =
-          SendFdMessage(socket.get(), EncodeHandleRequest(request), {}, deadline - absl::Now());
-      !sent.ok()) {
-    return Annotate(sent, what);
-  }
-  std::vector<UniqueFd> fds;
-  const absl::StatusOr<std::string> reply =
-      ReceiveMessage(socket.get(), deadline - absl::Now(), fds, count);
-  const absl::Status status = reply.ok() ? DecodeHandleReply(*reply) : reply.status();
-  if (status.ok()) return fds;
-  CloseElsewhere(std::move(fds));
-  return Annotate(status, what);
+  absl::StatusOr<std::vector<UniqueFd>> fds = AskHandleSocket(socket_dir, request, count, deadline);
+  if (!fds.ok()) return Annotate(fds.status(), "fetch descriptors from weightd");
+  return fds;
 }
 
 void CloseElsewhere(std::vector<UniqueFd> fds) {

@@ -5,14 +5,20 @@
 #include <unistd.h>
 #include <weightd/client.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "common/fd_passing.h"
+#include "common/handle_protocol.h"
 #include "common/socket_paths.h"
+#include "common/thread.h"
 #include "common/unix_socket.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/common/lingering.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 #include "tests/unit/client/fake_grant.h"
@@ -23,6 +29,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using weightd::testing::Lingering;
 using weightd::testing::ReasonIs;
 using weightd::testing::RpcError;
 using weightd::testing::StatusIs;
@@ -167,6 +174,56 @@ TEST_F(DaemonConnectionTest, DrainingIsNotTakenForABrokenConnection) {
                                 dir_.path()),
               ReasonIs(Reason::kDraining, "draining"));
 }
+
+// The kernel closes what a peer sent, and nobody else has, where it is dropped: with an answer that
+// has one more than there is room for in recvmsg(2), behind the answer in close(2). Both may last.
+class LingeringAnswerTest : public DaemonConnectionTest,
+                            public ::testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override {
+    auto listener = BindUnixSocket(HandleSocketPath(dir_.path()), SOCK_SEQPACKET);
+    ASSERT_OK(listener);
+    listener_ = *std::move(listener);
+    ASSERT_EQ(::listen(listener_.get(), 1), 0);
+    ASSERT_OK_AND_ASSIGN(thread_, Thread::Start("liar", [this] { Answer(); }));
+  }
+  void TearDown() override { lingering_.Release(); }
+
+ private:
+  void Answer() {
+    const UniqueFd connection(::accept(listener_.get(), nullptr, nullptr));
+    ASSERT_OK(ReceivePlainMessage(connection.get(), absl::Seconds(20)));
+    UniqueFd memory = weightd::testing::MakeSealedMemfd("memory");
+    UniqueFd lingering = lingering_.Take();
+    const bool is_behind = GetParam();
+    std::vector<int> fds = {memory.get(), lingering.get()};
+    if (is_behind) fds.pop_back();
+    ASSERT_OK(SendFdMessage(connection.get(), EncodeHandleReply(absl::OkStatus()), fds,
+                            absl::Seconds(20)));
+    if (!is_behind) return LeaveToOther(connection, std::move(lingering));
+    ASSERT_OK(SendFdMessage(connection.get(), "more", {lingering.get()}, absl::Seconds(20)));
+    LeaveToOther(connection, std::move(lingering));
+  }
+  // Ours is not the last, as long as the message is on its way.
+  static void LeaveToOther(const UniqueFd& connection, UniqueFd lingering) {
+    lingering.reset();
+    char byte = 0;
+    (void)::recv(connection.get(), &byte, 1, 0);
+  }
+
+  Lingering lingering_;
+  UniqueFd listener_;
+  Thread thread_;
+};
+
+TEST_P(LingeringAnswerTest, KeepsNobodyBeyondTheDeadline) {
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(200);
+  EXPECT_THAT(AskHandleSocket(dir_.path(), {}, 1, deadline).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("no answer in time")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, LingeringAnswerTest, ::testing::Bool(),
+                         [](const auto& place) { return place.param ? "Behind" : "Extra"; });
 
 }  // namespace
 }  // namespace weightd::client

@@ -1,8 +1,6 @@
 #include "common/detached_closer.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,12 +11,14 @@
 
 #include "common/fd_passing.h"
 #include "gtest/gtest.h"
+#include "tests/support/common/lingering.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/process/wait_until.h"
 
 namespace weightd {
 namespace {
 
+using testing::Lingering;
 using testing::WaitUntil;
 
 // A pipe tells by EOF that its other end is closed.
@@ -42,36 +42,6 @@ void Close(DetachedCloser& closer, UniqueFd descriptor, uint32_t uid) {
   one.push_back(std::move(descriptor));
   closer.Close(std::move(one), uid);
 }
-
-// One whose close takes as long as nobody calls Release(): a TCP connection that lingers, since its
-// peer does not read.
-class Lingering {
- public:
-  Lingering() {
-    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t bytes = sizeof(address);
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(listener.get(), any, bytes), 0);
-    EXPECT_EQ(::listen(listener.get(), 1), 0);
-    EXPECT_EQ(::getsockname(listener.get(), any, &bytes), 0);
-    socket_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket_.get(), any, bytes), 0);
-    peer_.reset(::accept(listener.get(), nullptr, nullptr));
-    const linger option = {.l_onoff = 1, .l_linger = 600};
-    EXPECT_EQ(::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &option, sizeof(option)), 0);
-    const std::string part(65536, 'x');
-    while (::send(socket_.get(), part.data(), part.size(), MSG_DONTWAIT) > 0) continue;
-  }
-  UniqueFd Take() { return std::move(socket_); }
-  void Release() { peer_.reset(); }
-
- private:
-  UniqueFd socket_;
-  UniqueFd peer_;
-};
 
 TEST(DetachedCloserTest, ClosesWhatItIsGiven) {
   DetachedCloser closer;

@@ -1,6 +1,5 @@
 #include "daemon/service/handle_server.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "common/thread.h"
 #include "common/unix_socket.h"
 #include "tests/support/common/fake_clock.h"
+#include "tests/support/common/lingering.h"
 #include "tests/support/common/status_matchers.h"
 #include "tests/support/common/temp_dir.h"
 
@@ -23,38 +23,13 @@ namespace {
 
 using testing::FakeClock;
 using ::testing::HasSubstr;
+using testing::Lingering;
 using testing::ReasonIs;
 using testing::TempDir;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
 // How long close(2) of what a hostile peer sends takes, where nobody refuses it.
 constexpr int kLingerSeconds = 20;
-
-// A connected TCP socket with unsent data: whoever closes it last waits for it.
-struct Lingering {
-  Lingering()
-      : listener(::socket(AF_INET, SOCK_STREAM, 0)), sender(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const int small = 4096;
-    ::setsockopt(listener.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t bytes = sizeof(address);
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(listener.get(), generic, bytes), 0);
-    EXPECT_EQ(::listen(listener.get(), 1), 0);
-    EXPECT_EQ(::getsockname(listener.get(), generic, &bytes), 0);
-    const linger option{.l_onoff = 1, .l_linger = kLingerSeconds};
-    EXPECT_EQ(::setsockopt(sender.get(), SOL_SOCKET, SO_LINGER, &option, sizeof(option)), 0);
-    EXPECT_EQ(::connect(sender.get(), generic, bytes), 0);
-    receiver.reset(::accept(listener.get(), nullptr, nullptr));
-    const std::vector<char> data(65536);
-    while (::send(sender.get(), data.data(), data.size(), MSG_DONTWAIT) > 0) continue;
-  }
-  UniqueFd listener;
-  UniqueFd sender;
-  UniqueFd receiver;
-};
 
 // A listener whose kernel lets descriptors through, as all did before Linux 6.16.
 class HandleServerTest : public ::testing::Test {
@@ -143,13 +118,13 @@ TEST_F(HandleServerTest, DescriptorsThatTakeLongToCloseHoldUpNobody) {
     listed ? ServeUs() : Serve({});
     std::vector<std::unique_ptr<Lingering>> sent;
     for (int i = 0; i < 8; ++i) {
-      sent.push_back(std::make_unique<Lingering>());
+      sent.push_back(std::make_unique<Lingering>(kLingerSeconds));
+      UniqueFd lingering = sent.back()->Take();
       const UniqueFd connection = Connect();
-      const std::vector<int> descriptors = {sent.back()->sender.get()};
+      const std::vector<int> descriptors = {lingering.get()};
       ASSERT_OK(SendFdMessage(connection.get(), EncodeHandleRequest({}), descriptors, kLong));
       // Elsewhere: whose is the last, waits.
-      ASSERT_OK(
-          Thread::StartDetached("test", [fd = sent.back()->sender.release()] { ::close(fd); }));
+      ASSERT_OK(Thread::StartDetached("test", [fd = lingering.release()] { ::close(fd); }));
       (void)Answer(connection);
     }
     const absl::Time begin = absl::Now();
@@ -158,7 +133,7 @@ TEST_F(HandleServerTest, DescriptorsThatTakeLongToCloseHoldUpNobody) {
     EXPECT_EQ(answer.ok(), listed) << answer;
     server_.reset();
     ASSERT_EQ(::unlink(path_.c_str()), 0);
-    for (const auto& lingering : sent) lingering->receiver.reset();
+    for (const auto& lingering : sent) lingering->Release();
   }
 }
 

@@ -17,6 +17,7 @@ import stat
 import struct
 import threading
 import time
+from typing import Optional
 
 from weightd.errors import (
     NotPermittedError,
@@ -33,6 +34,8 @@ _TIMEVAL = struct.Struct("@ll")
 _TICKET_BYTES = 16
 _REPLY_BYTES_MAX = 4096
 _DESCRIPTORS_MAX = 64
+# Who asks keeps the deadline itself, and says best what it waited for: it is left a moment later.
+_MOMENT_SECONDS = 0.1
 # google.rpc.Code, by number.
 _CODE_NAMES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
@@ -167,22 +170,76 @@ def _connect(connection: socket.socket, path: str, deadline: float) -> None:
                 raise
 
 
-def _exchange(socket_dir: str, request: bytes, deadline: float, descriptors_max: int) -> list[int]:
-    path = handle_socket(socket_dir)
-    with connect(path, socket.SOCK_SEQPACKET, deadline) as connection:
+class _Answer:
+    """What a thread that may be left behind brings."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._came = threading.Event()
+        self._is_left = False
+        self._descriptors: list[int] = []
+        self._error: Optional[BaseException] = None
+
+    def bring(self, descriptors: list[int], error: Optional[BaseException]) -> None:
+        with self._lock:
+            if not self._is_left:
+                self._descriptors, self._error = descriptors, error
+                self._came.set()
+                return
+        close_elsewhere(descriptors)
+
+    def await_until(self, deadline: float, path: str) -> list[int]:
         try:
-            connection.sendall(request)
-            if descriptors_max == 0:
-                # What comes all the same never becomes ours, to be closed by us.
-                _check_reply(path, connection.recv(_REPLY_BYTES_MAX))
-                return []
-            reply, descriptors, flags, _ = socket.recv_fds(
-                connection, _REPLY_BYTES_MAX, descriptors_max, socket.MSG_CMSG_CLOEXEC
-            )
-        except socket.timeout:
-            raise WaitTimeoutError(f"{path}: no answer in time") from None
-        except OSError as error:
-            raise UnreachableError(f"{path}: {error.strerror or error}") from None
+            self._came.wait(max(deadline - time.monotonic(), 0.0) + _MOMENT_SECONDS)
+        finally:
+            with self._lock:
+                self._is_left = not self._came.is_set()
+        if self._is_left:
+            raise WaitTimeoutError(f"{path}: no answer in time")
+        if self._error is not None:
+            raise self._error
+        return self._descriptors
+
+
+def _exchange(socket_dir: str, request: bytes, deadline: float, descriptors_max: int) -> list[int]:
+    """On a thread that is left behind at the deadline: the kernel drops what a server sent with an answer,
+    or behind it, on the thread that receives or closes, and that may last for as long as the server likes
+    (SO_LINGER, close(2) of a file of a volume that hangs)."""
+    answer = _Answer()
+
+    def ask() -> None:
+        descriptors: list[int] = []
+        try:
+            with connect(path, socket.SOCK_SEQPACKET, deadline) as connection:
+                descriptors = _ask(path, connection, request, descriptors_max)
+        except BaseException as error:
+            close_elsewhere(descriptors)
+            answer.bring([], error)
+        else:
+            answer.bring(descriptors, None)
+
+    path = handle_socket(socket_dir)
+    try:
+        threading.Thread(target=ask, name="weightd-handles", daemon=True).start()
+    except RuntimeError:  # no thread is to be had
+        ask()
+    return answer.await_until(deadline, path)
+
+
+def _ask(path: str, connection: socket.socket, request: bytes, descriptors_max: int) -> list[int]:
+    try:
+        connection.sendall(request)
+        if descriptors_max == 0:
+            # What comes all the same never becomes ours, to be closed by us.
+            _check_reply(path, connection.recv(_REPLY_BYTES_MAX))
+            return []
+        reply, descriptors, flags, _ = socket.recv_fds(
+            connection, _REPLY_BYTES_MAX, descriptors_max, socket.MSG_CMSG_CLOEXEC
+        )
+    except socket.timeout:
+        raise WaitTimeoutError(f"{path}: no answer in time") from None
+    except OSError as error:
+        raise UnreachableError(f"{path}: {error.strerror or error}") from None
     try:
         _check_reply(path, reply)
         if flags & socket.MSG_CTRUNC:
