@@ -19,9 +19,8 @@ JobQueueOptions WithLanes(JobQueueOptions options, const Catalog& catalog) {
   return options;
 }
 
-// A volume that hangs keeps the memory that its reads were to fill: no more of the host's than
-// this.
-constexpr uint64_t kInFlightShare = 16;
+// Volumes that hang keep the memory that their reads were to fill: no more of the host's than this.
+constexpr uint64_t kInFlightShare = 2;
 
 StagerOptions WithShare(StagerOptions stager, const TableOptions& table) {
   for (const DeviceBudget& budget : table.budgets) {

@@ -19,14 +19,34 @@ ReadLoop::ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> qu
 
 void ReadLoop::Add(Transfer* transfer) { transfers_.push_back(transfer); }
 
+bool ReadLoop::TakeShare() {
+  if (options_.reads_in_flight == nullptr) return true;
+  const uint64_t hanging = std::min<uint64_t>(shares_, queue_->stuck());
+  if (!options_.reads_in_flight->TryBegin(shares_ - hanging, hanging)) return false;
+  ++shares_;
+  return true;
+}
+
+void ReadLoop::GiveShare(uint64_t reads) {
+  if (options_.reads_in_flight == nullptr) return;
+  options_.reads_in_flight->End(reads);
+  shares_ -= reads;
+}
+
 bool ReadLoop::SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits) {
   // Those of transfers that were given up are in flight, too.
   if (transfer.reads_in_flight() >= share || queue_->in_flight() >= options_.depth_max) {
     waits.depth = true;
     return false;
   }
+  if (!TakeShare()) {
+    transfer.OnNoShare(now);
+    return false;
+  }
   const uint64_t tag = next_tag_++;
-  switch (transfer.SubmitNext(*queue_, tag, now)) {
+  const Transfer::Submitted submitted = transfer.SubmitNext(*queue_, tag, now);
+  if (submitted != Transfer::Submitted::kYes) GiveShare(1);
+  switch (submitted) {
     case Transfer::Submitted::kYes:
       reading_[tag] = &transfer;
       return true;
@@ -83,7 +103,10 @@ absl::Status ReadLoop::PollQueue(absl::Duration timeout) {
   return queue_->Poll(timeout, [&](const ReadDone& done) {
     const auto found = reading_.find(done.tag);
     Transfer& transfer = *found->second;
-    if (!done.stuck) reading_.erase(found);
+    if (!done.stuck) {
+      reading_.erase(found);
+      GiveShare(1);
+    }
     transfer.OnRead(done, executor_.SteadyNow());
   });
 }
@@ -153,6 +176,7 @@ absl::Status ReadLoop::Step(absl::Duration timeout, LoopEnds& ends) {
 
 std::vector<Transfer*> ReadLoop::Break() {
   queue_.reset();
+  GiveShare(shares_);
   std::vector<Transfer*> all = std::exchange(transfers_, {});
   all.insert(all.end(), abandoned_.begin(), abandoned_.end());
   abandoned_.clear();

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/executor.h"
 #include "daemon/staging/depth_control.h"
+#include "daemon/staging/reads_in_flight.h"
 #include "daemon/staging/transfer.h"
 #include "daemon/storage/read_queue.h"
 
@@ -20,6 +21,7 @@ struct ReadLoopOptions {
   absl::Duration stall_timeout = absl::Seconds(60);  // of copies; the read queue has its own
   // How long a failed transfer waits for its reads before it is abandoned.
   absl::Duration patience = absl::Milliseconds(250);
+  ReadsInFlight* reads_in_flight = nullptr;  // of all loops together; outlives it. None: no most
 };
 
 // What became of transfers in one round. Each is its owner's again, but those that are abandoned.
@@ -38,6 +40,9 @@ class ReadLoop {
  public:
   // `executor` outlives it.
   ReadLoop(const ReadLoopOptions& options, std::unique_ptr<ReadQueue> queue, Executor& executor);
+  ReadLoop(const ReadLoop&) = delete;
+  ReadLoop& operator=(const ReadLoop&) = delete;
+  ~ReadLoop() { (void)Break(); }
 
   // `transfer` stays the caller's, who takes it back from Step().
   void Add(Transfer* transfer);
@@ -65,6 +70,9 @@ class ReadLoop {
   };
 
   Waits SubmitRound(absl::Time now);
+  // Whether one more read may be begun, which is counted then.
+  bool TakeShare();
+  void GiveShare(uint64_t reads);
   // False when nothing could be begun for `transfer`.
   bool SubmitOne(Transfer& transfer, uint32_t share, absl::Time now, Waits& waits);
   absl::Duration WaitFor(const Waits& waits, absl::Duration timeout, absl::Time now) const;
@@ -79,6 +87,7 @@ class ReadLoop {
   std::vector<Transfer*> transfers_;
   std::vector<Transfer*> abandoned_;
   absl::flat_hash_map<uint64_t, Transfer*> reading_;  // by tag
+  uint64_t shares_ = 0;                               // taken of ReadLoopOptions::reads_in_flight
   uint64_t next_tag_ = 1;
   size_t first_ = 0;  // whose turn it is
 };

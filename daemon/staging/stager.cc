@@ -26,6 +26,21 @@ constexpr size_t kReadersMax = 64;
 // Readers whose threads may hang at once, each with its queue.
 constexpr size_t kHangingMax = 32;
 
+// Of the bytes in flight into host memory, the part of one volume.
+constexpr uint64_t kVolumeShare = 8;
+// So many reads are to be possible at once, so that each of many volumes has some.
+constexpr uint64_t kReadsWanted = 64;
+
+uint64_t HostBlockBytes(const StagerOptions& options) {
+  const uint64_t few = AlignDown(options.host_bytes_in_flight_max / kReadsWanted, 2 * kMiB);
+  return std::clamp(few, 2 * kMiB, options.block_bytes);
+}
+
+uint32_t HostReadsMax(const StagerOptions& options) {
+  const uint64_t reads = options.host_bytes_in_flight_max / HostBlockBytes(options);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(reads, 1, UINT32_MAX));
+}
+
 absl::Status CheckCount(absl::string_view name, uint32_t count, uint32_t min) {
   if (count >= min && count <= kDepthMax) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -53,6 +68,12 @@ absl::Status StagerOptions::Validate() const {
   RETURN_IF_ERROR(CheckCount("host_slot_count", host_slot_count, 1));
   return read_queue.Validate();
 }
+
+Stager::Stager(const StagerOptions& options, std::vector<Device*> devices, Executor& executor)
+    : options_(options),
+      devices_(std::move(devices)),
+      executor_(executor),
+      host_reads_(HostReadsMax(options)) {}
 
 absl::StatusOr<std::unique_ptr<Stager>> Stager::Create(const StagerOptions& options,
                                                        std::vector<Device*> devices,
@@ -98,24 +119,27 @@ uint64_t Stager::pool_bytes() const {
   return bytes;
 }
 
-absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) const {
+absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) {
   StagingPool& pool = *pools_.at(key.device);
+  const bool is_host = key.device->info().kind == DeviceKind::kHost;
+  const uint64_t block_bytes = is_host ? HostBlockBytes(options_) : options_.block_bytes;
   ReadQueueOptions queue = options_.read_queue;
   queue.depth = options_.depth;
   if (queue.depth == 0) {
-    queue.depth = DefaultDepth(options_.block_bytes, key.is_remote);
-    if (key.device->info().kind == DeviceKind::kHost) {
-      const uint64_t blocks_max = options_.host_bytes_in_flight_max / options_.block_bytes;
+    queue.depth = DefaultDepth(block_bytes, key.is_remote);
+    if (is_host) {
+      const uint64_t blocks_max = options_.host_bytes_in_flight_max / kVolumeShare / block_bytes;
       queue.depth = static_cast<uint32_t>(std::clamp<uint64_t>(blocks_max, 1, queue.depth));
     }
   }
   queue.poll_batch = kPollBatch;
   queue.slots = pool.slots();
   ReaderOptions options;
-  options.block_bytes = options_.block_bytes;
+  options.block_bytes = block_bytes;
   options.numa_node = key.device->info().numa_node;
   options.loop.depth_max = queue.depth;
   options.loop.stall_timeout = queue.stall_timeout;
+  if (is_host) options.loop.reads_in_flight = &host_reads_;
   const auto make_queue = options_.make_queue ? options_.make_queue : CreateReadQueue;
   return Reader::Create(
       options, pool, [queue, make_queue] { return make_queue(queue); }, executor_);

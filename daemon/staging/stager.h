@@ -18,6 +18,7 @@
 #include "daemon/device/device.h"
 #include "daemon/staging/copy_run.h"
 #include "daemon/staging/reader.h"
+#include "daemon/staging/reads_in_flight.h"
 #include "daemon/staging/stage_input.h"
 #include "daemon/staging/staging_pool.h"
 #include "daemon/storage/read_queue.h"
@@ -39,8 +40,9 @@ struct StagerOptions {
   // Reads in flight of one volume, at most; 0 takes 64 MiB of blocks on a local volume and 512 MiB
   // on a network's. Fewer are in flight where fewer suffice (DepthControl). 0..1024.
   uint32_t depth = 0;
-  // Where `depth` is 0: bytes of one volume in flight into host memory, at most, but for one block.
-  // They are what a volume that hangs keeps of it.
+  // Bytes of all volumes in flight into host memory, at most, but for one read of each; an eighth
+  // of them of one volume where `depth` is 0. They are what volumes that hang keep of it. Where
+  // they are few, reads are shorter than `block_bytes`.
   uint64_t host_bytes_in_flight_max = UINT64_MAX;
   uint32_t slot_count = 12;  // staging buffers of one GPU, 1..1024
   // Of host memory: for .tensors files (layout.h), 1..1024. Eight reads in flight, and as many that
@@ -105,8 +107,7 @@ class Stager {
     friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)
   };
 
-  Stager(const StagerOptions& options, std::vector<Device*> devices, Executor& executor)
-      : options_(options), devices_(std::move(devices)), executor_(executor) {}
+  Stager(const StagerOptions& options, std::vector<Device*> devices, Executor& executor);
   absl::Status MakePools();
   absl::StatusOr<std::shared_ptr<Reader>> ReaderFor(const StageInput& input)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -114,11 +115,12 @@ class Stager {
   std::vector<std::shared_ptr<Reader>> TakeUnused(const Key& wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<std::shared_ptr<Reader>> AllReaders() const ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<std::unique_ptr<Reader>> MakeReader(const Key& key) const;
+  absl::StatusOr<std::unique_ptr<Reader>> MakeReader(const Key& key);
 
   const StagerOptions options_;
   const std::vector<Device*> devices_;
   Executor& executor_;
+  ReadsInFlight host_reads_;
   std::map<Device*, std::unique_ptr<StagingPool>> pools_;  // fixed once Create() returns
   std::shared_ptr<Reader> first_reader_;                   // likewise
 

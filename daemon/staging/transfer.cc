@@ -116,6 +116,7 @@ ReadRequest Transfer::RequestFor(const Block& block, int32_t slot, const ModeCho
 }
 
 Transfer::Submitted Transfer::SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now) {
+  no_share_time_ = absl::InfiniteFuture();
   if (!status_.ok() || !next_.has_value()) return Submitted::kNothingLeft;
   if (now < rate_.free_at()) return Submitted::kNotYet;
   const Block block = *next_;

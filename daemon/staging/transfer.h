@@ -61,9 +61,11 @@ class Transfer {
 
   // Submits the next block to `reads`, with `tag`; the completion goes to OnRead.
   Submitted SubmitNext(ReadQueue& reads, uint64_t tag, absl::Time now);
+  // Reads of others, or its volume's that hang, leave none to it for now.
+  void OnNoShare(absl::Time now);
   void OnRead(const ReadDone& done, absl::Time now);
   // Takes copies and digests that have ended, waiting for one up to `timeout`. Fails the transfer
-  // when no copy ends for `stall_timeout`, or it waits so long for its first slot.
+  // when no copy ends for `stall_timeout`, or it waits so long for its first slot or read.
   void Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
   // Nothing new begins. The first status counts.
   void Fail(absl::Status status);
@@ -129,7 +131,7 @@ class Transfer {
   void OnCopied(uint64_t tag, absl::Time now);
   void OnDigested(uint64_t tag, absl::Time now);
   void PollDigests(absl::Duration timeout, absl::Time now);
-  void CheckSlotWait(absl::Duration stall_timeout, absl::Time now);
+  void CheckWaits(absl::Duration stall_timeout, absl::Time now);
   void PollCopies(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now);
   // Counts it and gives its buffer back, if nothing is left to be done with it.
   void EndIfDone(uint64_t tag);
@@ -173,7 +175,8 @@ class Transfer {
   absl::Time failed_time_ = absl::InfiniteFuture();
   bool abandoned_ = false;
   uint32_t slots_held_ = 0;
-  absl::Time no_slot_time_ = absl::InfiniteFuture();  // since when it has none and waits for one
+  absl::Time no_slot_time_ = absl::InfiniteFuture();   // since when it has none and waits for one
+  absl::Time no_share_time_ = absl::InfiniteFuture();  // likewise, of reads
   uint64_t bytes_read_ = 0;
   uint64_t bytes_done_ = 0;
   uint64_t bytes_reported_ = 0;

@@ -1,5 +1,6 @@
 // The part of transfer.h that begins with a block that was read: digests and copies.
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -84,18 +85,25 @@ void Transfer::PollDigests(absl::Duration timeout, absl::Time now) {
 void Transfer::Poll(absl::Duration timeout, absl::Duration stall_timeout, absl::Time now) {
   PollDigests(copies_in_flight() > 0 ? absl::ZeroDuration() : timeout, now);
   if (copies_in_flight() > 0) PollCopies(timeout, stall_timeout, now);
-  CheckSlotWait(stall_timeout, now);
+  CheckWaits(stall_timeout, now);
 }
 
 // Others have them all, and give none back: their kernel or their GPU may hang.
-void Transfer::CheckSlotWait(absl::Duration stall_timeout, absl::Time now) {
-  const absl::Duration waited = now - no_slot_time_;
-  if (!status_.ok() || waited < stall_timeout) return;
-  Fail(ErrorWithReason(
-      absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
-      absl::StrCat("stage to ", TargetsText(), ": no staging buffer became free within ",
-                   absl::FormatDuration(waited),
-                   "; look at what is stuck, or give more with staging.slot_count")));
+void Transfer::CheckWaits(absl::Duration stall_timeout, absl::Time now) {
+  const auto check = [&](absl::Time since, absl::string_view what, absl::string_view fix) {
+    const absl::Duration waited = now - since;
+    if (!status_.ok() || waited < stall_timeout) return;
+    Fail(ErrorWithReason(
+        absl::StatusCode::kUnavailable, Reason::kVolumeStuck,
+        absl::StrCat("stage to ", TargetsText(), ": no ", what, " within ",
+                     absl::FormatDuration(waited), "; look at what is stuck", fix)));
+  };
+  check(no_slot_time_, "staging buffer became free", ", or give more with staging.slot_count");
+  check(no_share_time_, "read could be begun, others having all that may be in flight,", "");
+}
+
+void Transfer::OnNoShare(absl::Time now) {
+  if (next_.has_value() && reads_in_flight_ == 0) no_share_time_ = std::min(no_share_time_, now);
 }
 
 std::string Transfer::TargetsText() const {

@@ -251,5 +251,61 @@ TEST_F(ReadLoopTest, OneThatGetsNoSlotEndsAtTheStallTimeout) {
   EXPECT_OK(b->Finish());
 }
 
+// Reads of other volumes that hang have all that may be in flight, and one of its own hangs, too.
+TEST_F(ReadLoopTest, OneThatMayBeginNoReadEndsAtTheStallTimeout) {
+  Make(DeviceKind::kHost, 8, 1);
+  ReadsInFlight reads(5);
+  ReadQueueOptions queue;
+  queue.depth = 8;
+  queue.stall_timeout = absl::Milliseconds(20);
+  const auto comes_back = std::make_shared<std::atomic<bool>>(false);
+  loop_ = std::make_unique<ReadLoop>(
+      ReadLoopOptions{
+          .depth_max = 8, .stall_timeout = absl::Milliseconds(20), .reads_in_flight = &reads},
+      *MemoryReadQueue::Create(queue,
+                               {.faults = {{1, {.stalls = true}}}, .comes_back = comes_back}),
+      ThreadExecutor::Get());
+  const auto a = a_->Start(*pool_);
+  loop_->Add(a.get());
+  LoopEnds ends;
+  while (ends.abandoned.empty()) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
+  EXPECT_EQ(reads.count(), 1U);
+  uint64_t others = 0;
+  while (reads.TryBegin(0, others)) ++others;
+  EXPECT_EQ(reads.count(), 5U);
+  const auto b = b_->Start(*pool_);
+  loop_->Add(b.get());
+  EXPECT_EQ(RunToNextEnd(), b.get());
+  EXPECT_THAT(b->Finish().status(),
+              AllOf(StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no read could be begun")),
+                    ReasonIs(Reason::kVolumeStuck, _)));
+  reads.End(others);
+  *comes_back = true;
+  while (ends.released.empty()) ASSERT_OK(loop_->Step(absl::Milliseconds(10), ends));
+  EXPECT_EQ(reads.count(), 0U);
+  const auto again = b_->Start(*pool_);
+  loop_->Add(again.get());
+  EXPECT_EQ(RunToNextEnd(), again.get());
+  EXPECT_OK(again->Finish());
+}
+
+TEST_F(ReadLoopTest, ALoopGivesBackWhatItCounted) {
+  Make(DeviceKind::kHost, 8, 1);
+  ReadsInFlight reads(64);
+  ReadQueueOptions queue;
+  queue.depth = 8;
+  loop_ = std::make_unique<ReadLoop>(ReadLoopOptions{.depth_max = 8, .reads_in_flight = &reads},
+                                     *MemoryReadQueue::Create(queue, {.latency_steps_max = 1000}),
+                                     ThreadExecutor::Get());
+  const auto a = a_->Start(*pool_);
+  loop_->Add(a.get());
+  LoopEnds ends;
+  ASSERT_OK(loop_->Step(absl::ZeroDuration(), ends));
+  EXPECT_EQ(reads.count(), a->reads_in_flight());
+  EXPECT_GT(reads.count(), 0U);
+  loop_.reset();
+  EXPECT_EQ(reads.count(), 0U);
+}
+
 }  // namespace
 }  // namespace weightd::testing
