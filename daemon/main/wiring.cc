@@ -74,7 +74,7 @@ absl::StatusOr<std::vector<std::shared_ptr<Root>>> OpenRoots(const DaemonOptions
 
 bool IsRemote(const Root& root) {
   const absl::StatusOr<std::shared_ptr<Volume>> volume = root.volume();
-  return volume.ok() && (*volume)->file_system() != FileSystemKind::kLocal;
+  return volume.ok() && IsRemote((*volume)->file_system());
 }
 
 void LogNotice(const WishNotice& notice, Logger& logger) {

@@ -233,6 +233,8 @@ const char* FileSystemKindName(FileSystemKind kind) {
       return "network";
     case FileSystemKind::kFuse:
       return "fuse";
+    case FileSystemKind::kStacked:
+      return "stacked";
   }
   return "local";
 }

@@ -148,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Reader>> Stager::MakeReader(const Key& key) {
 absl::StatusOr<std::shared_ptr<Reader>> Stager::ReaderFor(const StageInput& input) {
   Key key = {.volumes = VolumesOf(input.files), .device = input.targets.front().device};
   for (const auto& file : input.files) {
-    key.is_remote = key.is_remote || file->file_system() != FileSystemKind::kLocal;
+    key.is_remote = key.is_remote || IsRemote(file->file_system());
   }
   std::vector<std::shared_ptr<Reader>> unused;  // goes last, after the lock
   absl::MutexLock lock(&mu_);

@@ -18,11 +18,33 @@ enum class FileSystemKind {
   // and nobody tells. And io_uring_enter(2) itself waits for the server, for ever if that is
   // silent.
   kFuse,
+  // Of a file, not of a root: what lies below is not known, and may be a FUSE server. An overlay
+  // (or eCryptfs) over what is no local disk's file system, and a loop device.
+  kStacked,
 };
+
+// Whether a call that the server below does not answer may last for ever, uninterrupted. Then it is
+// for a helper (common/volume_call.h), and not for io_uring.
+constexpr bool MayHang(FileSystemKind kind) {
+  return kind == FileSystemKind::kFuse || kind == FileSystemKind::kStacked;
+}
+// Whether the bytes come over a network, as far as that is known.
+constexpr bool IsRemote(FileSystemKind kind) {
+  return kind == FileSystemKind::kFuse || kind == FileSystemKind::kNetwork;
+}
 
 // Of the open file `fd`; 0 where the kernel does not tell, which is where a FUSE server does not.
 uint64_t FileSystemNumber(int fd);
 FileSystemKind KindOfFileSystem(uint64_t number);
+
+struct FileSystem {
+  uint64_t number = 0;
+  FileSystemKind kind = FileSystemKind::kFuse;
+};
+// Of the open file `fd`, which lies on `device` (st_dev).
+FileSystem FileSystemOf(int fd, uint64_t device);
+// Likewise, where the kernel has told the number.
+FileSystemKind KindOfFile(int fd, uint64_t number, uint64_t device);
 
 }  // namespace weightd
 

@@ -108,7 +108,7 @@ class PosixFileUse final : public FileUse {
 
 class PosixFile final : public File {
  public:
-  PosixFile(std::shared_ptr<OpenState> state, std::string real_name, uint64_t file_system)
+  PosixFile(std::shared_ptr<OpenState> state, std::string real_name, FileSystem file_system)
       : state_(std::move(state)), real_name_(std::move(real_name)), file_system_(file_system) {}
 
   const std::string& path() const override { return state_->path; }
@@ -122,18 +122,18 @@ class PosixFile final : public File {
   }
   std::unique_ptr<FileUse> Use() const override { return std::make_unique<PosixFileUse>(state_); }
   absl::Status ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const override;
-  FileSystemKind file_system() const override { return KindOfFileSystem(file_system_); }
+  FileSystemKind file_system() const override { return file_system_.kind; }
   CacheLook LookInCache(uint64_t offset, uint64_t length) const override {
     const std::shared_ptr<const Descriptors> open = state_->Get();
     if (open == nullptr) return {};
-    return LookInPageCache(open->buffered.get(), file_system_, offset, length);
+    return LookInPageCache(open->buffered.get(), file_system_.number, offset, length);
   }
   absl::Status CheckUnchanged() const override;
 
  private:
   const std::shared_ptr<OpenState> state_;
   const std::string real_name_;
-  const uint64_t file_system_;
+  const FileSystem file_system_;
 };
 
 // The name of an open file in its directory; the kernel adds " (deleted)" to one that is gone.
@@ -155,7 +155,7 @@ absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) co
     open = std::make_shared<const Descriptors>(std::move(reopened));
   }
   // Of `open`, which no use can close meanwhile.
-  const bool may_hang = file_system() == FileSystemKind::kFuse;
+  const bool may_hang = MayHang(file_system());
   const PreadFunction pread = [fd = open->buffered.get(), may_hang](int, void* to, size_t length,
                                                                     off_t at) {
     return may_hang ? VolumePread(fd, to, length, at) : ::pread(fd, to, length, at);
@@ -368,7 +368,8 @@ absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) 
     auto state = std::make_shared<OpenState>(root_, std::string(path), buffered.facts.identity,
                                              direct_alignment);
     const int fd = buffered.fd.get();
-    auto file = std::make_shared<PosixFile>(state, RealNameOf(fd), FileSystemNumber(fd));
+    auto file = std::make_shared<PosixFile>(state, RealNameOf(fd),
+                                            FileSystemOf(fd, state->identity.device));
     Descriptors open;
     open.lease = std::move(lease);
     open.buffered = std::move(buffered.fd);

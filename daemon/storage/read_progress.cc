@@ -125,8 +125,7 @@ void RunPart(ReadProgress& progress, const PreadFunction& pread) {
   const ReadPart& part = progress.part();
   const File& file = *progress.request().file;
   // What a FUSE server does not answer cannot be interrupted.
-  const bool may_hang =
-      file.file_system() == FileSystemKind::kFuse && pread.target<SystemPreadCall>() != nullptr;
+  const bool may_hang = MayHang(file.file_system()) && pread.target<SystemPreadCall>() != nullptr;
   const ssize_t result = (may_hang ? PreadFunction(&VolumePread) : pread)(
       file.descriptor(part.mode), progress.request().buffer.data() + part.position, part.length,
       static_cast<off_t>(part.offset));

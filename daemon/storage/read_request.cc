@@ -121,7 +121,7 @@ absl::Status ValidateReadRequest(const ReadRequest& request,
 }
 
 ReadEngine EngineFor(ReadEngine engine, const File& file) {
-  return file.file_system() == FileSystemKind::kFuse ? ReadEngine::kPread : engine;
+  return MayHang(file.file_system()) ? ReadEngine::kPread : engine;
 }
 
 uint16_t IoPriorityValue(IoPriority priority) {

@@ -19,10 +19,13 @@ absl::Status ValidateReadRequest(const ReadRequest& request,
 // named `class`.
 constexpr int kIoPriorityOfThread = 1;  // IOPRIO_WHO_PROCESS
 
-// Which engine reads `file` under a queue of `engine`: a ring may not read FUSE's (file_system.h).
+// Which engine reads `file` under a queue of `engine`: a ring may not read FUSE's (file_system.h),
+// nor what may be FUSE's.
 ReadEngine EngineFor(ReadEngine engine, const File& file);
 inline constexpr absl::string_view kFuseWithoutRing =
-    "on FUSE the kernel mistakes the place of a ring's read that was answered short";
+    "on FUSE, and below an overlay or a loop device there may be one, the kernel mistakes the "
+    "place "
+    "of a ring's read that was answered short";
 
 // What ioprio_set(2) and io_uring take; 0 for kNormal.
 uint16_t IoPriorityValue(IoPriority priority);

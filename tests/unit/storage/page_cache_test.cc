@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/major.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <string>
@@ -70,6 +72,22 @@ TEST(FileSystemTest, KnowsNetworksAndFuseByTheirNumbers) {
   EXPECT_EQ(KindOfFileSystem(NFS_SUPER_MAGIC), FileSystemKind::kNetwork);
   EXPECT_EQ(KindOfFileSystem(CIFS_SUPER_MAGIC), FileSystemKind::kNetwork);  // has the highest bit
   EXPECT_EQ(KindOfFileSystem(FUSE_SUPER_MAGIC), FileSystemKind::kFuse);
+}
+
+// An overlay's file is as local as the file below it: on a disk, or on nobody knows what.
+TEST(FileSystemTest, WhatIsStackedOnWhatMayHangMayHang) {
+  const UniqueFd disk(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const UniqueFd memory(::memfd_create("test", MFD_CLOEXEC));
+  for (const uint64_t number : {OVERLAYFS_SUPER_MAGIC, ECRYPTFS_SUPER_MAGIC}) {
+    EXPECT_EQ(KindOfFile(memory.get(), number, 1), FileSystemKind::kStacked);
+    // Some have programs in memory.
+    if (FileSystemNumber(disk.get()) != kExt4) continue;
+    EXPECT_EQ(KindOfFile(disk.get(), number, 1), FileSystemKind::kLocal);
+  }
+  EXPECT_EQ(KindOfFile(disk.get(), kExt4, makedev(LOOP_MAJOR, 3)), FileSystemKind::kStacked);
+  EXPECT_EQ(KindOfFile(disk.get(), kExt4, makedev(LOOP_MAJOR + 1, 3)), FileSystemKind::kLocal);
+  EXPECT_TRUE(MayHang(FileSystemKind::kStacked));
+  EXPECT_FALSE(IsRemote(FileSystemKind::kStacked));
 }
 
 TEST(FileSystemTest, TheNumberIsTheKernels) {
