@@ -27,13 +27,9 @@ constexpr uint64_t kBlockBytes = 8 << 20;
 class StuckShareTest : public DaemonTest {
  protected:
   void SetUp() override {
-    const std::vector<TensorSpec> specs = {
-        {.name = "w", .dtype = Dtype::kU8, .shape = {kModelBytes}}};
     std::map<std::string, std::string> files;
-    for (int i = 0; i < 3; ++i) {
-      files[absl::StrCat("h", i, ".safetensors")] =
-          SafetensorsPrefix(SafetensorsHeaderText(specs, {})) + std::string(kModelBytes, 'w');
-    }
+    for (const char* model : {"h0", "h1", "h2"}) AddFile(model, kModelBytes, files);
+    AddFile("big", kBudgetBytes / 2 - kModelBytes / 4, files);
     auto volume = FuseVolume::Mount(std::move(files));
     if (!volume.ok()) GTEST_SKIP() << volume.status();
     volume_ = *std::move(volume);
@@ -45,6 +41,12 @@ class StuckShareTest : public DaemonTest {
     daemon_.reset();  // it has files open
   }
 
+  static void AddFile(const std::string& model, uint64_t bytes,
+                      std::map<std::string, std::string>& files) {
+    const std::vector<TensorSpec> specs = {{.name = "w", .dtype = Dtype::kU8, .shape = {bytes}}};
+    files[model + ".safetensors"] =
+        SafetensorsPrefix(SafetensorsHeaderText(specs, {})) + std::string(bytes, 'w');
+  }
   uint64_t StuckBytes() const { return DeviceStatus().value("stuck_bytes", uint64_t{0}); }
 
   std::unique_ptr<FuseVolume> volume_;
@@ -74,17 +76,14 @@ TEST_F(StuckShareTest, IsTheBlocksThatAreRead) {
 
 TEST_F(StuckShareTest, IsHalfOfTheBudget) {
   Start({"--root", volume_->root(), "--host.budget-bytes", absl::StrCat(kBudgetBytes),
-         "--staging.block-bytes", absl::StrCat(64 << 20), "--storage.stall-timeout-ms", "1000"});
+         "--storage.stall-timeout-ms", "1000"});
   Stage("good");
   volume_->HangReads(8 << 20);
-  for (const char* model : {"h0", "h1"}) {
-    const uint64_t stuck = StuckBytes();
-    EXPECT_EQ(ctl_.Run({"stage", model, "--wait"}).exit_code, kExitNotReady);
-    ASSERT_TRUE(WaitUntil([&] { return StuckBytes() > stuck; }));
-  }
-  const CommandResult third = ctl_.Run({"stage", "h2", "--wait"});
-  EXPECT_EQ(third.exit_code, kExitNotReady);
-  EXPECT_THAT(third.err, HasSubstr("more than half of 67.1 MB"));
+  EXPECT_EQ(ctl_.Run({"stage", "h0", "--wait"}).exit_code, kExitNotReady);
+  ASSERT_TRUE(WaitUntil([&] { return StuckBytes() > 0; }));
+  const CommandResult big = ctl_.Run({"stage", "big", "--wait"});
+  EXPECT_EQ(big.exit_code, kExitNotReady);
+  EXPECT_THAT(big.err, HasSubstr("more than half of 67.1 MB"));
   Stage("later");
   EXPECT_THAT(ctl_.Run({"ps"}).out, HasSubstr("good"));
   volume_->Answer();

@@ -352,31 +352,49 @@ def lingering() -> tuple[socket.socket, socket.socket]:
     return ours, peer
 
 
-@pytest.mark.parametrize("place", ["extra", "behind"])
-def test_a_socket_that_lingers_keeps_nobody_beyond_the_deadline(space: Path, liar: Liar, place: str) -> None:
-    """The kernel drops what nobody else has: one too many in recvmsg(2), what is behind the answer in close(2)."""
+def lie_once(directory: Path, liar: Liar, place: str) -> None:
+    """Raises what a client says whose server sends a socket that lingers, with its answer or behind it."""
     ours, peer = lingering()
-    directory = space / place
-    directory.mkdir()
+    path = directory / "handles.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(directory / "handles.sock"))
+        listener.bind(str(path))
         listener.listen(1)
 
         def give() -> None:
-            with listener.accept()[0] as connection:
-                connection.recv(100)
+            with listener.accept()[0] as connection, contextlib.suppress(OSError):
                 socket.send_fds(connection, [liar.reply], [liar.memory, *([ours.fileno()] * (place == "extra"))])
                 if place == "behind":
                     socket.send_fds(connection, [b"more"], [ours.fileno()])
                 ours.close()
-                connection.recv(1)
+                while connection.recv(100):
+                    pass
 
         giver = threading.Thread(target=give, daemon=True)
         giver.start()
-        with pytest.raises(errors.WaitTimeoutError, match="no answer in time"):
-            _sockets.fetch_descriptors(str(directory), bytes(16), 1, time.monotonic() + 0.2)
-        peer.close()
-        giver.join()
+        try:
+            for descriptor in _sockets.fetch_descriptors(str(directory), bytes(16), 1, time.monotonic() + 0.2):
+                os.close(descriptor)
+        finally:
+            peer.close()
+            giver.join()
+            ours.close()
+            path.unlink()
+
+
+@pytest.mark.parametrize("place", ["extra", "behind"])
+def test_a_socket_that_lingers_keeps_nobody_beyond_the_deadline(space: Path, liar: Liar, place: str) -> None:
+    """The kernel drops what nobody else has: one too many in recvmsg(2), what is behind the answer in close(2)."""
+    directory = space / place
+    directory.mkdir()
+    for _ in range(100):  # the client may be faster than the server, who waits himself then
+        try:
+            lie_once(directory, liar, place)
+        except errors.WaitTimeoutError as error:
+            assert "no answer in time" in str(error)
+            return
+        except errors.ProtocolError:
+            continue
+    pytest.fail("no server was as fast")
 
 
 def test_alignments_are_those_of_the_daemon() -> None:
