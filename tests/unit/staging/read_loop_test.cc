@@ -253,8 +253,8 @@ TEST_F(ReadLoopTest, OneThatGetsNoSlotEndsAtTheStallTimeout) {
 
 // Reads of other volumes that hang have all that may be in flight, and one of its own hangs, too.
 TEST_F(ReadLoopTest, OneThatMayBeginNoReadEndsAtTheStallTimeout) {
-  Make(DeviceKind::kHost, 8, 1);
   ReadsInFlight reads(5);
+  Make(DeviceKind::kHost, 8, 1);
   ReadQueueOptions queue;
   queue.depth = 8;
   queue.stall_timeout = absl::Milliseconds(20);
@@ -287,6 +287,7 @@ TEST_F(ReadLoopTest, OneThatMayBeginNoReadEndsAtTheStallTimeout) {
   loop_->Add(again.get());
   EXPECT_EQ(RunToNextEnd(), again.get());
   EXPECT_OK(again->Finish());
+  loop_.reset();  // before what it counts with
 }
 
 TEST_F(ReadLoopTest, ALoopGivesBackWhatItCounted) {
