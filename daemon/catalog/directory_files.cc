@@ -96,20 +96,21 @@ WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries) {
   return files;
 }
 
-std::vector<std::string> CompleteShards(std::vector<std::string> weights, uint32_t shards_max) {
+std::vector<std::string> CompleteShards(const std::vector<std::string>& weights,
+                                        uint32_t shards_max) {
   std::set<ShardSet> sets;
   for (const std::string& name : weights) {
     if (auto set = ParseShardName(name); set.has_value()) sets.insert(*std::move(set));
   }
+  std::set<std::string> names(weights.begin(), weights.end());
   for (const ShardSet& set : sets) {
     if (set.total > shards_max) continue;
-    for (uint32_t i = 1; i <= set.total; ++i) {
-      weights.push_back(absl::StrFormat("%s-%05d-of-%05d%s", set.stem, i, set.total, set.suffix));
+    // Those that are too many already need not be whole: thousands of sets would be millions.
+    for (uint32_t i = 1; i <= set.total && names.size() <= shards_max; ++i) {
+      names.insert(absl::StrFormat("%s-%05d-of-%05d%s", set.stem, i, set.total, set.suffix));
     }
   }
-  std::sort(weights.begin(), weights.end());
-  weights.erase(std::unique(weights.begin(), weights.end()), weights.end());
-  return weights;
+  return {names.begin(), names.end()};
 }
 
 }  // namespace weightd

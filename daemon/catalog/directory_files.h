@@ -43,8 +43,10 @@ WeightFiles SelectWeightFiles(const std::vector<DirEntry>& entries);
 
 // `weights` and, where one is called "x-00001-of-00003.safetensors", the names of the other two,
 // whether they are there or not: a checkpoint that is still being copied must not pass for a
-// smaller one. Sorted. Totals above `shards_max` are not followed.
-std::vector<std::string> CompleteShards(std::vector<std::string> weights, uint32_t shards_max);
+// smaller one. Sorted. Totals above `shards_max` are not followed, and with more names
+// than that none is added.
+std::vector<std::string> CompleteShards(const std::vector<std::string>& weights,
+                                        uint32_t shards_max);
 
 }  // namespace weightd
 

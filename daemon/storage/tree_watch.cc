@@ -23,6 +23,8 @@ namespace {
 
 constexpr uint32_t kEvents = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
                              IN_DELETE_SELF | IN_ATTRIB;
+// Of one directory, files included.
+constexpr size_t kEntriesMax = 1'000'000;
 constexpr size_t kBufferBytes = size_t{64} * 1024;
 
 absl::Status WatchError(int error, const std::string& path) {
@@ -34,15 +36,18 @@ absl::Status WatchError(int error, const std::string& path) {
 }
 
 // The names of the directories in `path`; symlinks are not followed: what is below the root is
-// watched where it is. A mount below the root may hang: all calls are VolumeCall()s.
-std::vector<std::string> DirectoriesIn(const std::string& path) {
+// watched where it is. A mount below the root may hang: all calls are VolumeCall()s. It may also
+// have no end: no more than `max` names and one, and none beyond kEntriesMax entries.
+std::vector<std::string> DirectoriesIn(const std::string& path, size_t max) {
   std::vector<std::string> names;
   const auto fd =
       static_cast<int>(VolumeCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path.c_str()),
                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd < 0) return names;
   DirectoryReader reader(fd);
-  while (const dirent64* entry = reader.Next()) {
+  for (size_t i = 0; i < kEntriesMax && names.size() <= max; ++i) {
+    const dirent64* const entry = reader.Next();
+    if (entry == nullptr) break;
     const std::string name = entry->d_name;
     if (name != "." && name != ".." && (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN)) {
       names.push_back(name);
@@ -99,7 +104,7 @@ absl::Status TreeWatch::Add(const std::string& path, uint32_t depth) {
     return absl::IsResourceExhausted(added) ? added : absl::OkStatus();
   }
   if (depth == options_.depth_max) return absl::OkStatus();
-  for (const std::string& name : DirectoriesIn(path)) {
+  for (const std::string& name : DirectoriesIn(path, options_.directories_max)) {
     RETURN_IF_ERROR(Add(absl::StrCat(path, "/", name), depth + 1));
   }
   return absl::OkStatus();

@@ -67,6 +67,13 @@ TEST(DirectoryFilesTest, CompletesNumberedShards) {
                                           "a-00004-of-00003.safetensors", "a-1-of-2.safetensors",
                                           "x-0000a-of-00003.safetensors"};
   EXPECT_EQ(CompleteShards(plain, 10), plain);
+  // Ten sets of ten would be a hundred: one more than is allowed says it as well.
+  std::vector<std::string> sets;
+  for (char set = 'a'; set <= 'j'; ++set) {
+    sets.push_back(std::string(1, set) + "-00001-of-00010.safetensors");
+  }
+  EXPECT_EQ(CompleteShards(sets, 20).size(), 21U);
+  EXPECT_EQ(CompleteShards(sets, 5), sets);
   EXPECT_THAT(CompleteShards({"a-00001-of-00011.safetensors"}, 10),
               ElementsAre("a-00001-of-00011.safetensors"));
 }
