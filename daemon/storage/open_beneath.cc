@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
@@ -103,6 +105,12 @@ absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path) {
                      .ctime_ns = Nanoseconds(facts.stx_ctime)};
   result.direct_alignment = DirectAlignment(facts);
   return result;
+}
+
+std::string RealNameOf(int fd) {
+  std::error_code error;
+  const auto target = std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", fd), error);
+  return error ? "" : target.filename().string();
 }
 
 }  // namespace weightd

@@ -44,6 +44,9 @@ absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_vi
 // INVALID_ARGUMENT/CHECKPOINT_INVALID, with what a path is that is no regular file.
 absl::Status NotRegularError(absl::string_view path, mode_t mode);
 
+// The name of an open file in its directory; the kernel adds " (deleted)" to one that is gone.
+std::string RealNameOf(int fd);
+
 }  // namespace weightd
 
 #endif  // WEIGHTD_DAEMON_STORAGE_OPEN_BENEATH_H_

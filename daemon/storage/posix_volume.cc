@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -136,13 +135,6 @@ class PosixFile final : public File {
   const FileSystem file_system_;
 };
 
-// The name of an open file in its directory; the kernel adds " (deleted)" to one that is gone.
-std::string RealNameOf(int fd) {
-  std::error_code error;
-  const auto target = std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", fd), error);
-  return error ? "" : target.filename().string();
-}
-
 absl::Status PosixFile::ReadAt(uint64_t offset, absl::Span<std::byte> buffer) const {
   if (buffer.empty()) return absl::OkStatus();
   const uint64_t size_bytes = state_->identity.size_bytes;
@@ -195,6 +187,10 @@ absl::Status PosixFile::CheckUnchanged() const {
 }
 
 struct OpenDescriptor {
+  OpenDescriptor() = default;
+  OpenDescriptor(OpenDescriptor&&) = default;
+  OpenDescriptor& operator=(OpenDescriptor&&) = default;
+  ~OpenDescriptor() { CloseFile(fd); }
   UniqueFd fd;
   FileFacts facts;
 };
@@ -364,7 +360,7 @@ absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) 
       if (direct->facts.identity != buffered.facts.identity) continue;
       direct_alignment = direct->facts.direct_alignment;
     }
-    if (direct_alignment == 0) direct->fd.reset();
+    if (direct_alignment == 0) CloseFile(direct->fd);
     auto state = std::make_shared<OpenState>(root_, std::string(path), buffered.facts.identity,
                                              direct_alignment);
     const int fd = buffered.fd.get();
