@@ -320,7 +320,8 @@ TEST_F(ManyWishesTest, PreloadsBeyondTheQueueWaitAndAreShownAndClientsGoFirst) {
   for (const nlohmann::json& preload : status["preloads"]) {
     if (preload["state"] == "PRELOAD_QUEUED") ++queued;
   }
-  EXPECT_EQ(queued, models_.size());
+  // One may go while the first, whose volume is not known yet, moves to its lane.
+  EXPECT_GE(queued + 1, models_.size());
   // They take no operator's place.
   EXPECT_EQ(ctl_.Run({"stage", "b"}).exit_code, kExitOk);
   held.Release();

@@ -5,7 +5,6 @@ The other side is a server of the test's own, which says what it is told to.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -337,64 +336,6 @@ def test_a_descriptor_of_no_allocation_is_closed_elsewhere(liar: Liar, monkeypat
     liar.messages = iter([granted(allocations=both), tensors("t"), READY])
     weightd.attach("m", "cpu").close()
     assert len(elsewhere) == 1
-
-
-def lingering() -> tuple[socket.socket, socket.socket]:
-    """One whose last close takes ten minutes, or as long as its peer, the other, lives and does not read."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        peer, _ = listener.accept()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 600))
-    ours.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            ours.send(bytes(65536))
-    return ours, peer
-
-
-def lie_once(directory: Path, liar: Liar, place: str) -> None:
-    """Raises what a client says whose server sends a socket that lingers, with its answer or behind it."""
-    ours, peer = lingering()
-    path = directory / "handles.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(path))
-        listener.listen(1)
-
-        def give() -> None:
-            with listener.accept()[0] as connection, contextlib.suppress(OSError):
-                socket.send_fds(connection, [liar.reply], [liar.memory, *([ours.fileno()] * (place == "extra"))])
-                if place == "behind":
-                    socket.send_fds(connection, [b"more"], [ours.fileno()])
-                ours.close()
-                while connection.recv(100):
-                    pass
-
-        giver = threading.Thread(target=give, daemon=True)
-        giver.start()
-        try:
-            for descriptor in _sockets.fetch_descriptors(str(directory), bytes(16), 1, time.monotonic() + 0.2):
-                os.close(descriptor)
-        finally:
-            peer.close()
-            giver.join()
-            ours.close()
-            path.unlink()
-
-
-@pytest.mark.parametrize("place", ["extra", "behind"])
-def test_a_socket_that_lingers_keeps_nobody_beyond_the_deadline(space: Path, liar: Liar, place: str) -> None:
-    """The kernel drops what nobody else has: one too many in recvmsg(2), what is behind the answer in close(2)."""
-    directory = space / place
-    directory.mkdir()
-    for _ in range(100):  # the client may be faster than the server, who waits himself then
-        try:
-            lie_once(directory, liar, place)
-        except errors.WaitTimeoutError as error:
-            assert "no answer in time" in str(error)
-            return
-        except errors.ProtocolError:
-            continue
-    pytest.fail("no server was as fast")
 
 
 def test_alignments_are_those_of_the_daemon() -> None:
