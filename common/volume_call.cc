@@ -13,6 +13,10 @@
 #include <cerrno>
 #include <climits>
 #include <ctime>
+#include <optional>
+
+#include "common/exit_helper.h"
+#include "common/raw_call.h"
 
 namespace weightd {
 namespace {
@@ -21,7 +25,7 @@ enum State : uint32_t { kIdle, kAsked, kAnswered, kEnd };
 
 // What thread and helper share. Each waits until the other has set `state`.
 struct Mailbox {
-  const pid_t daemon = ::getpid();
+  pid_t daemon = 0;
   uint32_t state = kIdle;
   long number = 0;
   long arguments[5] = {};
@@ -32,65 +36,25 @@ std::atomic<int> calls_running = 0;
 
 constexpr size_t kStackBytes = 16 * 1024;
 
-#if defined(__SANITIZE_THREAD__)  // which would look for thread-local storage in the helper
-#define WEIGHTD_VOLUME_HELPERS 0
-#elif defined(__x86_64__)
-#define WEIGHTD_VOLUME_HELPERS 1
-inline __attribute__((always_inline)) long RawCall(long number, long a, long b, long c, long d,
-                                                   long e, long f) {
-  long result = 0;
-  register long r10 asm("r10") = d;  // NOLINT
-  register long r8 asm("r8") = e;    // NOLINT
-  register long r9 asm("r9") = f;    // NOLINT
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-               : "rcx", "r11", "memory");
-  return result;
-}
-#elif defined(__aarch64__)
-#define WEIGHTD_VOLUME_HELPERS 1
-inline __attribute__((always_inline)) long RawCall(long number, long a, long b, long c, long d,
-                                                   long e, long f) {
-  register long x8 asm("x8") = number;  // NOLINT
-  register long x0 asm("x0") = a;       // NOLINT
-  register long x1 asm("x1") = b;       // NOLINT
-  register long x2 asm("x2") = c;       // NOLINT
-  register long x3 asm("x3") = d;       // NOLINT
-  register long x4 asm("x4") = e;       // NOLINT
-  register long x5 asm("x5") = f;       // NOLINT
-  asm volatile("svc #0"
-               : "+r"(x0)
-               : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-               : "memory");
-  return x0;
-}
-#else
-#define WEIGHTD_VOLUME_HELPERS 0
-#endif
+#if WEIGHTD_RAW_CALLS
 
-#if WEIGHTD_VOLUME_HELPERS
-
-// The helper's whole life. It has its thread's registers for thread-local storage, and so uses
-// none: no errno, no stack protector, no sanitizer, no function of a library.
-__attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined"),
-               no_stack_protector)) int
-HelperMain(void* shared) {
+// The helper's whole life.
+WEIGHTD_RAW_FUNCTION int HelperMain(void* shared) {
   auto* const box = static_cast<Mailbox*>(shared);
-  RawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  RawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
   // A daemon that has ended before that sends nothing any more.
-  if (RawCall(SYS_getppid, 0, 0, 0, 0, 0, 0) != box->daemon) RawCall(SYS_exit, 0, 0, 0, 0, 0, 0);
+  if (RawCall(SYS_getppid) != box->daemon) RawCall(SYS_exit, 0);
   while (true) {
     const uint32_t state = __atomic_load_n(&box->state, __ATOMIC_ACQUIRE);
     if (state == kAsked) {
       const long* a = box->arguments;
-      box->result = RawCall(box->number, a[0], a[1], a[2], a[3], a[4], 0);
+      box->result = RawCall(box->number, a[0], a[1], a[2], a[3], a[4]);
       __atomic_store_n(&box->state, kAnswered, __ATOMIC_RELEASE);
-      RawCall(SYS_futex, reinterpret_cast<long>(&box->state), FUTEX_WAKE, INT_MAX, 0, 0, 0);
+      RawCall(SYS_futex, reinterpret_cast<long>(&box->state), FUTEX_WAKE, INT_MAX);
     } else if (state == kEnd) {
-      RawCall(SYS_exit, 0, 0, 0, 0, 0, 0);
+      RawCall(SYS_exit, 0);
     } else {
-      RawCall(SYS_futex, reinterpret_cast<long>(&box->state), FUTEX_WAIT, state, 0, 0, 0);
+      RawCall(SYS_futex, reinterpret_cast<long>(&box->state), FUTEX_WAIT, state);
     }
   }
 }
@@ -151,6 +115,7 @@ class Helper {
   static constexpr timespec kLookInterval = {.tv_sec = 0, .tv_nsec = 500'000'000};
 
   void Start() {
+    EnsureExitHelper();
     pid_ = 0;
     error_ = ENOMEM;
     if (stack_ == MAP_FAILED) {
@@ -158,6 +123,7 @@ class Helper {
           ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
     if (stack_ == MAP_FAILED) return;
+    box_.daemon = ::getpid();
     box_.state = kIdle;
     // No signal is for it.
     sigset_t all;
@@ -187,30 +153,34 @@ Helper& OwnHelper() {
   return helper;
 }
 
-#endif  // WEIGHTD_VOLUME_HELPERS
+#endif  // WEIGHTD_RAW_CALLS
+
+}  // namespace
+
+namespace {
+
+// As VolumeCall(); none without a helper now.
+std::optional<long> CallIfHelped(long number, const long (&arguments)[5]) {
+#if WEIGHTD_RAW_CALLS
+  Helper& helper = OwnHelper();
+  if (helper.Ready() > 0) return helper.Call(number, arguments);
+  if (helper.IsRefused()) return std::nullopt;
+#endif
+  return ::syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]);
+}
 
 }  // namespace
 
 long VolumeCall(long number, long a, long b, long c, long d, long e) {
-#if WEIGHTD_VOLUME_HELPERS
-  Helper& helper = OwnHelper();
-  if (helper.Ready() > 0) return helper.Call(number, {a, b, c, d, e});
-  if (helper.IsRefused()) {
-    errno = EAGAIN;
-    return -1;
-  }
-#endif
-  return ::syscall(number, a, b, c, d, e);
+  if (const std::optional<long> result = CallIfHelped(number, {a, b, c, d, e})) return *result;
+  errno = EAGAIN;
+  return -1;
 }
 
 void VolumeClose(int fd) {
-  constexpr int kTries = 100;
   constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 10'000'000};
-  for (int i = 0; i < kTries; ++i) {
-    if (VolumeCall(SYS_close, fd) == 0 || errno != EAGAIN) return;
-    (void)::nanosleep(&kPause, nullptr);
-  }
-  ::close(fd);
+  // An error of the volume's is none of closing: the descriptor is gone, and its number others'.
+  while (!CallIfHelped(SYS_close, {fd}).has_value()) (void)::nanosleep(&kPause, nullptr);
 }
 
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset) {
@@ -220,7 +190,7 @@ ssize_t VolumePread(int fd, void* to, size_t length, off_t offset) {
 int VolumeCallsRunning() { return calls_running.load(std::memory_order_relaxed); }
 
 pid_t VolumeHelperPid() {
-#if WEIGHTD_VOLUME_HELPERS
+#if WEIGHTD_RAW_CALLS
   return OwnHelper().Ready();
 #else
   return 0;

@@ -24,7 +24,8 @@ namespace weightd {
 // As syscall(2): -1 and errno for an error, EAGAIN without a helper now. Thread-safe.
 long VolumeCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0);
 
-// Waits a second for a helper; then the thread closes it itself, since it must not be lost.
+// Waits for a helper for as long as there is none: the thread that closed it itself could not be
+// ended while the volume hangs.
 void VolumeClose(int fd);
 
 ssize_t VolumePread(int fd, void* to, size_t length, off_t offset);

@@ -84,20 +84,37 @@ TEST(VolumeCallTest, CallWhoseHelperIsKilledFails) {
   for (const int end : pipe) ::close(end);
 }
 
-// A thread that called itself could not be ended while the volume hangs.
-TEST(VolumeCallTest, WithoutAProcessForAHelperACallIsRefusedAndAFileClosedAllTheSame) {
+// A thread that called itself could not be ended while the volume hangs: it does not close a file
+// either, but waits until it has a helper for that.
+TEST(VolumeCallTest, WithoutAProcessForAHelperACallIsRefusedAndAFileClosedLater) {
   if (VolumeHelperPid() == 0) GTEST_SKIP() << "no helpers in this build";
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
     // No limit holds for root.
     if (::geteuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) ::_exit(1);
-    const rlimit none{};
-    if (::setrlimit(RLIMIT_NPROC, &none) != 0) ::_exit(2);
-    if (VolumeCall(SYS_getpid) != -1 || errno != EAGAIN) ::_exit(3);
     const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    VolumeClose(fd);
-    ::_exit(::fcntl(fd, F_GETFD) == -1 ? 0 : 4);
+    std::atomic<bool> is_limited = false;
+    std::atomic<bool> closes = false;
+    std::thread closer([&] {
+      while (!is_limited) {
+      }
+      closes = true;
+      VolumeClose(fd);
+    });
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NPROC, &limit) != 0) ::_exit(2);
+    const rlimit none = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    if (::setrlimit(RLIMIT_NPROC, &none) != 0) ::_exit(3);
+    if (VolumeCall(SYS_getpid) != -1 || errno != EAGAIN) ::_exit(4);
+    is_limited = true;
+    while (!closes) {
+    }
+    ::usleep(20'000);  // tidy: nothing shows that it waits; too early is no failure
+    if (::fcntl(fd, F_GETFD) == -1) ::_exit(5);
+    if (::setrlimit(RLIMIT_NPROC, &limit) != 0) ::_exit(6);
+    closer.join();
+    ::_exit(::fcntl(fd, F_GETFD) == -1 ? 0 : 7);
   }
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
