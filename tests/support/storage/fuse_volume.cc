@@ -74,6 +74,7 @@ FuseVolume::~FuseVolume() {
 void FuseVolume::Answer() {
   hang_lookups_ = false;
   hang_reads_from_ = UINT64_MAX;
+  hang_closes_ = false;
   const uint64_t one = 1;
   (void)!::write(wake_.get(), &one, sizeof(one));
 }
@@ -121,6 +122,8 @@ bool FuseVolume::Hangs(const Request& request) const {
       return hang_lookups_;
     case FUSE_READ:
       return request.As<fuse_read_in>().offset >= hang_reads_from_;
+    case FUSE_FLUSH:
+      return hang_closes_;
     default:
       return false;
   }
@@ -156,6 +159,7 @@ void FuseVolume::Handle(const Request& request) {
       return Reply(unique, 0, &out, sizeof(out));
     }
     case FUSE_GETATTR: {
+      if (was_opened_) return Reply(unique, error_once_opened_, nullptr, 0);
       fuse_attr_out out{};
       out.attr = attributes_of(request.header.nodeid);
       return Reply(unique, 0, &out, sizeof(out));
@@ -163,6 +167,7 @@ void FuseVolume::Handle(const Request& request) {
     case FUSE_OPEN:
     case FUSE_OPENDIR: {
       fuse_open_out out{};
+      was_opened_ = request.header.opcode == FUSE_OPEN && error_once_opened_ != 0;
       if (request.header.opcode == FUSE_OPEN) out.open_flags = FOPEN_DIRECT_IO;
       return Reply(unique, 0, &out, sizeof(out));
     }
@@ -191,14 +196,17 @@ void FuseVolume::Handle(const Request& request) {
 void FuseVolume::List(const Request& request) const {
   if (const int error = list_error_) return Reply(request.header.unique, error, nullptr, 0);
   std::string out;
-  for (uint64_t i = request.As<fuse_read_in>().offset; i < files_.size(); ++i) {
+  const auto in = request.As<fuse_read_in>();
+  for (uint64_t i = in.offset; lists_for_ever_ || i < files_.size(); ++i) {
+    const std::string& name = files_[i % files_.size()].first;
     fuse_dirent entry{};
     entry.ino = kFirstFile + i;
     entry.off = i + 1;
-    entry.namelen = static_cast<uint32_t>(files_[i].first.size());
+    entry.namelen = static_cast<uint32_t>(name.size());
     entry.type = S_IFREG >> 12;
+    if (out.size() + FUSE_DIRENT_ALIGN(offsetof(fuse_dirent, name) + name.size()) > in.size) break;
     out.append(reinterpret_cast<const char*>(&entry), offsetof(fuse_dirent, name));
-    out += files_[i].first;
+    out += name;
     out.resize(FUSE_DIRENT_ALIGN(out.size()), '\0');
   }
   Reply(request.header.unique, 0, out.data(), out.size());

@@ -39,6 +39,12 @@ class FuseVolume {
   // Requests that hung so far.
   uint32_t held() const { return held_count_; }
   void Answer();
+  // Likewise, of closing a file.
+  void HangCloses() { hang_closes_ = true; }
+  // From the next open of a file on, all attributes are refused with this error.
+  void FailOnceOpened(int error) { error_once_opened_ = error; }
+  // Directories have no end: what is in them comes again and again.
+  void ListForEver() { lists_for_ever_ = true; }
   // Directories are listed with this error from now on; 0 for none.
   void FailLists(int error) { list_error_ = error; }
 
@@ -62,7 +68,11 @@ class FuseVolume {
   std::atomic<bool> stops_ = false;
   std::atomic<bool> hang_lookups_ = false;
   std::atomic<uint64_t> hang_reads_from_ = UINT64_MAX;
+  std::atomic<bool> hang_closes_ = false;
   std::atomic<int> list_error_ = 0;
+  std::atomic<int> error_once_opened_ = 0;
+  std::atomic<bool> was_opened_ = false;
+  std::atomic<bool> lists_for_ever_ = false;
   std::vector<uint64_t> held_;  // of thread_ only
   std::atomic<uint32_t> held_count_ = 0;
   std::thread thread_;
