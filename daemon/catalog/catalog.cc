@@ -71,8 +71,8 @@ absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
   return opened;
 }
 
-VolumeWork OpenWork(const Checkpoint& checkpoint, std::optional<uint32_t> uid) {
-  return VolumeWork(absl::StrCat("open ", checkpoint.model), checkpoint.volumes, uid);
+VolumeWork OpenWork(const Checkpoint& checkpoint, VolumeUsers users) {
+  return VolumeWork(absl::StrCat("open ", checkpoint.model), checkpoint.volumes, std::move(users));
 }
 
 absl::Status OpenedCheckpoint::CheckUnchanged() const {
@@ -136,7 +136,7 @@ void Catalog::Ask(const Wanted& wanted, Question& question) const {
   }
   const absl::Duration patience = question.briefly ? kRootPatience : absl::InfiniteDuration();
   VolumeWork call(absl::StrCat("look for ", wanted.model),
-                  VolumesShown(question.root, wanted.model), wanted.uid);
+                  VolumesShown(question.root, wanted.model), wanted.users);
   question.pending.emplace(
       root->threads()->Begin<Found>(std::move(call), std::move(find), {.total = patience}));
 }
@@ -195,9 +195,9 @@ absl::StatusOr<Catalog::Found> Catalog::Weigh(const Wanted& wanted, Question& qu
 }
 
 absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model, absl::string_view revision,
-                                         std::optional<uint32_t> uid) const {
+                                         VolumeUsers users) const {
   RETURN_IF_ERROR(ValidateModelName(model));
-  const Wanted wanted = {.model = model, .revision = revision, .uid = uid};
+  const Wanted wanted = {.model = model, .revision = revision, .users = std::move(users)};
   Search search;
   std::vector<Question> all;
   for (size_t i = 0; i < roots_.size(); ++i) {
@@ -222,12 +222,12 @@ absl::StatusOr<Checkpoint> Catalog::Find(absl::string_view model, absl::string_v
   return Annotate(untold, absl::StrCat("model ", model));
 }
 
-absl::Status Catalog::CheckExists(absl::string_view model, std::optional<uint32_t> uid) const {
+absl::Status Catalog::CheckExists(absl::string_view model, VolumeUsers users) const {
   RETURN_IF_ERROR(ValidateModelName(model));
   for (size_t i = 0; i < roots_.size(); ++i) {
     if (LastShowed(i, model)) return absl::OkStatus();
   }
-  const Wanted wanted = {.model = model, .revision = "", .uid = uid};
+  const Wanted wanted = {.model = model, .revision = "", .users = std::move(users)};
   std::vector<Question> all;
   for (size_t i = 0; i < roots_.size(); ++i) all.push_back({.root = i, .briefly = true});
   Search search;
@@ -256,7 +256,7 @@ absl::Status Catalog::CheckShown(absl::string_view model) const {
   for (size_t i = 0; i < roots_.size(); ++i) {
     if (LastScan(i) == nullptr || LastShowed(i, model)) return absl::OkStatus();
   }
-  return NotFound({.model = model, .revision = "", .uid = std::nullopt}, {});
+  return NotFound({.model = model, .revision = "", .users = {}}, {});
 }
 
 std::vector<std::string> Catalog::NamesForHints() const {
@@ -303,9 +303,9 @@ absl::Status Catalog::NotFound(const Wanted& wanted,
 }
 
 absl::StatusOr<OpenedCheckpoint> Catalog::Open(const Checkpoint& checkpoint,
-                                               std::optional<uint32_t> uid) const {
+                                               VolumeUsers users) const {
   return CallNear<OpenedCheckpoint>(
-      *checkpoint.volume, OpenWork(checkpoint, uid),
+      *checkpoint.volume, OpenWork(checkpoint, std::move(users)),
       [checkpoint, options = options_] { return OpenCheckpoint(checkpoint, options); });
 }
 

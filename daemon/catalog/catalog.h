@@ -109,7 +109,7 @@ inline constexpr absl::Duration kRootPatience = absl::Seconds(1);
 inline constexpr absl::Duration kPromptAnswer = absl::Milliseconds(100);
 
 // For messages, and whose threads do it.
-VolumeWork OpenWork(const Checkpoint& checkpoint, std::optional<uint32_t> uid = std::nullopt);
+VolumeWork OpenWork(const Checkpoint& checkpoint, VolumeUsers users = {});
 // What Catalog::Open() gives, made on this thread and helpers of it.
 absl::StatusOr<OpenedCheckpoint> OpenCheckpoint(const Checkpoint& checkpoint,
                                                 const CatalogOptions& options);
@@ -142,15 +142,14 @@ class Catalog {
   // over for the roots behind it (Checkpoint::fallbacks). Where those have no such model either, a
   // slow root is waited for, and the error of one that was never read is returned, a DATA_LOSS as
   // UNAVAILABLE: nothing is known to be wrong with the model.
-  // Where it is for a user, `uid`, his calls of volumes wait for each other, and hold up no others.
+  // Where it is for users, the calls of volumes of each wait for each other, and hold up no others.
   absl::StatusOr<Checkpoint> Find(absl::string_view model, absl::string_view revision = "",
-                                  std::optional<uint32_t> uid = std::nullopt) const;
+                                  VolumeUsers users = {}) const;
 
   // Whether a root has the model: NOT_FOUND/MODEL_NOT_FOUND, with near misses, where none has. OK
   // also while that cannot be told: a root that cannot be read, or does not answer within
   // kRootPatience, may have it. Asks no volume where the last look showed the model.
-  absl::Status CheckExists(absl::string_view model,
-                           std::optional<uint32_t> uid = std::nullopt) const;
+  absl::Status CheckExists(absl::string_view model, VolumeUsers users = {}) const;
   // Likewise by the last look through each root alone: asks no volume, and never waits. OK also
   // where a root was not looked through yet.
   absl::Status CheckShown(absl::string_view model) const;
@@ -163,15 +162,14 @@ class Catalog {
   // Opens the files and reads every header, several at once. DATA_LOSS/CHECKPOINT_INVALID with
   // file, offset and rule; READ_FAILED; PATH_OUTSIDE_ROOT; RESOURCE_EXHAUSTED/LIMIT_EXCEEDED past
   // the options' maxima.
-  absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint,
-                                        std::optional<uint32_t> uid = std::nullopt) const;
+  absl::StatusOr<OpenedCheckpoint> Open(const Checkpoint& checkpoint, VolumeUsers users = {}) const;
 
  private:
   // What is asked of each root.
   struct Wanted {
     absl::string_view model;
     absl::string_view revision;
-    std::optional<uint32_t> uid;
+    VolumeUsers users;
   };
   // What the roots said that have no such checkpoint.
   struct Search {

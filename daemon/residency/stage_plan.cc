@@ -15,10 +15,17 @@ void SetSource(HeldCopy held, const StageContext& context, StagePlan& plan) {
 
 absl::Status OpenFiles(const StageContext& context, const StageJob& job, StagePlan& plan) {
   const StageTask& task = job.task();
-  const std::optional<uint32_t> uid = job.payer();
+  // Who joins waits for what he asked for himself, too, and not only for what the others did.
+  const VolumeUsers users([&job] {
+    VolumeUsers::Uids uids;
+    for (const auto& [user, priority] : job.users()) {
+      uids.insert(user == kDaemonUser ? std::nullopt : std::optional(user));
+    }
+    return uids;
+  });
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                   context.catalog.Find(task.ref.model, task.ref.revision, uid));
-  ASSIGN_OR_RETURN(OpenedCheckpoint opened, context.catalog.Open(checkpoint, uid));
+                   context.catalog.Find(task.ref.model, task.ref.revision, users));
+  ASSIGN_OR_RETURN(OpenedCheckpoint opened, context.catalog.Open(checkpoint, users));
   plan.opened = std::make_shared<OpenedCheckpoint>(std::move(opened));
   for (const auto& file : plan.opened->files) plan.identities.push_back(file->identity());
   plan.revision = plan.opened->checkpoint.revision;

@@ -30,38 +30,47 @@ std::shared_ptr<DescriptorBudget> DescriptorBudget::ForThisProcess() {
   return std::make_shared<DescriptorBudget>(static_cast<uint32_t>(max), limit.rlim_cur);
 }
 
-bool DescriptorBudget::IsFree(uint32_t count, const std::set<uint64_t>& volumes) const {
-  const auto found = in_use_of_.find(volumes);
-  const uint32_t own = found == in_use_of_.end() ? 0 : found->second;
-  const uint32_t left_by_others = max_ - (in_use_ - own);
-  const uint32_t most = std::max(std::min(kFileMost, left_by_others), left_by_others / 2);
-  return count <= max_ - in_use_ && count <= most - std::min(own, most);
+bool DescriptorBudget::IsFree(uint32_t count, const VolumeLane& lane) const {
+  // Half of what others leave, but enough for a file where so many are left.
+  const auto half = [](uint32_t left) { return std::max(std::min(kFileMost, left), left / 2); };
+  const auto minus = [](uint32_t a, uint32_t b) { return a - std::min(a, b); };
+  uint32_t of_volumes = 0;
+  uint32_t own = 0;
+  // The lanes of the same volumes stand together, the daemon's first.
+  for (auto one = in_use_of_.lower_bound({.volumes = lane.volumes});
+       one != in_use_of_.end() && one->first.volumes == lane.volumes; ++one) {
+    of_volumes += one->second;
+    if (one->first.uid == lane.uid) own = one->second;
+  }
+  const uint32_t left_to_volumes = half(max_ - (in_use_ - of_volumes));
+  const uint32_t left_to_user = minus(left_to_volumes, of_volumes - own);
+  const uint32_t most = lane.uid.has_value() ? half(left_to_user) : left_to_user;
+  return count <= max_ - in_use_ && count <= minus(most, own);
 }
 
-DescriptorBudget::Lease DescriptorBudget::TakeLocked(uint32_t count,
-                                                     const std::set<uint64_t>& volumes) {
+DescriptorBudget::Lease DescriptorBudget::TakeLocked(uint32_t count, const VolumeLane& lane) {
   in_use_ += count;
-  in_use_of_[volumes] += count;
-  return Lease(shared_from_this(), count, volumes);
+  in_use_of_[lane] += count;
+  return Lease(shared_from_this(), count, lane);
 }
 
-std::optional<DescriptorBudget::Lease> DescriptorBudget::TryTake(
-    uint32_t count, const std::set<uint64_t>& volumes) {
+std::optional<DescriptorBudget::Lease> DescriptorBudget::TryTake(uint32_t count,
+                                                                 const VolumeLane& lane) {
   absl::MutexLock lock(&mu_);
-  if (!IsFree(count, volumes)) return std::nullopt;
-  return TakeLocked(count, volumes);
+  if (!IsFree(count, lane)) return std::nullopt;
+  return TakeLocked(count, lane);
 }
 
 absl::StatusOr<DescriptorBudget::Lease> DescriptorBudget::Take(uint32_t count,
-                                                               const std::set<uint64_t>& volumes,
+                                                               const VolumeLane& lane,
                                                                absl::Duration timeout,
                                                                absl::string_view what) {
   absl::MutexLock lock(&mu_);
-  const auto is_free = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return IsFree(count, volumes); };
+  const auto is_free = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return IsFree(count, lane); };
   if (count > max_ || !mu_.AwaitWithTimeout(absl::Condition(&is_free), timeout)) {
     return RefusalFor(count, what);
   }
-  return TakeLocked(count, volumes);
+  return TakeLocked(count, lane);
 }
 
 absl::Status DescriptorBudget::RefusalFor(uint32_t count, absl::string_view what) const {
@@ -69,7 +78,8 @@ absl::Status DescriptorBudget::RefusalFor(uint32_t count, absl::string_view what
       absl::StatusCode::kResourceExhausted, Reason::kLimitExceeded,
       absl::StrCat(what, ": needs ", count, " descriptors, and the ", max_,
                    " that checkpoint files may have (a share of RLIMIT_NOFILE, which is ", limit_,
-                   "; of one volume, half of them) are in use; ", HowToRaiseDescriptorLimit()));
+                   "; of one volume, half of them, and of that one user half) are in use; ",
+                   HowToRaiseDescriptorLimit()));
 }
 
 uint32_t DescriptorBudget::in_use() const {
@@ -77,10 +87,10 @@ uint32_t DescriptorBudget::in_use() const {
   return in_use_;
 }
 
-void DescriptorBudget::GiveBack(uint32_t count, const std::set<uint64_t>& volumes) {
+void DescriptorBudget::GiveBack(uint32_t count, const VolumeLane& lane) {
   absl::MutexLock lock(&mu_);
   in_use_ -= count;
-  const auto found = in_use_of_.find(volumes);
+  const auto found = in_use_of_.find(lane);
   found->second -= count;
   if (found->second == 0) in_use_of_.erase(found);
 }

@@ -23,27 +23,30 @@ VolumeWork CallOf(absl::string_view verb, const File& file, absl::string_view re
   return VolumeWork(absl::StrCat(verb, " ", file.path(), rest), {file.identity().device});
 }
 
-// Lets `object`, which holds `file`, go on a thread of its root: closing a file may wait for the
+// Where `file` is closed: among those of its volume that the same user opened.
+VolumeLane ClosingLane(const File& file) {
+  return {.volumes = {file.identity().device}, .uid = VolumeThreads::CurrentLane().uid};
+}
+
+// Lets `object`, which holds a file, go on a thread of its root: closing it may wait for the
 // volume.
 template <typename T>
-void DisposeOf(VolumeThreads& threads, const File& file, T object) {
+void DisposeOf(VolumeThreads& threads, const VolumeLane& lane, T object) {
   if (threads.IsOwnThread()) return;  // `object` goes here
-  const std::set<uint64_t> volumes = {file.identity().device};
-  threads.Dispose(volumes, [held = std::make_shared<T>(std::move(object))] {});
+  threads.Dispose(lane, [held = std::make_shared<T>(std::move(object))] {});
 }
 
 // Asks the raw use on the threads, and knows what it said last.
 class GuardedUse final : public FileUse {
  public:
   GuardedUse(std::shared_ptr<const File> raw, std::shared_ptr<VolumeThreads> threads)
-      : shared_(std::make_shared<Shared>()), threads_(std::move(threads)) {
+      : shared_(std::make_shared<Shared>()),
+        threads_(std::move(threads)),
+        lane_(ClosingLane(*raw)) {
     shared_->raw = std::move(raw);
     shared_->use = shared_->raw->Use();
   }
-  ~GuardedUse() override {
-    const File& file = *shared_->raw;
-    DisposeOf(*threads_, file, std::move(shared_));
-  }
+  ~GuardedUse() override { DisposeOf(*threads_, lane_, std::move(shared_)); }
 
   absl::StatusOr<bool> Ready() override {
     {
@@ -92,6 +95,7 @@ class GuardedUse final : public FileUse {
 
   std::shared_ptr<Shared> shared_;
   const std::shared_ptr<VolumeThreads> threads_;
+  const VolumeLane lane_;
   bool asking_ = false;
   absl::Time asked_at_;
   absl::Time retry_at_;
@@ -100,11 +104,8 @@ class GuardedUse final : public FileUse {
 class GuardedFile final : public File {
  public:
   GuardedFile(std::shared_ptr<const File> raw, std::shared_ptr<VolumeThreads> threads)
-      : raw_(std::move(raw)), threads_(std::move(threads)) {}
-  ~GuardedFile() override {
-    const File& file = *raw_;
-    DisposeOf(*threads_, file, std::move(raw_));
-  }
+      : raw_(std::move(raw)), threads_(std::move(threads)), lane_(ClosingLane(*raw_)) {}
+  ~GuardedFile() override { DisposeOf(*threads_, lane_, std::move(raw_)); }
 
   const std::string& path() const override { return raw_->path(); }
   std::string real_name() const override { return raw_->real_name(); }
@@ -152,6 +153,7 @@ class GuardedFile final : public File {
  private:
   std::shared_ptr<const File> raw_;
   const std::shared_ptr<VolumeThreads> threads_;
+  const VolumeLane lane_;
 };
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/align.h"
 #include "common/errors.h"
+#include "common/status_macros.h"
 #include "common/volume_call.h"
 
 namespace weightd {
@@ -105,6 +106,27 @@ absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path) {
                      .ctime_ns = Nanoseconds(facts.stx_ctime)};
   result.direct_alignment = DirectAlignment(facts);
   return result;
+}
+
+void CloseFile(UniqueFd& fd) {
+  if (fd.valid()) VolumeClose(fd.release());
+}
+
+absl::StatusOr<OpenedFile> OpenRegular(const VolumeRoot& root, absl::string_view path,
+                                       uint64_t flags) {
+  ASSIGN_OR_RETURN(const UniqueFd named, OpenBeneath(root, path, O_PATH));
+  ASSIGN_OR_RETURN(const FileFacts named_facts, StatDescriptor(named.get(), path));
+  if (!S_ISREG(named_facts.mode)) return NotRegularError(path, named_facts.mode);
+
+  OpenedFile opened;
+  ASSIGN_OR_RETURN(opened.fd, OpenBeneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags));
+  ASSIGN_OR_RETURN(opened.facts, StatDescriptor(opened.fd.get(), path));
+  if (!S_ISREG(opened.facts.mode)) return NotRegularError(path, opened.facts.mode);
+  const int status_flags = fcntl(opened.fd.get(), F_GETFL);
+  if (status_flags < 0 || fcntl(opened.fd.get(), F_SETFL, status_flags & ~O_NONBLOCK) < 0) {
+    return PosixError(errno, absl::StrCat("open ", path, ": clear O_NONBLOCK"));
+  }
+  return opened;
 }
 
 std::string RealNameOf(int fd) {

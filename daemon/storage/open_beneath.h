@@ -20,6 +20,7 @@ namespace weightd {
 struct VolumeRoot {
   std::string path;                                         // as the operator wrote it
   UniqueFd fd;                                              // O_PATH
+  uint64_t device = 0;                                      // as in FileIdentity
   std::shared_ptr<DescriptorBudget> descriptors = nullptr;  // of its files; null: as many as can be
 };
 
@@ -37,6 +38,25 @@ struct FileFacts {
   uint32_t direct_alignment = 0;  // 4096 where the kernel does not tell, 0 for none
 };
 absl::StatusOr<FileFacts> StatDescriptor(int fd, absl::string_view path);
+
+// Closes a file of a volume, which may ask that, too: a FUSE server is told of it, and answers.
+void CloseFile(UniqueFd& fd);
+
+// A descriptor of a regular file. Thread-compatible.
+struct OpenedFile {
+  OpenedFile() = default;
+  OpenedFile(OpenedFile&&) = default;
+  OpenedFile& operator=(OpenedFile&&) = default;
+  ~OpenedFile() { CloseFile(fd); }
+  UniqueFd fd;
+  FileFacts facts;
+};
+
+// Opens a regular file without ever opening anything else: what the path names is looked at
+// first, since opening a FIFO waits and opening a device can do things. O_NONBLOCK is for what
+// takes its place in between; it does not stay, io_uring would answer EAGAIN.
+absl::StatusOr<OpenedFile> OpenRegular(const VolumeRoot& root, absl::string_view path,
+                                       uint64_t flags);
 
 // The errno of a failed openat2 as a Status; apart from it for tests.
 absl::Status OpenBeneathError(int error, const VolumeRoot& root, absl::string_view path);

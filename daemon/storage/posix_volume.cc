@@ -36,11 +36,6 @@ constexpr uint32_t kReadAtRetriesMax = 8;
 // How long whoever opens waits for others to close.
 constexpr absl::Duration kDescriptorWaitMax = absl::Seconds(10);
 
-// To close a file may ask the volume, too: a FUSE server is told of it, and answers.
-void CloseFile(UniqueFd& fd) {
-  if (fd.valid()) VolumeClose(fd.release());
-}
-
 // The descriptors of an open file. Immutable.
 struct Descriptors {
   Descriptors() = default;
@@ -186,42 +181,13 @@ absl::Status PosixFile::CheckUnchanged() const {
   return CompareIdentity(path(), identity(), facts->identity);
 }
 
-struct OpenDescriptor {
-  OpenDescriptor() = default;
-  OpenDescriptor(OpenDescriptor&&) = default;
-  OpenDescriptor& operator=(OpenDescriptor&&) = default;
-  ~OpenDescriptor() { CloseFile(fd); }
-  UniqueFd fd;
-  FileFacts facts;
-};
-
-// Opens a regular file without ever opening anything else: what the path names is looked at
-// first, since opening a FIFO waits and opening a device can do things. O_NONBLOCK is for what
-// takes its place in between; it must not stay, io_uring would answer EAGAIN.
-absl::StatusOr<OpenDescriptor> OpenRegular(const VolumeRoot& root, absl::string_view path,
-                                           uint64_t flags) {
-  ASSIGN_OR_RETURN(const UniqueFd named, OpenBeneath(root, path, O_PATH));
-  ASSIGN_OR_RETURN(const FileFacts named_facts, StatDescriptor(named.get(), path));
-  if (!S_ISREG(named_facts.mode)) return NotRegularError(path, named_facts.mode);
-
-  OpenDescriptor opened;
-  ASSIGN_OR_RETURN(opened.fd, OpenBeneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags));
-  ASSIGN_OR_RETURN(opened.facts, StatDescriptor(opened.fd.get(), path));
-  if (!S_ISREG(opened.facts.mode)) return NotRegularError(path, opened.facts.mode);
-  const int status_flags = fcntl(opened.fd.get(), F_GETFL);
-  if (status_flags < 0 || fcntl(opened.fd.get(), F_SETFL, status_flags & ~O_NONBLOCK) < 0) {
-    return PosixError(errno, absl::StrCat("open ", path, ": clear O_NONBLOCK"));
-  }
-  return opened;
-}
-
 uint32_t DescriptorsWanted(uint32_t direct_alignment) { return direct_alignment > 0 ? 2 : 1; }
 
 // Opens a file again, which must be the one that it was. The lease is the caller's to add.
 absl::StatusOr<Descriptors> OpenAgain(const OpenState& state, bool with_direct) {
   Descriptors open;
   const auto open_one = [&](uint64_t flags, UniqueFd& to) {
-    absl::StatusOr<OpenDescriptor> opened = OpenRegular(*state.root, state.path, flags);
+    absl::StatusOr<OpenedFile> opened = OpenRegular(*state.root, state.path, flags);
     if (!opened.ok() && MeansGone(opened.status())) {
       return ChangedError(state.path, opened.status().message());
     }
@@ -234,10 +200,17 @@ absl::StatusOr<Descriptors> OpenAgain(const OpenState& state, bool with_direct) 
   return open;
 }
 
+// Whose descriptors an open file is. What may touch anything below the root counts for that.
+VolumeLane LaneOfDescriptors(const VolumeRoot& root) {
+  VolumeLane lane = VolumeThreads::CurrentLane();
+  if (lane.volumes.empty()) lane.volumes = {root.device};
+  return lane;
+}
+
 absl::StatusOr<DescriptorBudget::Lease> TakeDescriptors(const VolumeRoot& root, uint32_t count,
                                                         absl::string_view path) {
   if (root.descriptors == nullptr) return DescriptorBudget::Lease();
-  return root.descriptors->Take(count, VolumeThreads::CurrentVolumes(), kDescriptorWaitMax,
+  return root.descriptors->Take(count, LaneOfDescriptors(root), kDescriptorWaitMax,
                                 absl::StrCat("open ", path));
 }
 
@@ -257,7 +230,7 @@ absl::StatusOr<bool> PosixFileUse::Ready() {
   if (budget != nullptr) {
     const uint32_t count = DescriptorsWanted(state_->direct_alignment);
     std::optional<DescriptorBudget::Lease> taken =
-        budget->TryTake(count, VolumeThreads::CurrentVolumes());
+        budget->TryTake(count, LaneOfDescriptors(*state_->root));
     first_asked_ = std::min(first_asked_, SteadyNow());
     if (!taken.has_value()) {
       if (SteadyNow() - first_asked_ < kDescriptorWaitMax) return false;
@@ -348,10 +321,10 @@ absl::StatusOr<PathFacts> PosixVolume::Stat(absl::string_view path) {
 absl::StatusOr<std::shared_ptr<File>> PosixVolume::Open(absl::string_view path) {
   ASSIGN_OR_RETURN(DescriptorBudget::Lease lease, TakeDescriptors(*root_, 2, path));
   for (int i = 0; i < kReplacedRetriesMax; ++i) {
-    ASSIGN_OR_RETURN(OpenDescriptor buffered, OpenRegular(*root_, path, 0));
+    ASSIGN_OR_RETURN(OpenedFile buffered, OpenRegular(*root_, path, 0));
     auto direct = OpenRegular(*root_, path, O_DIRECT);
     if (absl::IsInvalidArgument(direct.status()) || absl::IsUnimplemented(direct.status())) {
-      direct = OpenDescriptor();  // EINVAL, EOPNOTSUPP: the file system has no O_DIRECT
+      direct = OpenedFile();  // EINVAL, EOPNOTSUPP: the file system has no O_DIRECT
     }
     RETURN_IF_ERROR(direct.status());
     uint32_t direct_alignment = 0;
@@ -389,6 +362,8 @@ absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& root,
       static_cast<int>(VolumeCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(root.c_str()),
                                   O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (!opened->fd.valid()) return PosixError(errno, absl::StrCat("open volume ", root));
+  ASSIGN_OR_RETURN(const FileFacts facts, StatDescriptor(opened->fd.get(), root));
+  opened->device = facts.identity.device;
   return std::make_unique<PosixVolume>(std::move(opened));
 }
 

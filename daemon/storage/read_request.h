@@ -24,8 +24,7 @@ constexpr int kIoPriorityOfThread = 1;  // IOPRIO_WHO_PROCESS
 ReadEngine EngineFor(ReadEngine engine, const File& file);
 inline constexpr absl::string_view kFuseWithoutRing =
     "on FUSE, and below an overlay or a loop device there may be one, the kernel mistakes the "
-    "place "
-    "of a ring's read that was answered short";
+    "place of a ring's read that was answered short";
 
 // What ioprio_set(2) and io_uring take; 0 for kNormal.
 uint16_t IoPriorityValue(IoPriority priority);

@@ -7,7 +7,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "daemon/storage/volume_work.h"
@@ -19,10 +22,11 @@ namespace weightd {
 // What VolumeThreads::Call() waits for.
 struct VolumeTicket {
   std::string what;
-  VolumeLane lane;
   absl::Duration silence;
   absl::Time end;
   // Guarded by the lock of the threads.
+  std::function<void()> run;      // until it begins
+  std::vector<VolumeLane> lanes;  // in which it waits, or did
   bool begun = false;
   bool done = false;
   absl::Time last_sign;  // when it was asked for, began or got on
@@ -30,7 +34,7 @@ struct VolumeTicket {
 
 struct VolumeTask {
   std::string what;
-  std::function<void()> run;
+  std::function<void()> run;             // with a ticket, that has it
   std::shared_ptr<VolumeTicket> ticket;  // null: nobody waits
 };
 
@@ -41,7 +45,8 @@ struct VolumeTasks {
 };
 
 // Threads that take their tasks from all lanes in turn, of one lane only so many at once, and of a
-// user's a quarter of that.
+// user's a quarter of that. The users of the same volumes together have half of what others leave:
+// whoever may be many users takes no thread that other volumes need.
 struct VolumeCrew {
   using Lanes = std::map<VolumeLane, VolumeTasks>;
   using Lane = Lanes::value_type;
@@ -49,11 +54,42 @@ struct VolumeCrew {
   uint32_t MostOf(const VolumeLane& lane) const {
     return lane.uid.has_value() ? std::max(1U, lane_threads_max / 4) : lane_threads_max;
   }
+  // What the users of these volumes may have together.
+  uint32_t MostOfUsers(const VolumeLane& lane) const {
+    const auto own = users_running.find(lane.volumes);
+    const uint32_t others = running - (own == users_running.end() ? 0 : own->second);
+    return std::max(1U, (threads_max - std::min(others, threads_max)) / 2);
+  }
   // How many of its tasks threads without one could begin.
   size_t ReadyOf(const Lane& lane) const {
-    const uint32_t most = MostOf(lane.first);
-    if (lane.second.running >= most) return 0;
-    return std::min<size_t>(lane.second.tasks.size(), most - lane.second.running);
+    if (lane.second.tasks.empty()) return 0;
+    const auto left = [](uint32_t most, uint32_t of) { return most - std::min(of, most); };
+    size_t ready =
+        std::min<size_t>(lane.second.tasks.size(), left(MostOf(lane.first), lane.second.running));
+    if (const auto users = users_running.find(lane.first.volumes);
+        lane.first.uid.has_value() && users != users_running.end()) {
+      ready = std::min<size_t>(ready, left(MostOfUsers(lane.first), users->second));
+    }
+    return ready;
+  }
+  // A thread takes the next task of a lane that is ready, and has done it.
+  VolumeTask Take(Lanes::iterator lane) {
+    VolumeTask task = std::move(lane->second.tasks.front());
+    lane->second.tasks.pop_front();
+    ++lane->second.running;
+    ++running;
+    if (lane->first.uid.has_value()) ++users_running[lane->first.volumes];
+    last = lane->first;
+    return task;
+  }
+  void End(Lanes::iterator lane) {
+    --lane->second.running;
+    --running;
+    if (const auto users = users_running.find(lane->first.volumes);
+        lane->first.uid.has_value() && --users->second == 0) {
+      users_running.erase(users);
+    }
+    EndIfOver(lane);
   }
   size_t CountReady() const {
     size_t count = 0;
@@ -69,6 +105,16 @@ struct VolumeCrew {
     }
     return lanes.end();
   }
+  // What waits for this ticket, waits no more.
+  void Forget(const VolumeTicket& ticket) {
+    for (const VolumeLane& name : ticket.lanes) {
+      const auto lane = lanes.find(name);
+      if (lane == lanes.end()) continue;
+      std::erase_if(lane->second.tasks,
+                    [&](const VolumeTask& task) { return task.ticket.get() == &ticket; });
+      EndIfOver(lane);
+    }
+  }
   void EndIfOver(Lanes::iterator lane) {
     if (lane->second.tasks.empty() && lane->second.running == 0) lanes.erase(lane);
   }
@@ -78,6 +124,8 @@ struct VolumeCrew {
   Lanes lanes = {};
   uint32_t threads = 0;
   uint32_t idle = 0;
+  uint32_t running = 0;
+  std::map<std::set<uint64_t>, uint32_t> users_running = {};  // by volumes
   VolumeLane last = {};
 };
 

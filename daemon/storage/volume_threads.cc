@@ -25,6 +25,8 @@ constexpr char kThreadName[] = "volume";
 constexpr uint32_t kBusyLanesMax = 32;
 // Of so many lanes a file may be in closing.
 constexpr uint32_t kClosingLanesMax = 64;
+// How often who waits looks whether others have joined him.
+constexpr absl::Duration kUsersInterval = absl::Milliseconds(200);
 
 absl::Status CheckRange(absl::string_view name, uint64_t value, uint64_t max) {
   if (value >= 1 && value <= max) return absl::OkStatus();
@@ -56,7 +58,11 @@ struct VolumeThreads::Shared : std::enable_shared_from_this<VolumeThreads::Share
         calls{.lane_threads_max = options.threads, .threads_max = kBusyLanesMax * options.threads},
         disposals{.lane_threads_max = 1, .threads_max = kClosingLanesMax} {}
 
-  absl::Status Add(const VolumeLane& name, VolumeTask task) ABSL_LOCKS_EXCLUDED(mu);
+  // In every lane that takes it; the error of the first where none does.
+  absl::Status Add(const std::vector<VolumeLane>& names, const VolumeTask& task)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status AddTo(const VolumeLane& name, const VolumeTask& task)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // What a thread does, until it has had nothing to do for long.
   void Work(VolumeCrew& crew) ABSL_LOCKS_EXCLUDED(mu);
   // A thread more where all are busy and there may be one.
@@ -168,24 +174,34 @@ absl::Status VolumeThreads::Shared::GrowIfNeeded(VolumeCrew& crew) {
   return started;
 }
 
-absl::Status VolumeThreads::Shared::Add(const VolumeLane& name, VolumeTask task) {
-  VolumeTask refused;  // goes after the lock
-  absl::MutexLock lock(&mu);
+absl::Status VolumeThreads::Shared::Add(const std::vector<VolumeLane>& names,
+                                        const VolumeTask& task) {
+  absl::Status first_error;
+  bool waits = false;
+  for (const VolumeLane& name : names) {
+    const absl::Status added = AddTo(name, task);
+    if (added.ok()) waits = true;
+    first_error.Update(added);
+  }
+  return waits ? absl::OkStatus() : first_error;
+}
+
+absl::Status VolumeThreads::Shared::AddTo(const VolumeLane& name, const VolumeTask& task) {
   const auto lane = calls.lanes.try_emplace(name).first;
   absl::Status status = CheckUsable(*lane);
-  if (!status.ok()) {
-    refused = std::move(task);
-    calls.EndIfOver(lane);
-    return status;
+  if (status.ok()) {
+    lane->second.tasks.push_back(task);
+    // With some threads, one more would only be quicker.
+    status = GrowIfNeeded(calls);
+    if (status.ok() || calls.threads > 0) {
+      if (task.ticket != nullptr) task.ticket->lanes.push_back(name);
+      return absl::OkStatus();
+    }
+    lane->second.tasks.pop_back();
+    status = Annotate(status, absl::StrCat("root ", root));
   }
-  lane->second.tasks.push_back(std::move(task));
-  // With some threads, one more would only be quicker.
-  const absl::Status grown = GrowIfNeeded(calls);
-  if (grown.ok() || calls.threads > 0) return absl::OkStatus();
-  refused = std::move(lane->second.tasks.back());
-  lane->second.tasks.pop_back();
   calls.EndIfOver(lane);
-  return Annotate(grown, absl::StrCat("root ", root));
+  return status;
 }
 
 void VolumeThreads::Shared::Work(VolumeCrew& crew) {
@@ -206,14 +222,13 @@ void VolumeThreads::Shared::Work(VolumeCrew& crew) {
         --crew.threads;
         return;
       }
-      task = std::move(lane->second.tasks.front());
-      lane->second.tasks.pop_front();
-      ++lane->second.running;
-      crew.last = lane->first;
+      task = crew.Take(lane);
       const absl::Time now = SteadyNow();
       if (task.ticket != nullptr) {
+        task.run = std::move(task.ticket->run);
         task.ticket->begun = true;
         task.ticket->last_sign = now;
+        crew.Forget(*task.ticket);  // this lane stays: something runs in it
       }
       at = running.insert(
           running.end(),
@@ -227,19 +242,20 @@ void VolumeThreads::Shared::Work(VolumeCrew& crew) {
     absl::MutexLock lock(&mu);
     running.erase(at);
     if (task.ticket != nullptr) task.ticket->done = true;
-    --lane->second.running;
-    crew.EndIfOver(lane);
+    crew.End(lane);
   }
 }
 
 absl::Status VolumeThreads::Submit(VolumeWork call, std::function<void()> task) {
-  return shared_->Add(call.lane,
-                      {.what = std::move(call.what), .run = std::move(task), .ticket = nullptr});
+  const std::vector<VolumeLane> lanes = {call.lanes().front()};
+  const VolumeTask one = {.what = std::move(call.what), .run = std::move(task), .ticket = nullptr};
+  absl::MutexLock lock(&shared_->mu);
+  return shared_->Add(lanes, one);
 }
 
-void VolumeThreads::Dispose(const std::set<uint64_t>& volumes, std::function<void()> task) {
+void VolumeThreads::Dispose(const VolumeLane& lane, std::function<void()> task) {
   absl::MutexLock lock(&shared_->mu);
-  shared_->disposals.lanes[VolumeLane{.volumes = volumes}].tasks.push_back(
+  shared_->disposals.lanes[lane].tasks.push_back(
       {.what = "close a file", .run = std::move(task), .ticket = nullptr});
   // Without a thread now it waits for the next one.
   (void)shared_->GrowIfNeeded(shared_->disposals);
@@ -259,9 +275,9 @@ void VolumeThreads::Place::Enter() const {
 
 bool VolumeThreads::IsOwnThread() const { return current_shared == shared_.get(); }
 
-std::set<uint64_t> VolumeThreads::CurrentVolumes() {
+VolumeLane VolumeThreads::CurrentLane() {
   if (current_running == nullptr) return {};
-  return static_cast<Shared::Running*>(current_running)->lane->first.volumes;  // its key: fixed
+  return static_cast<Shared::Running*>(current_running)->lane->first;  // its key: fixed
 }
 
 void VolumeThreads::Beat(absl::string_view what) {
@@ -276,7 +292,7 @@ void VolumeThreads::Beat(absl::string_view what) {
 
 absl::Status VolumeThreads::Shared::Late(const Ticket& ticket) const {
   const std::string time = absl::FormatDuration(ticket.silence);
-  const auto lane = calls.lanes.find(ticket.lane);
+  const auto lane = calls.lanes.find(ticket.lanes.front());
   const VolumeCrew::Lane* const waits_in = lane == calls.lanes.end() ? nullptr : &*lane;
   const VolumeThreadsState state = State(SteadyNow(), waits_in);
   if (!ticket.begun && state.stuck == 0) {
@@ -304,7 +320,7 @@ bool VolumeThreads::Shared::Await(const Ticket& ticket, absl::Duration time) {
 }
 
 absl::StatusOr<std::shared_ptr<VolumeThreads::Ticket>> VolumeThreads::Ask(
-    VolumeWork call, std::function<void()> work, const Patience& patience) {
+    const VolumeWork& call, std::function<void()> work, const Patience& patience) {
   auto ticket = std::make_shared<Ticket>();
   if (IsOwnThread()) {
     Beat(call.what);
@@ -314,12 +330,14 @@ absl::StatusOr<std::shared_ptr<VolumeThreads::Ticket>> VolumeThreads::Ask(
   }
   const absl::Time now = SteadyNow();
   ticket->what = call.what;
-  ticket->lane = call.lane;
+  ticket->run = std::move(work);
   ticket->silence = std::min(patience.silence.value_or(stall_timeout()), patience.total);
   ticket->end = now + patience.total;
   ticket->last_sign = now;
-  RETURN_IF_ERROR(shared_->Add(
-      call.lane, {.what = std::move(call.what), .run = std::move(work), .ticket = ticket}));
+  const std::vector<VolumeLane> lanes = call.lanes();
+  const VolumeTask task = {.what = call.what, .run = nullptr, .ticket = ticket};
+  absl::MutexLock lock(&shared_->mu);
+  RETURN_IF_ERROR(shared_->Add(lanes, task));
   return ticket;
 }
 
@@ -336,26 +354,33 @@ bool VolumeThreads::Wait::IsOverWithin(absl::Duration time) const {
 
 absl::Status VolumeThreads::Wait::Await() {
   RETURN_IF_ERROR(asked_.status());
+  const absl::Duration interval =
+      call_.users.may_change() ? kUsersInterval : absl::InfiniteDuration();
+  while (!IsOverWithin(interval)) WaitForAllUsers();
   absl::MutexLock lock(&shared_->mu);
   const Ticket& ticket = **asked_;
-  const bool ended = shared_->Await(ticket, absl::InfiniteDuration());
   if (ticket.done) return absl::OkStatus();
-  return ended ? DrainingError(shared_->root) : shared_->Late(ticket);
+  return shared_->shut_down ? DrainingError(shared_->root) : shared_->Late(ticket);
+}
+
+void VolumeThreads::Wait::WaitForAllUsers() {
+  std::vector<VolumeLane> lanes = call_.lanes();
+  absl::MutexLock lock(&shared_->mu);
+  const Ticket& ticket = **asked_;
+  if (ticket.begun) return;
+  std::erase_if(lanes, [&](const VolumeLane& lane) {
+    return std::count(ticket.lanes.begin(), ticket.lanes.end(), lane) != 0;
+  });
+  // Where it cannot wait, it waits where it does.
+  (void)shared_->Add(lanes, {.what = ticket.what, .run = nullptr, .ticket = *asked_});
 }
 
 void VolumeThreads::Wait::Drop() {
   std::function<void()> dropped;  // after the lock
   absl::MutexLock lock(&shared_->mu);
   if ((*asked_)->begun) return;
-  const auto lane = shared_->calls.lanes.find((*asked_)->lane);
-  if (lane == shared_->calls.lanes.end()) return;
-  std::deque<VolumeTask>& tasks = lane->second.tasks;
-  const auto waiting = std::find_if(tasks.begin(), tasks.end(),
-                                    [&](const auto& task) { return task.ticket == *asked_; });
-  if (waiting == tasks.end()) return;
-  dropped = std::move(waiting->run);
-  tasks.erase(waiting);
-  shared_->calls.EndIfOver(lane);
+  dropped = std::exchange((*asked_)->run, nullptr);
+  shared_->calls.Forget(**asked_);
 }
 
 void VolumeThreads::Shutdown() {

@@ -58,9 +58,10 @@ class VolumeThreads {
   // Shutdown().
   ~VolumeThreads();
 
-  // Runs `task` on one of the threads. After an error it never runs: UNAVAILABLE/VOLUME_BUSY when
-  // `queue_max` wait, UNAVAILABLE/VOLUME_STUCK when every thread that it may have is stuck,
-  // UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a thread.
+  // Runs `task` on one of the threads, for the first of its users. After an error it never runs:
+  // UNAVAILABLE/VOLUME_BUSY when `queue_max` wait, UNAVAILABLE/VOLUME_STUCK when every thread that
+  // it may have is stuck, UNAVAILABLE/DRAINING after Shutdown(), RESOURCE_EXHAUSTED without a
+  // thread.
   absl::Status Submit(VolumeWork call, std::function<void()> task);
 
   // How long a call is waited for.
@@ -90,16 +91,16 @@ class VolumeThreads {
   Pending<T> Begin(VolumeWork call, std::function<absl::StatusOr<T>()> work,
                    const Patience& patience);
 
-  // Runs `task`, which gives something of `volumes` back (closes a file), at any time later;
-  // without a bound but that of what there is to give back, and after Shutdown() too. Never fails.
-  void Dispose(const std::set<uint64_t>& volumes, std::function<void()> task);
+  // Runs `task`, which gives something of a lane back (closes a file), at any time later; one after
+  // the other, without a bound but that of what there is to give back, and after Shutdown() too.
+  // Never fails.
+  void Dispose(const VolumeLane& lane, std::function<void()> task);
 
   // Tells what the calling thread, if it is one of a root's, does now, and that it got on: work of
   // many calls is not stuck, and its waiter goes on waiting, while each of them is answered.
   static void Beat(absl::string_view what);
-  // The volumes that the call which the calling thread makes touches, as far as they are known;
-  // none on a thread of no root.
-  static std::set<uint64_t> CurrentVolumes();
+  // Of the call which the calling thread makes; of nothing on a thread of no root.
+  static VolumeLane CurrentLane();
   // Whether the calling thread is one of these, or works for one.
   bool IsOwnThread() const;
 
@@ -121,7 +122,7 @@ class VolumeThreads {
   class Wait;
 
   explicit VolumeThreads(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
-  absl::StatusOr<std::shared_ptr<Ticket>> Ask(VolumeWork call, std::function<void()> work,
+  absl::StatusOr<std::shared_ptr<Ticket>> Ask(const VolumeWork& call, std::function<void()> work,
                                               const Patience& patience);
 
   const std::shared_ptr<Shared> shared_;
@@ -155,11 +156,15 @@ class VolumeThreads::Wait {
 
  private:
   friend class VolumeThreads;
-  Wait(std::shared_ptr<Shared> shared, absl::StatusOr<std::shared_ptr<Ticket>> asked)
-      : shared_(std::move(shared)), asked_(std::move(asked)) {}
+  Wait(std::shared_ptr<Shared> shared, VolumeWork call,
+       absl::StatusOr<std::shared_ptr<Ticket>> asked)
+      : shared_(std::move(shared)), call_(std::move(call)), asked_(std::move(asked)) {}
+  // In the lanes of those who have joined meanwhile, too.
+  void WaitForAllUsers();
   void Drop();
 
   std::shared_ptr<Shared> shared_;  // null where another has it
+  VolumeWork call_;
   absl::StatusOr<std::shared_ptr<Ticket>> asked_;
 };
 
@@ -189,11 +194,9 @@ VolumeThreads::Pending<T> VolumeThreads::Begin(VolumeWork call,
                                                std::function<absl::StatusOr<T>()> work,
                                                const Patience& patience) {
   const auto result = std::make_shared<std::optional<absl::StatusOr<T>>>();
-  return Pending<T>(
-      Wait(shared_, Ask(
-                        std::move(call),
-                        [result, work = std::move(work)] { result->emplace(work()); }, patience)),
-      result);
+  auto asked = Ask(
+      call, [result, work = std::move(work)] { result->emplace(work()); }, patience);
+  return Pending<T>(Wait(shared_, std::move(call), std::move(asked)), result);
 }
 
 template <typename T>

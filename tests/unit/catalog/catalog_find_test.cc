@@ -169,8 +169,9 @@ TEST(CatalogVolumesTest, AllThatOpeningACheckpointTouchesAreKnown) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint found, catalog.Find("m"));
   const uint64_t of_file = found.identities.at(0).device;
   EXPECT_THAT(found.volumes, ::testing::ElementsAre(of_file, ElsewhereVolume::kElsewhere));
-  EXPECT_EQ(OpenWork(found, 1000).lane,
-            (VolumeLane{.volumes = {of_file, ElsewhereVolume::kElsewhere}, .uid = 1000}));
+  EXPECT_THAT(OpenWork(found, 1000).lanes(),
+              ::testing::ElementsAre(
+                  VolumeLane{.volumes = {of_file, ElsewhereVolume::kElsewhere}, .uid = 1000}));
 }
 
 TEST_F(CatalogFindTest, DoesNotFindWhatListLeavesOut) {

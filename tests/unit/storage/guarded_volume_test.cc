@@ -159,7 +159,7 @@ TEST(DescriptorBudgetTest, OneVolumeHasHalfOfWhatOthersLeave) {
   std::vector<DescriptorBudget::Lease> kept;
   const auto take_all = [&](const std::set<uint64_t>& volumes) {
     size_t files = 0;
-    while (auto lease = budget->TryTake(2, volumes)) {
+    while (auto lease = budget->TryTake(2, {.volumes = volumes})) {
       kept.push_back(*std::move(lease));
       ++files;
     }
@@ -170,11 +170,33 @@ TEST(DescriptorBudgetTest, OneVolumeHasHalfOfWhatOthersLeave) {
   EXPECT_EQ(take_all({1, 2}), 4u);
   EXPECT_EQ(take_all({}), 2u);
   EXPECT_EQ(take_all({3}), 1u);
-  EXPECT_THAT(budget->Take(2, {1}, absl::ZeroDuration(), "open a"),
+  EXPECT_THAT(budget->Take(2, {.volumes = {1}}, absl::ZeroDuration(), "open a"),
               ReasonIs(Reason::kLimitExceeded, HasSubstr("of one volume, half of them")));
   kept.clear();
   EXPECT_EQ(budget->in_use(), 0u);
   EXPECT_EQ(take_all({3}), 16u);
+}
+
+// Whose files a slow volume is long in closing leaves others of it theirs.
+TEST(DescriptorBudgetTest, OneUserHasHalfOfWhatOthersOfTheVolumeLeave) {
+  const auto budget = std::make_shared<DescriptorBudget>(64, 1024);
+  std::vector<DescriptorBudget::Lease> kept;
+  const auto take_all = [&](const VolumeLane& lane) {
+    size_t files = 0;
+    while (auto lease = budget->TryTake(2, lane)) {
+      kept.push_back(*std::move(lease));
+      ++files;
+    }
+    return files;
+  };
+  EXPECT_EQ(take_all({.volumes = {1}, .uid = 1000}), 8u);
+  EXPECT_EQ(take_all({.volumes = {1}, .uid = 1001}), 4u);
+  EXPECT_EQ(take_all({.volumes = {1}}), 4u) << "the daemon: all that is left of the volume's half";
+  EXPECT_EQ(take_all({.volumes = {2}, .uid = 1000}), 4u);
+  kept.clear();
+  EXPECT_EQ(take_all({.volumes = {1}}), 16u);
+  kept.clear();
+  EXPECT_EQ(budget->in_use(), 0u);
 }
 
 TEST(DescriptorBudgetTest, TakesAShareOfWhatTheProcessMayHave) {

@@ -87,14 +87,14 @@ TEST_F(VolumeThreadsTest, VolumesBelowTheRootHaveThreadsOfTheirOwn) {
   ASSERT_OK(threads_->Submit(VolumeWork("read m/b", {2}), hang));
   EXPECT_THAT(threads_->Submit(VolumeWork("read m/c", {2}), hang),
               ReasonIs(Reason::kVolumeBusy, HasSubstr("1 calls wait")));
-  threads_->Dispose({2}, hang);
+  threads_->Dispose({.volumes = {2}}, hang);
   gate_->AwaitHeld(2);
   const auto answer = []() -> absl::StatusOr<int> { return 1; };
   EXPECT_OK(threads_->Call<int>(VolumeWork("read a", {1}), answer));
   EXPECT_OK(threads_->Call<int>(VolumeWork("read a, n/a", {1, 3}), answer));
   EXPECT_OK(threads_->Call<int>("scan", answer));
   absl::Notification closed;
-  threads_->Dispose({1}, [&] { closed.Notify(); });
+  threads_->Dispose({.volumes = {1}}, [&] { closed.Notify(); });
   closed.WaitForNotification();
   EXPECT_EQ(threads_->state().queued, 1u);
   EXPECT_EQ(threads_->state().running, 1u);
@@ -129,6 +129,97 @@ TEST_F(VolumeThreadsTest, AUsersCallsHoldUpNobodyElses) {
   const auto answer = []() -> absl::StatusOr<int> { return 1; };
   EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}, 1001), answer));
   EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}), answer));
+}
+
+// Who joins a call waits for his own alone, not for what its first user has asked for besides.
+TEST_F(VolumeThreadsTest, ACallBeginsInTheFirstLaneOfItsUsersThatLetsIt) {
+  Make(4, /*queue_max=*/4, absl::Minutes(5));
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1000), hang));
+  gate_->AwaitHeld(1);
+  for (int i = 0; i < 3; ++i) ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1000), hang));
+  std::atomic<bool> has_joined = false;
+  absl::Notification asked;
+  const VolumeUsers users([&] {
+    VolumeUsers::Uids uids = {1000};
+    if (has_joined) uids.insert(1001);
+    if (!asked.HasBeenNotified()) asked.Notify();
+    return uids;
+  });
+  std::atomic<int> runs = 0;
+  absl::StatusOr<int> answer = 0;
+  ASSERT_OK_AND_ASSIGN(Thread waiter, Thread::Start("waiter", [&] {
+                         answer =
+                             threads_->Call<int>(VolumeWork("open n", {1}, users),
+                                                 [&]() -> absl::StatusOr<int> { return ++runs; });
+                       }));
+  asked.WaitForNotification();
+  EXPECT_EQ(runs, 0);
+  has_joined = true;
+  waiter.Join();
+  EXPECT_EQ(answer.value_or(0), 1);
+  EXPECT_EQ(threads_->state().queued, 3u) << "it waits nowhere any more";
+  gate_->Release();
+  const auto nothing = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open m", {1}, 1000), nothing));
+  EXPECT_EQ(runs, 1);
+}
+
+// Where the first of its users may ask for nothing, another may.
+TEST_F(VolumeThreadsTest, ACallIsRefusedWhereEveryLaneOfItsUsersRefusesIt) {
+  Make(4, /*queue_max=*/1, absl::Minutes(5));
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  for (uint32_t uid : {1000, 1001}) {
+    ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, uid), hang));
+  }
+  gate_->AwaitHeld(2);
+  ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1000), hang));
+  const VolumeUsers both([] { return VolumeUsers::Uids{1000, 1001}; });
+  EXPECT_THAT(threads_->Call<int>(VolumeWork("open n", {1}, both),
+                                  []() -> absl::StatusOr<int> { return 1; },
+                                  {.silence = absl::Milliseconds(1)}),
+              ReasonIs(Reason::kVolumeBusy, HasSubstr("could not begin within 1ms")));
+  ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, 1001), hang));
+  EXPECT_THAT(threads_->Call<int>(VolumeWork("open n", {1}, both),
+                                  []() -> absl::StatusOr<int> { return 1; }),
+              ReasonIs(Reason::kVolumeBusy, HasSubstr("1 calls wait")));
+}
+
+// Whoever may be many users takes half of the threads with a mount that hangs.
+TEST_F(VolumeThreadsTest, TheUsersOfOneVolumeLeaveThreadsToOthers) {
+  Make(1, /*queue_max=*/4, absl::Minutes(5));  // 32 in all
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  for (uint32_t uid = 1; uid <= 40; ++uid) {
+    ASSERT_OK(threads_->Submit(VolumeWork("open m", {1}, uid), hang));
+    threads_->Dispose({.volumes = {1}, .uid = uid}, hang);
+  }
+  gate_->AwaitHeld(16 + 32);
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {2}, 1), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}), answer));
+  absl::Notification closed;
+  threads_->Dispose({.volumes = {2}, .uid = 1}, [&] { closed.Notify(); });
+  closed.WaitForNotification();
+  EXPECT_EQ(threads_->state().running, 16u);
+}
+
+// A volume that is slow in closing is so for whose files it closes.
+TEST_F(VolumeThreadsTest, AUsersClosesHoldUpNobodyElses) {
+  Make(8, /*queue_max=*/4, absl::Minutes(5));
+  gate_->Hang();
+  for (int i = 0; i < 100; ++i) {
+    threads_->Dispose({.volumes = {1}, .uid = 1000}, [gate = gate_] { gate->Pass(); });
+  }
+  gate_->AwaitHeld(1);
+  absl::Notification closed;
+  threads_->Dispose({.volumes = {1}, .uid = 1001}, [&] { closed.Notify(); });
+  closed.WaitForNotification();
+  absl::Notification closed_too;
+  threads_->Dispose({.volumes = {1}}, [&] { closed_too.Notify(); });
+  closed_too.WaitForNotification();
 }
 
 // A thread is of no lane: mounts that answer may be as many as they like.
