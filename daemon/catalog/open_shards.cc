@@ -2,6 +2,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
@@ -12,6 +13,10 @@
 
 namespace weightd {
 namespace {
+
+// After so many missing shards the rest is not looked for: an index costs who writes it one file,
+// however many it names, and that can lie in many directories.
+constexpr size_t kMissingShardsMax = 64;
 
 absl::Status Invalid(absl::string_view message) {
   return ErrorWithReason(absl::StatusCode::kDataLoss, Reason::kCheckpointInvalid, message);
@@ -94,6 +99,7 @@ absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options)
   if (checkpoint.index != nullptr) checkpoint.volumes.insert(checkpoint.index->identity.device);
   std::vector<FileIdentity> identities;
   absl::Status first_problem;
+  size_t missing = 0;
   for (size_t i = 0; i < checkpoint.shard_paths.size(); ++i) {
     const std::string& path = checkpoint.shard_paths[i];
     absl::StatusOr<PathFacts> facts = checkpoint.volume->Stat(path);
@@ -103,7 +109,12 @@ absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options)
     }
     if (!facts.ok()) {
       first_problem.Update(ShardProblem(checkpoint, i, facts.status()));
-      continue;
+      if (++missing < kMissingShardsMax) continue;
+      first_problem = Annotate(
+          first_problem, absl::StrCat("at least ", missing, " of ", checkpoint.shard_paths.size(),
+                                      " files are missing, the first"));
+      std::vector<std::string>().swap(checkpoint.shard_paths);  // with its memory
+      return first_problem;
     }
     checkpoint.file_bytes += facts->identity.size_bytes;
     identities.push_back(facts->identity);

@@ -21,7 +21,8 @@ absl::StatusOr<std::shared_ptr<const CheckpointIndex>> ReadIndex(const Checkpoin
 absl::Status NameShards(Checkpoint& checkpoint, const CatalogOptions& options);
 
 // NameShards(), and looks at every file without opening it: sets `identities` and `file_bytes`. It
-// does so as far as it gets: what it has set is of use beside an error.
+// does so as far as it gets: what it has set is of use beside an error. Where very many files are
+// missing it ends early, and keeps no `shard_paths`.
 absl::Status LookAtShards(Checkpoint& checkpoint, const CatalogOptions& options);
 
 // The error of opening or looking at a shard, in words of the checkpoint where the file is simply

@@ -15,7 +15,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// A real volume that cannot list one of its directories.
+// A real volume that cannot list one of its directories, and counts how often it is looked up.
 class FaultyVolume final : public Volume {
  public:
   FaultyVolume(std::unique_ptr<Volume> volume, std::string faulty)
@@ -26,14 +26,19 @@ class FaultyVolume final : public Volume {
     if (directory == faulty_) return PosixError(EIO, "list");
     return volume_->List(directory, entries_max);
   }
-  absl::StatusOr<PathFacts> Stat(absl::string_view path) override { return volume_->Stat(path); }
+  absl::StatusOr<PathFacts> Stat(absl::string_view path) override {
+    ++stats_;
+    return volume_->Stat(path);
+  }
   absl::StatusOr<std::shared_ptr<File>> Open(absl::string_view path) override {
     return volume_->Open(path);
   }
+  size_t stats() const { return stats_; }
 
  private:
   const std::unique_ptr<Volume> volume_;
   const std::string faulty_;
+  size_t stats_ = 0;
 };
 
 class CatalogListTest : public CatalogFixture {
@@ -179,6 +184,53 @@ TEST_F(CatalogListTest, ListsWhatCannotBeOpenedWithItsProblem) {
     if (checkpoint.problem.empty()) continue;
     EXPECT_THAT(catalog.Open(checkpoint), ReasonIs(Reason::kCheckpointInvalid, checkpoint.problem));
   }
+}
+
+// One index may lie in any number of directories, by links: what it names is not looked for in
+// each.
+TEST_F(CatalogListTest, VeryManyMissingShardsAreNotAllLookedFor) {
+  std::vector<std::vector<TensorSpec>> shards(1000);
+  for (size_t i = 0; i < shards.size(); ++i) {
+    shards[i] = {{absl::StrCat("t", i), Dtype::kU8, {1}}};
+  }
+  ASSERT_OK(WriteRawFile(first_.File("m/model.safetensors.index.json"), IndexText(shards)));
+  ASSERT_OK_AND_ASSIGN(auto real, OpenVolume(first_.path()));
+  const auto volume = std::make_shared<FaultyVolume>(std::move(real), "none");
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, Catalog({volume}, {}).List());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_THAT(list[0].problem,
+              AllOf(HasSubstr("at least 64 of 1000 files are missing"), HasSubstr("m/model-00001-"),
+                    HasSubstr("names it for tensor \"t0\"")));
+  EXPECT_LT(volume->stats(), 80u);
+  EXPECT_EQ(list[0].shard_paths.capacity(), 0u);
+}
+
+// What indexes hold counts for the limit of their directory in the root, a file that is read again
+// for the next directory only once.
+TEST_F(CatalogListTest, IndexesAreReadUpToALimit) {
+  ASSERT_OK(WriteSharded(first_.File("a/one"), Specs(), 2));
+  ASSERT_OK(WriteSharded(first_.File("b/one"), Specs(), 2));
+  const std::string name = "model.safetensors.index.json";
+  for (const char* tree : {"a", "b"}) {
+    const std::string tree_path = first_.File(tree);
+    std::filesystem::resize_file(absl::StrCat(tree_path, "/one/", name), 100 << 10);  // with NULs
+    for (int i = 0; i < 3; ++i) {
+      const std::string directory = absl::StrCat(tree_path, "/z", i);
+      std::filesystem::create_directory(directory);
+      std::filesystem::create_symlink("../y/" + name, absl::StrCat(directory, "/", name));
+    }
+  }
+  std::filesystem::copy(first_.File("a/one"), first_.File("a/y"));
+  ASSERT_OK(WriteSharded(first_.File("b/y"), Specs(), 2));
+  ASSERT_OK_AND_ASSIGN(const std::vector<Checkpoint> list, MakeCatalog({.entries_max = 20}).List());
+  ASSERT_EQ(list.size(), 10u);
+  // Three bad ones of 100 KiB are read.
+  EXPECT_THAT(list[0].problem, HasSubstr("not valid JSON"));
+  EXPECT_THAT(list[4].problem,
+              AllOf(HasSubstr("a/z2/model.safetensors.index.json: the indexes of a"),
+                    HasSubstr("limits.catalog_entries_max")));
+  EXPECT_EQ(list[6].problem, "");
+  EXPECT_THAT(list[9].problem, HasSubstr("b/z2/model-00001-of-00002.safetensors: no such file"));
 }
 
 TEST_F(CatalogListTest, PassesOverADirectoryThatCannotBeRead) {
