@@ -2,20 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "client/cpp/daemon_connection.h"
 #include "common/detached_closer.h"
 #include "common/errors.h"
-#include "common/fd_passing.h"
 #include "common/handle_protocol.h"
-#include "common/socket_paths.h"
 #include "common/status_macros.h"
 
 namespace weightd::client {

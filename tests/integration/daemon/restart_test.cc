@@ -315,13 +315,14 @@ TEST_F(ManyWishesTest, PreloadsBeyondTheQueueWaitAndAreShownAndClientsGoFirst) {
   const HeldRead held(dir_, "/a.safetensors", kModelBytes / 2);
   Start(flags, held.environment());
   ASSERT_TRUE(held.WaitUntilReached());
-  const nlohmann::json status = ctl_.Json({"status"});
-  size_t queued = 0;
-  for (const nlohmann::json& preload : status["preloads"]) {
-    if (preload["state"] == "PRELOAD_QUEUED") ++queued;
-  }
-  // One may go while the first, whose volume is not known yet, moves to its lane.
-  EXPECT_GE(queued + 1, models_.size());
+  const auto queued = [this] {
+    const nlohmann::json status = ctl_.Json({"status"});
+    return std::count_if(
+        status["preloads"].begin(), status["preloads"].end(),
+        [](const nlohmann::json& preload) { return preload["state"] == "PRELOAD_QUEUED"; });
+  };
+  // Each is planned first, to be known for one of its volume, and waits again then.
+  EXPECT_TRUE(WaitUntil([&] { return queued() == kCount; })) << queued();
   // They take no operator's place.
   EXPECT_EQ(ctl_.Run({"stage", "b"}).exit_code, kExitOk);
   held.Release();

@@ -186,7 +186,8 @@ class _Answer:
                 self._descriptors, self._error = descriptors, error
                 self._came.set()
                 return
-        close_elsewhere(descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def await_until(self, deadline: float, path: str) -> list[int]:
         try:
@@ -208,12 +209,10 @@ def _exchange(socket_dir: str, request: bytes, deadline: float, descriptors_max:
     answer = _Answer()
 
     def ask() -> None:
-        descriptors: list[int] = []
         try:
             with connect(path, socket.SOCK_SEQPACKET, deadline) as connection:
                 descriptors = _ask(path, connection, request, descriptors_max)
         except BaseException as error:
-            close_elsewhere(descriptors)
             answer.bring([], error)
         else:
             answer.bring(descriptors, None)
