@@ -87,6 +87,15 @@ WEIGHTD_SYMPTOM(SymptomsTest, TooManyEntries, "too-many-entries") {
   EXPECT_TRUE(ShowsSymptom("too-many-entries", ctl_.Run({"ls"}).out));
 }
 
+WEIGHTD_SYMPTOM(SymptomsTest, TooLargeIndexes, "too-large-indexes") {
+  const std::vector<TensorSpec> specs = {{"a", Dtype::kU8, {4}}, {"b", Dtype::kU8, {4}}};
+  ASSERT_OK(WriteSharded(InRoot("many"), specs, 2));
+  std::ofstream(InRoot("many/model.safetensors.index.json"), std::ios::app)
+      << std::string(100 << 10, ' ');
+  Start({"--limits.catalog-entries-max", "4"});
+  EXPECT_TRUE(ShowsSymptom("too-large-indexes", ctl_.Run({"ls"}).out));
+}
+
 WEIGHTD_SYMPTOM(SymptomsTest, UnreadableFile, "unreadable-file") {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody whom a file can be kept from";
   fs::permissions(dir_.path(), fs::perms(0755));
