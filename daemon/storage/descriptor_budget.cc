@@ -36,15 +36,14 @@ bool DescriptorBudget::IsFree(uint32_t count, const VolumeLane& lane) const {
   const auto minus = [](uint32_t a, uint32_t b) { return a - std::min(a, b); };
   uint32_t of_volumes = 0;
   uint32_t own = 0;
-  // The lanes of the same volumes stand together, the daemon's first.
+  // The lanes of the same volumes stand together.
   for (auto one = in_use_of_.lower_bound({.volumes = lane.volumes});
        one != in_use_of_.end() && one->first.volumes == lane.volumes; ++one) {
     of_volumes += one->second;
     if (one->first.uid == lane.uid) own = one->second;
   }
   const uint32_t left_to_volumes = half(max_ - (in_use_ - of_volumes));
-  const uint32_t left_to_user = minus(left_to_volumes, of_volumes - own);
-  const uint32_t most = lane.uid.has_value() ? half(left_to_user) : left_to_user;
+  const uint32_t most = half(minus(left_to_volumes, of_volumes - own));
   return count <= max_ - in_use_ && count <= minus(most, own);
 }
 

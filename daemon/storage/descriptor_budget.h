@@ -20,8 +20,8 @@ namespace weightd {
 // The descriptors that checkpoint files may have at once: a share of what the process may have
 // (RLIMIT_NOFILE), so that clients, devices and the memory of models always get theirs. The files
 // of one set of volumes have half of what others leave at most: those that hang, in opening,
-// reading or closing, keep theirs. Of that, those that one user opened have half of what the others
-// leave. Thread-safe.
+// reading or closing, keep theirs. Of that, those that one user opened, or the daemon for itself,
+// have half of what the others leave. Thread-safe.
 class DescriptorBudget : public std::enable_shared_from_this<DescriptorBudget> {
  public:
   // Some descriptors, which go back with it. Thread-compatible.

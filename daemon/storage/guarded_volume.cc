@@ -39,10 +39,9 @@ void DisposeOf(VolumeThreads& threads, const VolumeLane& lane, T object) {
 // Asks the raw use on the threads, and knows what it said last.
 class GuardedUse final : public FileUse {
  public:
-  GuardedUse(std::shared_ptr<const File> raw, std::shared_ptr<VolumeThreads> threads)
-      : shared_(std::make_shared<Shared>()),
-        threads_(std::move(threads)),
-        lane_(ClosingLane(*raw)) {
+  GuardedUse(std::shared_ptr<const File> raw, std::shared_ptr<VolumeThreads> threads,
+             VolumeLane lane)
+      : shared_(std::make_shared<Shared>()), threads_(std::move(threads)), lane_(std::move(lane)) {
     shared_->raw = std::move(raw);
     shared_->use = shared_->raw->Use();
   }
@@ -118,7 +117,7 @@ class GuardedFile final : public File {
     return raw_->LookInCache(offset, length);
   }
   std::unique_ptr<FileUse> Use() const override {
-    return std::make_unique<GuardedUse>(raw_, threads_);
+    return std::make_unique<GuardedUse>(raw_, threads_, lane_);
   }
 
   // Into memory of its own: the caller's may be gone when a late read comes back.

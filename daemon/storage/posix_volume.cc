@@ -57,7 +57,8 @@ struct OpenState {
       : root(std::move(volume_root)),
         path(std::move(file_path)),
         identity(file_identity),
-        direct_alignment(alignment) {}
+        direct_alignment(alignment),
+        lane{.volumes = {file_identity.device}, .uid = VolumeThreads::CurrentLane().uid} {}
 
   std::shared_ptr<const Descriptors> Get() ABSL_LOCKS_EXCLUDED(mu) {
     absl::MutexLock lock(&mu);
@@ -68,6 +69,7 @@ struct OpenState {
   const std::string path;
   const FileIdentity identity;
   const uint32_t direct_alignment;
+  const VolumeLane lane;  // of who opened it first
 
   absl::Mutex mu;
   std::shared_ptr<const Descriptors> open ABSL_GUARDED_BY(mu);
@@ -229,8 +231,9 @@ absl::StatusOr<bool> PosixFileUse::Ready() {
   DescriptorBudget::Lease lease;
   if (budget != nullptr) {
     const uint32_t count = DescriptorsWanted(state_->direct_alignment);
-    std::optional<DescriptorBudget::Lease> taken =
-        budget->TryTake(count, LaneOfDescriptors(*state_->root));
+    // Of those whose file it is, or of those that are nobody's: others may have joined him.
+    std::optional<DescriptorBudget::Lease> taken = budget->TryTake(count, state_->lane);
+    if (!taken.has_value()) taken = budget->TryTake(count, {.volumes = state_->lane.volumes});
     first_asked_ = std::min(first_asked_, SteadyNow());
     if (!taken.has_value()) {
       if (SteadyNow() - first_asked_ < kDescriptorWaitMax) return false;
