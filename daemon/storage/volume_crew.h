@@ -2,12 +2,12 @@
 #define WEIGHTD_DAEMON_STORAGE_VOLUME_CREW_H_
 
 #include <algorithm>
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,30 +45,46 @@ struct VolumeTasks {
 };
 
 // Threads that take their tasks from all lanes in turn, of one lane only so many at once, and of a
-// user's a quarter of that. The users of the same volumes together have half of what others leave:
-// whoever may be many users takes no thread that other volumes need.
+// user's a quarter of that. Of all threads, the calls of one user have half of what others leave,
+// and so have those of all users that touch one volume: neither who may be many users takes what
+// other volumes need, nor who links to many sets of volumes what other users need.
 struct VolumeCrew {
   using Lanes = std::map<VolumeLane, VolumeTasks>;
   using Lane = Lanes::value_type;
+  // Whose calls are counted together: a user's, or those of all users that touch a volume; one that
+  // may touch any is as a volume of its own.
+  struct Share {
+    bool is_user = false;
+    uint64_t number = 0;
+    friend auto operator<=>(const Share&, const Share&) = default;  // NOLINT(modernize-use-nullptr)
+  };
+  // None, of the daemon's own lane.
+  static std::vector<Share> SharesOf(const VolumeLane& lane) {
+    if (!lane.uid.has_value()) return {};
+    std::vector<Share> shares = {{.is_user = true, .number = *lane.uid}};
+    for (const uint64_t volume : lane.volumes) shares.push_back({.number = volume});
+    if (lane.volumes.empty()) shares.push_back({});
+    return shares;
+  }
 
   uint32_t MostOf(const VolumeLane& lane) const {
     return lane.uid.has_value() ? std::max(1U, lane_threads_max / 4) : lane_threads_max;
   }
-  // What the users of these volumes may have together.
-  uint32_t MostOfUsers(const VolumeLane& lane) const {
-    const auto own = users_running.find(lane.volumes);
-    const uint32_t others = running - (own == users_running.end() ? 0 : own->second);
-    return std::max(1U, (threads_max - std::min(others, threads_max)) / 2);
+  // What is left to calls of which `own` run, of what others leave.
+  uint32_t LeftBeside(uint32_t own) const {
+    const uint32_t others = running - own;
+    const uint32_t most = std::max(1U, (threads_max - std::min(others, threads_max)) / 2);
+    return most - std::min(own, most);
   }
   // How many of its tasks threads without one could begin.
   size_t ReadyOf(const Lane& lane) const {
     if (lane.second.tasks.empty()) return 0;
-    const auto left = [](uint32_t most, uint32_t of) { return most - std::min(of, most); };
+    const uint32_t most = MostOf(lane.first);
     size_t ready =
-        std::min<size_t>(lane.second.tasks.size(), left(MostOf(lane.first), lane.second.running));
-    if (const auto users = users_running.find(lane.first.volumes);
-        lane.first.uid.has_value() && users != users_running.end()) {
-      ready = std::min<size_t>(ready, left(MostOfUsers(lane.first), users->second));
+        std::min<size_t>(lane.second.tasks.size(), most - std::min(lane.second.running, most));
+    for (const Share& share : SharesOf(lane.first)) {
+      const auto own = users_running.find(share);
+      if (own != users_running.end()) ready = std::min<size_t>(ready, LeftBeside(own->second));
     }
     return ready;
   }
@@ -78,16 +94,16 @@ struct VolumeCrew {
     lane->second.tasks.pop_front();
     ++lane->second.running;
     ++running;
-    if (lane->first.uid.has_value()) ++users_running[lane->first.volumes];
+    for (const Share& share : SharesOf(lane->first)) ++users_running[share];
     last = lane->first;
     return task;
   }
   void End(Lanes::iterator lane) {
     --lane->second.running;
     --running;
-    if (const auto users = users_running.find(lane->first.volumes);
-        lane->first.uid.has_value() && --users->second == 0) {
-      users_running.erase(users);
+    for (const Share& share : SharesOf(lane->first)) {
+      const auto own = users_running.find(share);
+      if (--own->second == 0) users_running.erase(own);
     }
     EndIfOver(lane);
   }
@@ -125,7 +141,7 @@ struct VolumeCrew {
   uint32_t threads = 0;
   uint32_t idle = 0;
   uint32_t running = 0;
-  std::map<std::set<uint64_t>, uint32_t> users_running = {};  // by volumes
+  std::map<Share, uint32_t> users_running = {};
   VolumeLane last = {};
 };
 

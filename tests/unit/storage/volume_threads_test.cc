@@ -206,6 +206,27 @@ TEST_F(VolumeThreadsTest, TheUsersOfOneVolumeLeaveThreadsToOthers) {
   EXPECT_EQ(threads_->state().running, 16u);
 }
 
+// Links from one directory into many mounts make any number of sets of volumes, each a lane.
+TEST_F(VolumeThreadsTest, ManySetsOfVolumesLeaveThreadsToOthers) {
+  Make(1, /*queue_max=*/4, absl::Minutes(5));  // 32 in all
+  gate_->Hang();
+  const auto hang = [gate = gate_] { gate->Pass(); };
+  for (uint64_t set = 1; set < 64; ++set) {
+    std::set<uint64_t> volumes = {1};
+    for (uint64_t i = 0; i < 6; ++i) {
+      if ((set >> i & 1) != 0) volumes.insert(i + 2);
+    }
+    ASSERT_OK(threads_->Submit(VolumeWork("open m", volumes, 1000), hang));
+    ASSERT_OK(threads_->Submit(VolumeWork("open m", {100 + set}, 1000), hang));
+  }
+  gate_->AwaitHeld(16);
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}, 1001), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {}, 1001), answer));
+  EXPECT_EQ(threads_->state().running, 16u);
+}
+
 // A volume that is slow in closing is so for whose files it closes.
 TEST_F(VolumeThreadsTest, AUsersClosesHoldUpNobodyElses) {
   Make(8, /*queue_max=*/4, absl::Minutes(5));
