@@ -2,12 +2,12 @@
 #define WEIGHTD_DAEMON_STORAGE_VOLUME_CREW_H_
 
 #include <algorithm>
-#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,25 +45,23 @@ struct VolumeTasks {
 };
 
 // Threads that take their tasks from all lanes in turn, of one lane only so many at once, and of a
-// user's a quarter of that. Of all threads, the calls of one user have half of what others leave,
-// and so have those of all users that touch one volume: neither who may be many users takes what
-// other volumes need, nor who links to many sets of volumes what other users need.
+// user's a quarter of that. Of all threads, half of what others leave is for one user, for the
+// users of the same volumes together, and for those of several volumes at once: neither who may be
+// many users takes what other volumes need, nor who links to many sets of volumes what other users
+// need.
 struct VolumeCrew {
   using Lanes = std::map<VolumeLane, VolumeTasks>;
   using Lane = Lanes::value_type;
-  // Whose calls are counted together: a user's, or those of all users that touch a volume; one that
-  // may touch any is as a volume of its own.
-  struct Share {
-    bool is_user = false;
-    uint64_t number = 0;
-    friend auto operator<=>(const Share&, const Share&) = default;  // NOLINT(modernize-use-nullptr)
-  };
+  // Whose calls are counted together: a user's, those of all users of the same volumes, and those
+  // of all users of several volumes at once.
+  enum class ShareKind { kUser, kVolumes, kSeveralVolumes };
+  using Share = std::pair<ShareKind, std::set<uint64_t>>;
   // None, of the daemon's own lane.
   static std::vector<Share> SharesOf(const VolumeLane& lane) {
     if (!lane.uid.has_value()) return {};
-    std::vector<Share> shares = {{.is_user = true, .number = *lane.uid}};
-    for (const uint64_t volume : lane.volumes) shares.push_back({.number = volume});
-    if (lane.volumes.empty()) shares.push_back({});
+    std::vector<Share> shares = {{ShareKind::kUser, {*lane.uid}},
+                                 {ShareKind::kVolumes, lane.volumes}};
+    if (lane.volumes.size() > 1) shares.push_back({ShareKind::kSeveralVolumes, {}});
     return shares;
   }
 

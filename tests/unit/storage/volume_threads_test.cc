@@ -227,6 +227,23 @@ TEST_F(VolumeThreadsTest, ManySetsOfVolumesLeaveThreadsToOthers) {
   EXPECT_EQ(threads_->state().running, 16u);
 }
 
+// So they do where many users do it.
+TEST_F(VolumeThreadsTest, ManyUsersOfManySetsOfVolumesLeaveThreadsToOthers) {
+  Make(1, /*queue_max=*/4, absl::Minutes(5));  // 32 in all
+  gate_->Hang();
+  for (uint32_t uid = 1; uid <= 10; ++uid) {
+    for (uint64_t mount = 2; mount < 12; ++mount) {
+      ASSERT_OK(threads_->Submit(VolumeWork("open m", {1, mount}, uid),
+                                 [gate = gate_] { gate->Pass(); }));
+    }
+  }
+  gate_->AwaitHeld(16);
+  const auto answer = []() -> absl::StatusOr<int> { return 1; };
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1}, 1001), answer));
+  EXPECT_OK(threads_->Call<int>(VolumeWork("open n", {1, 2}), answer)) << "the daemon's";
+  EXPECT_EQ(threads_->state().running, 16u);
+}
+
 // A volume that is slow in closing is so for whose files it closes.
 TEST_F(VolumeThreadsTest, AUsersClosesHoldUpNobodyElses) {
   Make(8, /*queue_max=*/4, absl::Minutes(5));
