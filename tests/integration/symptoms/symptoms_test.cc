@@ -134,6 +134,8 @@ WEIGHTD_SYMPTOM(SymptomsTest, OutOfMemory, "out-of-memory") {
   ChildProcess daemon(InShell("ulimit -v 1048576; exec \"$@\"",
                               {DaemonProgram(), "--root", root_, "--socket-dir", socket_dir_}));
   ASSERT_TRUE(daemon.WaitForOutput("serving"));
+  // It has the threads and helpers for a stage from then on: those need memory, too.
+  EXPECT_NE(ctl_.Run({"stage", "model", "--wait"}).exit_code, 0);
   fs::resize_file(InRoot("model.safetensors"), begin.size() + kHeaderBytes + 1);
   const rlim_t little =
       ProcNumber(ReadFile(absl::StrCat("/proc/", daemon.pid(), "/status")), "VmSize").value();
